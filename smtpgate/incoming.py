@@ -21,7 +21,7 @@ from smtpgate.core.history.reported import reported_events
 from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.reply import Reply
-from smtpgate.core.upstream import Answered, NotSent
+from smtpgate.core.upstream import LACKING, Answered, NotSent
 from smtpgate.ports import (
     Clock,
     DeliveryAttempt,
@@ -51,7 +51,7 @@ _HOPS: Final = 50
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 _HEADER_OCTETS: Final = 64 * 1024
 _POSTMASTER: Final = "postmaster"
-_NEEDS: Final = frozenset({"needs-8bitmime", "needs-smtputf8"})
+_NEEDS: Final = frozenset(LACKING.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,6 +206,7 @@ class UpstreamConfig(Table):
     username: Annotated[str, Field(min_length=1)] | None = None
     password: SecretFile = None
     helo: Domain = ""  # empty: the gate's hostname, see Config.sole_upstream
+    chunking: bool = True
     max_connections: Count = 20
     max_connections_per_account: Count | None = None
     max_waiting_per_account: Count = 1000

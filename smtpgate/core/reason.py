@@ -324,6 +324,24 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         reply="upstream-lacks-smtputf8",
         is_upstreams=True,
     ),
+    "needs-binarymime": Reason(
+        meaning="the message is binary, and the upstream lacks BINARYMIME",
+        advice=(
+            "The sender has to encode the message in 7 or 8 bits, or the operator has to relay "
+            "to an upstream that offers BINARYMIME."
+        ),
+        reply="needs-binarymime",
+        is_upstreams=True,
+    ),
+    "needs-requiretls": Reason(
+        meaning="the sender required TLS, and the upstream lacks REQUIRETLS over verified TLS",
+        advice=(
+            "The sender has to send without REQUIRETLS, or the operator has to relay to an "
+            'upstream that offers it, with tls = "required".'
+        ),
+        reply="needs-requiretls",
+        is_upstreams=True,
+    ),
     "upstream-reply": Reason(
         meaning="the upstream refused; its own reply was passed on",
         advice="The upstream refused. Its reply is below; ask its operator for the reason.",

@@ -218,6 +218,12 @@ _REPLIES: Final[dict[str, Reply]] = {
     "upstream-lacks-smtputf8": Reply(
         554, "5.6.7", "Message needs SMTPUTF8, and the upstream lacks it"
     ),
+    "needs-binarymime": Reply(
+        554, "5.6.3", "Message is binary, and the upstream lacks BINARYMIME"
+    ),
+    "needs-requiretls": Reply(  # RFC 8689 §5
+        550, "5.7.30", "REQUIRETLS support required, and the upstream lacks it"
+    ),
     # identities and authorization
     "not-verified": Reply(  # [SES]
         554,

@@ -24,7 +24,7 @@ from smtpgate.core.outbox.task import (
     TryAgain,
 )
 from smtpgate.core.signing import signature_fields
-from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent
+from smtpgate.core.upstream import LACKING, Answered, Delivery, InDoubt, NotSent
 from smtpgate.ports import (
     Clock,
     DeliveryAttempt,
@@ -37,7 +37,7 @@ Compose = Callable[[Task, str], tuple[HeaderBlock, bytes]]
 """The header block and the body of a task's mail, from a gate of that name."""
 _COMPOSERS: Final[Mapping[DestinationForm, Compose]] = {"": report_of, "answer": answer_of}
 _NULL: Final = ReversePath(None)
-_NEEDS: Final = frozenset({"needs-8bitmime", "needs-smtputf8"})
+_NEEDS: Final = frozenset(LACKING.values())
 
 
 class MailCarrier:

@@ -134,6 +134,7 @@ class Connection(asyncio.Protocol):
         When the transaction cannot begin, nothing was sent and the connection is as it was.
         """
         self._deadline = deadline
+        self._is_last_write = False
         in_part = attempt.in_part
         steps = self._session.begin(envelope, message, may_be_in_part=in_part is not None)
         self.messages += 1
@@ -274,12 +275,15 @@ class Connection(asyncio.Protocol):
 
     async def _stream(self, step: SendMessage) -> None:
         """Send a large message chunk by chunk, as far as turns of the loop have time."""
-        chunks, is_last = _chunks(step.pieces), False
+        chunks = _in_chunks(step.pieces) if step.in_chunks else _chunks(step.pieces)
+        is_last = False
         while not is_last:
             async with asyncio.timeout_at(self._deadline):
                 chunk, is_last = await self._offload.run(step.reads_file, next, chunks)
-            if self._result is not None:
+            if self._result is not None or not self._session.wants_chunks:
                 return
+            if step.in_chunks:
+                self._session.chunk_written(is_last=is_last)
             if is_last:
                 self._write_last(chunk)
             else:
@@ -341,7 +345,7 @@ class Connection(asyncio.Protocol):
 
 def _is_short(step: SendMessage) -> bool:
     """True if the message can be sent with one write."""
-    return step.octets <= _ONE_WRITE_OCTETS and not step.reads_file
+    return step.octets <= _ONE_WRITE_OCTETS and not step.reads_file and not step.in_chunks
 
 
 def _chunks(pieces: Iterable[Octets]) -> Iterator[tuple[bytes, bool]]:
@@ -355,6 +359,16 @@ def _chunks(pieces: Iterable[Octets]) -> Iterator[tuple[bytes, bool]]:
         batch.append(piece)
         size += len(piece)
     yield b"".join(batch), True
+
+
+def _in_chunks(pieces: Iterable[Octets]) -> Iterator[tuple[bytes, bool]]:
+    """The pieces as they are, and which is the last."""
+    ahead = iter(pieces)
+    chunk = bytes(next(ahead))
+    for following in ahead:
+        yield chunk, False
+        chunk = bytes(following)
+    yield chunk, True
 
 
 def _is_loopback(peer: object) -> bool:

@@ -28,6 +28,7 @@ class Connector:
             name=config.name,
             helo=config.helo,
             tls=config.tls,
+            chunking=config.chunking,
             username=config.username,
             password=config.password,
         )

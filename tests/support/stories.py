@@ -129,6 +129,8 @@ _BY_REASON: Final[dict[str, Refused]] = {
     "signing-failed": Refused(4, "signing-failed", {}),
     "needs-8bitmime": Refused(5, "needs-8bitmime", {}),
     "needs-smtputf8": Refused(5, "upstream-lacks-smtputf8", {}),
+    "needs-binarymime": Refused(5, "needs-binarymime", {}),
+    "needs-requiretls": Refused(5, "needs-requiretls", {}),
     "upstream-reply": Refused(5, "ok", {}),
     "upstream-unreachable": Refused(5, "upstream-unreachable", {}, "connection refused"),
     "upstream-busy": Refused(

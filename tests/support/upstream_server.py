@@ -40,6 +40,7 @@ _ANSWERS: Final = {
     "MAIL": "250 2.1.0 sender ok",
     "RCPT": "250 2.1.5 recipient ok",
     "DATA": "354 go on",
+    "BDAT": "250 2.0.0 chunk received",
     "MESSAGE": "250 2.0.0 queued",
     "RSET": "250 2.0.0 forgotten",
     "STARTTLS": "220 2.0.0 go ahead",
@@ -67,6 +68,7 @@ class Visit:
 
     commands: list[str] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
+    chunks: bytearray = field(default_factory=bytearray)
     is_encrypted: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -158,6 +160,9 @@ class UpstreamServer:
         visit.commands.append(command)
         await self._tell()
         verb = command.split(" ")[0]
+        if verb == "BDAT":
+            await self._chunk(visit, reader, writer, command)
+            return
         answer = await self._answer(writer, verb, command)
         if verb == "DATA" and answer.startswith("354"):
             wire = b"\r\n" + await reader.readuntil(b"\r\n.\r\n")
@@ -168,6 +173,24 @@ class UpstreamServer:
             await self._shake_hands(visit, reader, writer)
         elif verb == "QUIT":
             raise _HungUpError
+
+    async def _chunk(
+        self,
+        visit: Visit,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        command: str,
+    ) -> None:
+        """A chunk, whose octets are read in any case (RFC 3030 §2)."""
+        octets = await reader.readexactly(int(command.split(" ")[1]))
+        if not command.endswith(" LAST"):
+            visit.chunks += octets
+            await self._answer(writer, "BDAT", command)
+            return
+        visit.messages.append(bytes(visit.chunks) + octets)
+        visit.chunks.clear()
+        await self._tell()
+        await self._answer(writer, "MESSAGE", command)
 
     async def _shake_hands(
         self, visit: Visit, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

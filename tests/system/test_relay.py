@@ -62,6 +62,65 @@ async def test_a_message_of_any_size_arrives(size: int) -> None:
         assert server.messages == [b"A: b\r\n\r\n" + body]
 
 
+@pytest.mark.parametrize("size", [64 * 1024 + 1, 256 * 1024, 266_240, 1_000_000])
+async def test_a_large_message_arrives_in_chunks_as_it_is(size: int) -> None:
+    body = b"".join(random.Random(size).choices([b".", b"\r\n.", b"0123456789"], k=size))[:size]
+    pieces: list[Octets] = [b"A: b\r\n\r\n", memoryview(body)[: size // 2], body[size // 2 :]]
+    async with (
+        open_upstream("PIPELINING", "CHUNKING") as server,
+        relay_to(server) as upstream,
+    ):
+        for _ in range(2):
+            assert (await deliver(upstream, TO_BOTH, pieces)).is_accepted
+        (visit,) = server.visits
+        whole = b"A: b\r\n\r\n" + body
+        assert visit.messages == [whole + (b"" if body.endswith(b"\r\n") else b"\r\n")] * 2
+        assert "DATA" not in visit.verbs
+        assert visit.commands[-1].endswith(" LAST")
+
+
+async def test_no_chunk_follows_a_refused_one_and_the_connection_is_used_again() -> None:
+    async with (
+        open_upstream("PIPELINING", "CHUNKING") as server,
+        relay_to(server) as upstream,
+    ):
+        server.answers["BDAT"] = "552 5.3.4 too big"
+        server.answers["MESSAGE"] = "503 5.5.1 no transaction"
+        delivery = await deliver(upstream, TO_BOB, LARGE)
+        assert str(delivery.reply) == "552 5.3.4 too big"
+        assert upstream.idle_connections == 1
+        (visit,) = server.visits
+        assert visit.verbs.count("BDAT") < sum(map(len, LARGE)) // (256 * 1024)
+        assert visit.verbs[-1] == "RSET"
+        server.answers.clear()
+        assert (await deliver(upstream, TO_BOB, MESSAGE)).is_accepted
+
+
+@pytest.mark.parametrize("answer", [HANG_UP, SILENCE, "nonsense"])
+async def test_no_clear_answer_to_the_last_chunk_is_in_doubt(answer: str) -> None:
+    async with (
+        open_upstream("PIPELINING", "CHUNKING") as server,
+        relay_to(server) as upstream,
+    ):
+        server.answers["MESSAGE"] = answer
+        with pytest.raises(DoubtError):
+            await deliver(upstream, TO_BOB, [b"A: b\r\n\r\n", b"x" * 500_000])
+        assert len(server.messages) == 1
+
+
+@pytest.mark.parametrize("answer", [HANG_UP, SILENCE, "nonsense", "421 4.3.2 stopping"])
+async def test_a_server_that_fails_before_the_last_chunk_accepted_nothing(answer: str) -> None:
+    async with (
+        open_upstream("PIPELINING", "CHUNKING") as server,
+        relay_to(server) as upstream,
+    ):
+        server.answers["BDAT"] = answer
+        with pytest.raises(UnsentError, match="upstream next: "):
+            await deliver(upstream, TO_BOB, LARGE)
+        assert server.messages == []
+        assert upstream.open_connections == 0
+
+
 async def test_any_refused_recipient_keeps_the_message_back_and_the_connection_lives() -> None:
     async with open_upstream("PIPELINING") as server, relay_to(server) as upstream:
         server.answers["RCPT"] = lambda command: (

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from smtpgate.core.address import Mailbox, ReversePath, parse_mailbox
-from smtpgate.core.message.envelope import Envelope
+from smtpgate.core.message.envelope import Envelope, Recipient
 from smtpgate.core.reply import Reply
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream import (
@@ -37,6 +37,8 @@ from tests.support.rows import rows
 OPENING = load_cases("upstream/10-opening.toml")
 TRANSACTIONS = load_cases("upstream/20-transactions.toml")
 MISFORTUNES = load_cases("upstream/30-misfortunes.toml")
+CHUNKING = load_cases("upstream/50-chunking.toml")
+OPTIONS = load_cases("upstream/60-options.toml")
 MARK = re.compile(r"<[a-z ]+>")
 MESSAGE = b"Subject: Spring\r\n\r\n.Hello Jane\r\n"
 
@@ -50,12 +52,27 @@ def terms_of(case: dict[str, Any]) -> Terms:
 
 def envelope_of(case: dict[str, Any]) -> Envelope:
     sender = case.get("from", "alice@example.com")
-    return Envelope.of(
+    mailboxes = [parse_mailbox(text) for text in case.get("to", ["bob@example.net"])]
+    options = {
+        "smtputf8": case.get("smtputf8", False),
+        "body_8bit": case.get("body_8bit", False),
+        "body_binary": case.get("binary", False),
+        **case.get("options", {}),
+    }
+    first = Recipient(mailboxes[0], frozenset(case.get("notify", ())), case.get("orcpt"))
+    return Envelope(
         ReversePath(parse_mailbox(sender) if sender else None),
-        [parse_mailbox(text) for text in case.get("to", ["bob@example.net"])],
-        smtputf8=case.get("smtputf8", False),
-        body_8bit=case.get("body_8bit", False),
+        (first, *map(Recipient, mailboxes[1:])),
+        **options,
     )
+
+
+def message_of(case: dict[str, Any]) -> bytes:
+    if "octets" not in case:
+        return MESSAGE
+    octets = int(case["octets"])
+    message = MESSAGE + b".0123456789\r\n" * (octets // 13)
+    return message[: octets - 2] + (b"\0\n" if case.get("binary") else b"\r\n")
 
 
 def opened(terms: Terms, offers: Sequence[str] = ()) -> UpstreamSession:
@@ -95,32 +112,75 @@ def server_says(session: UpstreamSession, lines: list[str]) -> list[Step]:
     return session.receive(octets)
 
 
-def client_says(session: UpstreamSession, lines: list[str], steps: list[Step]) -> list[Step]:
-    """Check that exactly this was to be said; what follows at once."""
-    (step,) = steps
-    match lines:
-        case ["<tls>"]:
-            assert step == StartTls()
-            return session.tls_started()
-        case ["<message>"] | ["<half message>"]:
+class Player:
+    """Plays a dialogue with a session."""
+
+    def __init__(self, session: UpstreamSession, case: dict[str, Any]) -> None:
+        self.session = session
+        self.message = message_of(case)
+        self.chunks: list[bytes] = []
+        self.octets = b""
+
+    def play(self, dialog: str, steps: list[Step]) -> list[Step]:
+        """Go through the dialogue; the steps that are left at its end."""
+        for who, lines in flights(dialog):
+            if who == "C":
+                steps = self.say(lines, steps)
+            else:
+                assert steps == []
+                steps = server_says(self.session, lines)
+        return steps
+
+    def say(self, lines: list[str], steps: list[Step]) -> list[Step]:
+        """Check that exactly this was to be said; what follows at once."""
+        match lines:
+            case ["<chunk>"] | ["<last chunk>"] | ["<half last chunk>"]:
+                self.send_chunk(lines[0], steps)
+                return []
+        (step,) = steps
+        match lines:
+            case ["<tls>"]:
+                assert step == StartTls()
+                return self.session.tls_started()
+            case ["<message>"] | ["<half message>"]:
+                assert isinstance(step, SendMessage)
+                stuffed = self.message.replace(b"\n.", b"\n..") + b".\r\n"
+                assert b"".join(step.pieces) == stuffed
+                if lines == ["<message>"]:
+                    self.session.message_sent()
+                return []
+            case ["<only chunk>"]:
+                assert isinstance(step, SendMessage)
+                assert not step.in_chunks
+                command = b"BDAT %d LAST\r\n" % len(self.message)
+                assert b"".join(step.pieces) == command + self.message
+                self.session.message_sent()
+                return []
+        assert step == Send("".join(f"{line}\r\n" for line in lines).encode())
+        return []
+
+    def send_chunk(self, mark: str, steps: list[Step]) -> None:
+        if steps:
+            (step,) = steps
             assert isinstance(step, SendMessage)
-            assert b"".join(step.pieces) == MESSAGE.replace(b"\n.", b"\n..") + b".\r\n"
-            if lines == ["<message>"]:
-                session.message_sent()
-            return []
-    assert step == Send("".join(f"{line}\r\n" for line in lines).encode())
-    return []
+            assert step.in_chunks
+            self.chunks = [bytes(piece) for piece in step.pieces]
+        assert self.session.wants_chunks
+        command, _, octets = self.chunks.pop(0).partition(b"\r\n")
+        self.octets += octets
+        is_last = "last" in mark
+        assert command == b"BDAT %d" % len(octets) + (b" LAST" if is_last else b"")
+        assert is_last is (not self.chunks)
+        assert self.octets == self.message[: len(self.octets)]
+        assert not is_last or self.octets == self.message
+        self.session.chunk_written(is_last=is_last)
+        if is_last and "half" not in mark:
+            self.session.message_sent()
 
 
 def play(session: UpstreamSession, case: dict[str, Any], steps: list[Step]) -> list[Step]:
-    """Go through the dialogue; the steps that are left at its end."""
-    for who, lines in flights(case["dialog"]):
-        if who == "C":
-            steps = client_says(session, lines, steps)
-        else:
-            assert steps == []
-            steps = server_says(session, lines)
-    return steps
+    """Go through the dialogue of the case; the steps that are left at its end."""
+    return Player(session, case).play(case["dialog"], steps)
 
 
 def came_to(steps: list[Step]) -> str:
@@ -169,16 +229,20 @@ def test_a_connection_is_opened_as_the_dialogue_says(case: dict[str, Any]) -> No
         assert sorted(session.extensions) == case["extensions"]
 
 
-@rows("case", TRANSACTIONS + MISFORTUNES, ids=lambda case: case["note"])
+EXCHANGES = TRANSACTIONS + MISFORTUNES + CHUNKING + OPTIONS
+
+
+@rows("case", EXCHANGES, ids=lambda case: case["note"])
 def test_a_transaction_goes_as_the_dialogue_says(case: dict[str, Any]) -> None:
     session = opened(terms_of(case), case["offers"])
     if case["result"].startswith("lacks "):
         with pytest.raises(LacksExtensionError) as caught:
-            session.begin(envelope_of(case), [MESSAGE])
+            session.begin(envelope_of(case), [message_of(case)])
         assert f"lacks {caught.value.extension}" == case["result"]
         assert str(caught.value).endswith(f"does not offer {caught.value.extension}")
     else:
-        steps = session.begin(envelope_of(case), [MESSAGE[:18], MESSAGE[18:]])
+        message = message_of(case)
+        steps = session.begin(envelope_of(case), [message[:18], message[18:]])
         steps = play(session, case, steps)
         assert came_to(steps) == case["result"]
         check_words(case, steps)
@@ -186,14 +250,19 @@ def test_a_transaction_goes_as_the_dialogue_says(case: dict[str, Any]) -> None:
     assert session.state in (State.READY, State.CLOSED)
 
 
-REUSABLE = [case for case in TRANSACTIONS if case.get("reusable") and case["dialog"]]
+REUSABLE = [
+    case
+    for case in TRANSACTIONS + CHUNKING + OPTIONS
+    if case.get("reusable") and case["dialog"]
+]
 
 
 @rows("case", REUSABLE, ids=lambda case: case["note"])
 def test_a_connection_serves_one_transaction_after_another(case: dict[str, Any]) -> None:
     session = opened(terms_of(case), case["offers"])
-    first = play(session, case, session.begin(envelope_of(case), [MESSAGE]))
-    assert play(session, case, session.begin(envelope_of(case), [MESSAGE])) == first
+    message = [message_of(case)]
+    first = play(session, case, session.begin(envelope_of(case), message))
+    assert play(session, case, session.begin(envelope_of(case), message)) == first
 
 
 def test_the_table_of_transitions_has_a_row_for_every_reply_that_can_be_due() -> None:

@@ -95,7 +95,9 @@ class Envelope(Struct, frozen=True, gc=False):
     """Reverse-path and forward-paths; not the header (RFC 5321 §2.3.1).
 
     ``envelope_id`` and ``returned`` are the options of MAIL for delivery status notifications
-    (RFC 3461 §4.3, §4.4): ENVID, decoded, and RET.
+    (RFC 3461 §4.3, §4.4): ENVID, decoded, and RET. A message with ``body_binary`` has octets
+    that only BDAT can carry (RFC 3030 §3); one with ``require_tls`` must not be relayed without
+    verified TLS (RFC 8689 §2).
     """
 
     reverse_path: ReversePath
@@ -104,6 +106,8 @@ class Envelope(Struct, frozen=True, gc=False):
     body_8bit: bool = False
     envelope_id: str = ""
     returned: Return = ""
+    body_binary: bool = False
+    require_tls: bool = False
 
     @classmethod
     def of(

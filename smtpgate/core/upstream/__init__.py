@@ -9,6 +9,7 @@ that a socket carries out (``steps``), and the session itself, a table of transi
 from smtpgate.core.message.body import Body, Octets
 from smtpgate.core.upstream.commands import CommandError
 from smtpgate.core.upstream.delivery import (
+    LACKING,
     Answered,
     Cause,
     Delivery,
@@ -36,6 +37,7 @@ from smtpgate.core.upstream.steps import (
 )
 
 __all__ = [
+    "LACKING",
     "Answered",
     "Body",
     "Cause",

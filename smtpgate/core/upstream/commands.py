@@ -7,15 +7,17 @@ A CR or LF inside a command would be a second command, so every command is made 
 import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, Literal
+from typing import Final
 
 from smtpgate.core.message.body import Body, StoredBody, pieces_of
 from smtpgate.core.message.dots import replace_dots
 from smtpgate.core.message.envelope import Envelope, Recipient
 from smtpgate.core.secret import Secret
-from smtpgate.core.upstream.delivery import LacksExtensionError
+from smtpgate.core.upstream.delivery import Extension, LacksExtensionError
 
 _PIECE_OCTETS: Final = 256 * 1024
+CHUNK_OCTETS: Final = 260 * 1024
+"""The most octets of a chunk: one piece of a large body, with the header block before it."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -49,7 +51,10 @@ def mail_command(envelope: Envelope, octets: int, extensions: Mapping[str, str])
     words = [f"MAIL FROM:<{envelope.reverse_path}>"]
     if "SIZE" in extensions:
         words.append(f"SIZE={octets}")  # RFC 1870 §6
-    if envelope.body_8bit:
+    if envelope.body_binary:
+        _need("BINARYMIME", extensions)
+        words.append("BODY=BINARYMIME")  # RFC 3030 §3
+    elif envelope.body_8bit:
         _need("8BITMIME", extensions)
         words.append("BODY=8BITMIME")  # RFC 6152 §3
     utf8 = envelope.smtputf8 or envelope.needs_smtputf8
@@ -61,10 +66,13 @@ def mail_command(envelope: Envelope, octets: int, extensions: Mapping[str, str])
             words.append(f"RET={envelope.returned}")  # RFC 3461 §4.3
         if envelope.envelope_id:
             words.append(f"ENVID={_xtext(envelope.envelope_id)}")  # RFC 3461 §4.4
+    if envelope.require_tls:
+        _need("REQUIRETLS", extensions)
+        words.append("REQUIRETLS")  # RFC 8689 §2
     return command_line(*words, utf8=utf8)
 
 
-def _need(extension: Literal["8BITMIME", "SMTPUTF8"], extensions: Mapping[str, str]) -> None:
+def _need(extension: Extension, extensions: Mapping[str, str]) -> None:
     if extension not in extensions:
         raise LacksExtensionError(extension)
 
@@ -129,6 +137,33 @@ def wire_pieces(message: Iterable[Body]) -> Iterator[bytes]:
         yield replace_dots(piece, b"..")
     # RFC 5321 §4.1.1.4: the CRLF that ends the last line is the first of the end of data.
     yield b".\r\n" if tail == b"\r\n" else b"\r\n.\r\n"
+
+
+def chunk_commands(message: Iterable[Body], *, is_text: bool) -> Iterator[bytes]:
+    """The message as BDAT commands, each with its octets behind it (RFC 3030 §2).
+
+    The octets stay as they are. Only a text whose last line does not end gets its CRLF, as at
+    the end of DATA.
+    """
+    batch: list[bytes] = []
+    size, tail = 0, b"\r\n"
+    for piece in _cut(message):
+        if batch and size + len(piece) > CHUNK_OCTETS:
+            yield b"".join((b"BDAT %d\r\n" % size, *batch))
+            batch, size = [], 0
+        batch.append(piece)
+        size += len(piece)
+        tail = (tail + piece[-2:])[-2:]
+    if is_text and tail != b"\r\n":
+        batch.append(b"\r\n")
+        size += 2
+    yield b"".join((b"BDAT %d LAST\r\n" % size, *batch))
+
+
+def only_chunk(message: Iterable[Body], octets: int) -> Iterator[bytes]:
+    """The message of so many octets as one BDAT command, in pieces."""
+    yield b"BDAT %d LAST\r\n" % octets
+    yield from _cut(message)
 
 
 def _cut(message: Iterable[Body]) -> Iterator[bytes]:

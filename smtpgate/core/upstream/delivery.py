@@ -14,8 +14,9 @@ Inside the relay, a :class:`NotSentError` carries a NotSent to the end of the de
         └── UpstreamProtocolError     … because the server does not speak SMTP as we know it
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -24,8 +25,22 @@ from smtpgate.core.reply import Reply
 
 # These are reasons of the gate's refusals too.
 NotSentReason = Literal[
-    "upstream-unreachable", "upstream-busy", "client-gone", "needs-8bitmime", "needs-smtputf8"
+    "upstream-unreachable",
+    "upstream-busy",
+    "client-gone",
+    "needs-8bitmime",
+    "needs-binarymime",
+    "needs-requiretls",
+    "needs-smtputf8",
 ]
+Extension = Literal["8BITMIME", "BINARYMIME", "REQUIRETLS", "SMTPUTF8"]
+LACKING: Final[Mapping[Extension, NotSentReason]] = {
+    "8BITMIME": "needs-8bitmime",
+    "BINARYMIME": "needs-binarymime",
+    "REQUIRETLS": "needs-requiretls",
+    "SMTPUTF8": "needs-smtputf8",
+}
+"""The reason of a message that needs an extension: it will be the same at the next try."""
 
 # Why an upstream was of no use for a message: it cannot be connected to; TLS failed, or is not
 # offered; it does not let us log in; it gave no answer in time; it replied 421; it refused to
@@ -126,15 +141,12 @@ class NotSentError(Exception):
 class LacksExtensionError(NotSentError):
     """The message needs an extension that the server does not offer."""
 
-    def __init__(self, extension: Literal["8BITMIME", "SMTPUTF8"]) -> None:
-        reason: NotSentReason = (
-            "needs-8bitmime" if extension == "8BITMIME" else "needs-smtputf8"
-        )
-        super().__init__(reason, cause="extension")
+    def __init__(self, extension: Extension, problem: str = "") -> None:
+        super().__init__(LACKING[extension], problem, cause="extension")
         self.extension = extension
 
     def __str__(self) -> str:
-        return f"the server does not offer {self.extension}"
+        return self.delivery.problem or f"the server does not offer {self.extension}"
 
 
 class UpstreamUnavailableError(NotSentError):

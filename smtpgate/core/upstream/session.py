@@ -19,13 +19,17 @@ connection is dropped, because its only other end is an empty message. There is 
 when some recipients were refused for good and the others accepted, the owner may have the
 message sent to the others, once it has recorded the refusals.
 
+With CHUNKING (RFC 3030) a large message goes out as BDAT commands, one behind the other: there
+are no dots to double, and a server that refuses a chunk need not read the rest. After such a
+refusal no chunk follows, the transaction has failed (§2), and RSET ends it.
+
 The message counts as sent when ``message_sent`` was called. From then until the answer, every
 failure leaves the message in doubt (RFC 1047); before, and after any negative answer, nothing
 was accepted.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Final
 
@@ -34,9 +38,11 @@ from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.reply import Reply
 from smtpgate.core.upstream.commands import (
     CommandError,
+    chunk_commands,
     ehlo_command,
     login_response,
     mail_command,
+    only_chunk,
     plain_command,
     rcpt_command,
     wire_pieces,
@@ -71,6 +77,8 @@ from smtpgate.core.upstream.steps import (
 )
 
 _SIZE_DIGITS: Final = 20  # RFC 1870 §4
+# A smaller message is one write with DATA, which costs the least.
+_SMALL_OCTETS: Final = 64 * 1024
 
 
 class UpstreamSession:
@@ -97,6 +105,7 @@ class UpstreamSession:
         self._verdict: Answered | None = None
         self._is_untouched = True
         self._is_message_sent = False
+        self._is_in_chunks = False
         self._may_be_in_part = False
         self._is_in_part = False
 
@@ -112,6 +121,11 @@ class UpstreamSession:
         if not (digits.isascii() and digits.isdigit() and len(digits) <= _SIZE_DIGITS):
             return None
         return int(digits) or None
+
+    @property
+    def wants_chunks(self) -> bool:
+        """False once a chunk was refused (RFC 3030 §2: then no other may follow)."""
+        return self._verdict is None
 
     # -- what the owner of the socket calls ----------------------------------------------------
 
@@ -158,6 +172,7 @@ class UpstreamSession:
         commands = [mail_command(envelope, self._octets, self.extensions), *rcpts]
         dues = [Due.MAIL, *repeat(Due.RCPT, len(commands) - 1)]
         self._envelope, self._message = envelope, message
+        self._is_in_chunks = self._pays_to_chunk(envelope)
         self._may_be_in_part = may_be_in_part
         self._is_untouched = True
         self.state, self._steps = State.BUSY, []
@@ -165,7 +180,7 @@ class UpstreamSession:
             self._unsent.extend(zip(dues, commands, strict=True))
             self._send(*self._unsent.popleft())
             return self._steps
-        if len(commands) == 2:
+        if len(commands) == 2 and not self._is_in_chunks:
             commands.append(b"DATA\r\n")
             dues.append(Due.DATA)
         self._due.extend(dues)
@@ -183,7 +198,7 @@ class UpstreamSession:
     def go_on(self) -> list[Step]:
         """Send the message to the recipients that were accepted."""
         self._steps, self._is_in_part = [], True
-        self._send(Due.DATA, b"DATA\r\n")
+        self._offer_message()
         return self._steps
 
     def leave(self) -> list[Step]:
@@ -193,6 +208,10 @@ class UpstreamSession:
         if refusal is not None:
             self._reset(refusal)
         return self._steps
+
+    def chunk_written(self, *, is_last: bool) -> None:
+        """A chunk of the message was handed to the socket, so its reply is due."""
+        self._due.append(Due.MESSAGE if is_last else Due.CHUNK)
 
     def message_sent(self) -> None:
         """The last octet of the message has left."""
@@ -208,7 +227,8 @@ class UpstreamSession:
     def timed_out(self, after: str) -> list[Step]:
         """The wait for a reply is over."""
         self._steps = []
-        awaited = self._due[0].value if self._due else State.HANDSHAKE.value
+        is_idle = State.HANDSHAKE if self.state is State.HANDSHAKE else Due.MESSAGE
+        awaited = (self._due[0] if self._due else is_idle).value
         problem = self._named(f"no answer to {awaited} {after}")
         self._fail(UpstreamUnavailableError(problem, "timeout"))
         return self._steps
@@ -266,13 +286,28 @@ class UpstreamSession:
         raise UpstreamUnavailableError(self._named(str(as_reply(answer))), "refused")
 
     def _offered(self, answer: Answer) -> None:
-        self.extensions = extensions_of(answer.lines)
+        self.extensions = self._usable(extensions_of(answer.lines))
         if self._is_encrypted or self._terms.tls == "off":
             self._log_in()
         elif "STARTTLS" in self.extensions:
             self._send(Due.STARTTLS, b"STARTTLS\r\n")
         else:
             self._go_on_in_clear("it does not offer STARTTLS")
+
+    @property
+    def _is_verified(self) -> bool:
+        """True under TLS with a certificate that was verified."""
+        return self._is_encrypted and self._terms.tls == "required"
+
+    def _usable(self, offered: dict[str, str]) -> Mapping[str, str]:
+        """The extensions that are used, of those that the server offers."""
+        if not self._is_verified:
+            offered.pop("REQUIRETLS", None)  # RFC 8689 §2: the server must be authenticated
+        if not self._terms.chunking:
+            offered.pop("CHUNKING", None)
+        if "CHUNKING" not in offered:  # RFC 3030 §3: it needs BDAT
+            offered.pop("BINARYMIME", None)
+        return offered
 
     def _begin_tls(self, _: Answer) -> None:
         self.state = State.HANDSHAKE
@@ -292,8 +327,7 @@ class UpstreamSession:
             self._get_ready()
             return
         # RFC 4954 §9; and TLS that verifies nothing leads to any machine that answers.
-        is_verified = self._is_encrypted and terms.tls == "required"
-        if not (is_verified or terms.is_loopback):
+        if not (self._is_verified or terms.is_loopback):
             problem = "credentials are not sent without TLS that verifies the certificate"
             raise UpstreamUnavailableError(self._named(problem), "login")
         mechanisms = self.extensions.get("AUTH", "").split()
@@ -354,7 +388,7 @@ class UpstreamSession:
             return
         refusal = self._refused()
         if refusal is None:
-            self._send(Due.DATA, b"DATA\r\n")
+            self._offer_message()
         elif self._may_be_in_part and (refused := self._refused_for_good()):
             self._steps.append(RefusedInPart(refused))
         else:
@@ -392,18 +426,52 @@ class UpstreamSession:
     def _was_reset(self, _: Answer) -> None:
         self._finish()
 
+    def _pays_to_chunk(self, envelope: Envelope) -> bool:
+        """True for a message that BDAT alone can carry, or carries for less than DATA."""
+        if envelope.body_binary:
+            return True
+        is_large = self._octets > _SMALL_OCTETS or self._reads_file
+        return is_large and "CHUNKING" in self.extensions and "PIPELINING" in self.extensions
+
+    def _offer_message(self) -> None:
+        """Send DATA, or with BDAT the message itself."""
+        if not self._is_in_chunks:
+            self._send(Due.DATA, b"DATA\r\n")
+        elif "PIPELINING" in self.extensions:
+            is_text = self._envelope is None or not self._envelope.body_binary
+            self._send_message(chunk_commands(self._message, is_text=is_text), in_chunks=True)
+        else:  # each chunk would wait for its reply, so there is one
+            self._due.append(Due.MESSAGE)
+            self._send_message(only_chunk(self._message, self._octets))
+
     def _data_wanted(self, _: Answer) -> None:
         if self._refused() is not None:
             raise UpstreamProtocolError(self._named("it accepted DATA without a recipient"))
         self._due.append(Due.MESSAGE)
-        reads_file = StoredBody in map(type, self._message)
-        pieces = wire_pieces(self._message)
-        self._steps.append(SendMessage(pieces, self._octets, reads_file))
+        self._send_message(wire_pieces(self._message))
+
+    def _send_message(self, pieces: Iterator[bytes], *, in_chunks: bool = False) -> None:
+        self._steps.append(SendMessage(pieces, self._octets, self._reads_file, in_chunks))
         self._message = ()
+
+    @property
+    def _reads_file(self) -> bool:
+        return StoredBody in map(type, self._message)
+
+    def _chunk_taken(self, _: Answer) -> None:
+        """The next chunk is on its way already."""
+
+    def _chunk_refused(self, answer: Answer) -> None:
+        """Leave the transaction: it has failed, whatever of it is on its way (RFC 3030 §2)."""
+        if self._verdict is None:
+            self._reset(as_reply(answer))
 
     def _message_answered(self, answer: Answer) -> None:
         reply = as_reply(answer)
         self._last_verdict = answer
+        if self._verdict is not None:  # a chunk was refused, so this is refused too
+            self._chunk_after_refusal(reply)
+            return
         if self._is_message_sent or not reply.is_positive:
             self._verdict = self._answered_with(reply)
         if self._is_message_sent:
@@ -414,6 +482,13 @@ class UpstreamSession:
                 self._named(f"it answered before the end of the message: {reply}"),
                 is_final=True,
             )
+
+    def _chunk_after_refusal(self, reply: Reply) -> None:
+        """The reply to the last chunk, sent before the refusal of an earlier one came."""
+        if reply.is_positive:  # it took a message with a hole, or it did not: nobody knows
+            self._verdict, self._is_message_sent = None, True
+            problem = "it refused a chunk and accepted the last one"
+            raise UpstreamProtocolError(self._named(problem))
 
     def _conclude(self) -> bool:
         """Report the outcome, if there is one by now."""
@@ -462,6 +537,7 @@ TRANSITIONS: Final[Mapping[Due, Mapping[int, _Action]]] = {
     Due.MAIL: {2: _S._mail_answered, 4: _S._mail_answered, 5: _S._mail_answered},
     Due.RCPT: {2: _S._rcpt_answered, 4: _S._rcpt_answered, 5: _S._rcpt_answered},
     Due.DATA: {3: _S._data_wanted, 4: _S._data_refused, 5: _S._data_refused},
+    Due.CHUNK: {2: _S._chunk_taken, 4: _S._chunk_refused, 5: _S._chunk_refused},
     Due.MESSAGE: {2: _S._message_answered, 4: _S._message_answered, 5: _S._message_answered},
     Due.RSET: {2: _S._was_reset},
     Due.NOOP: {2: _S._get_ready, 4: _S._not_served, 5: _S._not_served},

@@ -23,8 +23,8 @@ class Terms:
     """The terms of a connection: our name and login, and the TLS that it needs.
 
     ``is_encrypted`` is true when TLS began before the first octet. Credentials are sent only
-    under TLS that is required, so verified, or over loopback (``is_loopback``). Raises
-    CommandError.
+    under TLS that is required, so verified, or over loopback (``is_loopback``). Without
+    ``chunking`` a server that offers it is used as one that does not. Raises CommandError.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Terms:
     tls: Literal["required", "opportunistic", "off"]
     is_encrypted: bool = False
     is_loopback: bool = False
+    chunking: bool = True
     username: str | None = None
     password: Secret | None = None
 
@@ -64,6 +65,7 @@ class Due(Enum):
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
+    CHUNK = "BDAT"
     MESSAGE = "the message"
     RSET = "RSET"
     NOOP = "NOOP"
@@ -81,11 +83,14 @@ class SendMessage(Struct, frozen=True, gc=False):
     """Send the message, then call ``message_sent``; ``octets`` is about its size.
 
     ``reads_file``: to take the next piece may block, because it is read from a file.
+    ``in_chunks``: each piece is a command with its octets (RFC 3030 §2). Call ``chunk_written``
+    when it was handed to the socket, and take no other when ``wants_chunks`` is false by then.
     """
 
     pieces: Iterator[Octets]
     octets: int
     reads_file: bool = False
+    in_chunks: bool = False
 
 
 class RefusedInPart(Struct, frozen=True, gc=False):
