@@ -173,8 +173,11 @@ _REPLIES: Final[dict[str, Reply]] = {
     "sender-ok": Reply(250, "2.1.0", "Ok"),
     "recipient-ok": Reply(250, "2.1.5", "Ok"),
     "vrfy": Reply(252, "2.5.2", "Cannot verify, but will try to deliver"),
-    "help": Reply(214, "2.0.0", "See RFC 6409; commands: EHLO STARTTLS AUTH MAIL RCPT DATA"),
+    "help": Reply(
+        214, "2.0.0", "See RFC 6409; commands: EHLO STARTTLS AUTH MAIL RCPT DATA BDAT"
+    ),
     "start-tls": Reply(220, "2.0.0", "Ready to start TLS"),
+    "chunk-ok": Reply(250, "2.0.0", "Ok, more chunks may follow"),
     "start-data": Reply(354, "", "End data with <CR><LF>.<CR><LF>"),
     "unknown-command": Reply(500, "5.5.2", "Command not recognized"),
     "line-too-long": Reply(500, "5.5.6", "Line too long"),
@@ -182,6 +185,7 @@ _REPLIES: Final[dict[str, Reply]] = {
         500, "5.5.2", "A command line must end with <CR><LF>, without control characters"
     ),
     "syntax": Reply(501, "5.5.4", "Syntax: {syntax}"),
+    "bad-chunk": Reply(501, "5.5.4", "Syntax: BDAT octets [LAST]; closing the connection"),
     "bad-helo": Reply(501, "5.5.4", "Invalid host name: {problem}"),
     "not-implemented": Reply(502, "5.5.1", "Command not implemented"),
     "bad-sequence": Reply(503, "5.5.1", "Bad sequence of commands: {problem}"),

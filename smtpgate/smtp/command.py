@@ -37,6 +37,7 @@ _MAIL_AUTH: Final = re.compile(
 )
 _XTEXT: Final = rb"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+(?!7F)[2-7][0-9A-F])"
 _ENCODED: Final = re.compile(rb"\+([0-9A-F]{2})")
+_CHUNK: Final = re.compile(rb"([0-9]{1,20})(?:[ ]+(LAST))?", re.IGNORECASE)
 _MAX_HELO_OCTETS: Final = 255  # RFC 5321 §4.5.3.1.2
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 T = TypeVar("T")
@@ -114,6 +115,14 @@ def parse_helo(argument: bytes) -> str:
     if _CONTROL.search(name):
         raise _refuse("bad-helo", problem="a control character in it")
     return name.decode("ascii", "backslashreplace")
+
+
+def parse_bdat(argument: bytes) -> tuple[int, bool]:
+    """Read ``octets [LAST]`` (RFC 3030 §2): the size of a chunk, and whether it is the last."""
+    match = _CHUNK.fullmatch(argument)
+    if match is None:
+        raise _refuse("bad-chunk")
+    return int(match[1]), match[2] is not None
 
 
 def parse_mail(argument: bytes) -> MailCommand:

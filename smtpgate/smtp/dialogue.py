@@ -14,9 +14,10 @@ from smtpgate.core.events import BudgetExhausted, CommandRefused, Event, Handsha
 from smtpgate.core.limits.budget import BudgetName
 from smtpgate.core.message.envelope import Client, Recipient, SmtpFacts
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
+from smtpgate.smtp.chunks import ChunkProtocol
 from smtpgate.smtp.command import MailCommand
 from smtpgate.smtp.handshake import handshake_problem
-from smtpgate.smtp.protocol import GateProtocol, OutOfBudget
+from smtpgate.smtp.protocol import OutOfBudget
 from smtpgate.smtp.sasl import Exchange
 from smtpgate.smtp.session_parts import SessionParts
 from smtpgate.smtp.sockets import ConnectionSlot
@@ -65,7 +66,7 @@ class Spent:
     excess_recipients: int = 0
 
 
-class Dialogue(GateProtocol):
+class Dialogue(ChunkProtocol):
     """One client's session: EHLO, TLS and AUTH state, and the transaction in progress.
 
     Nothing that it keeps refers back to it: so its memory is free as soon as it ends.

@@ -116,7 +116,7 @@ class MessageIntake:
         self.taken = 0
         self.spooled = 0
         self.octets = 0  # that have come, as far as they were counted
-        self._moved = 0  # from the buffer to the file
+        self.in_file = 0  # moved there from the buffer
         self._has_beginning = True  # the buffer has the first octets of the message
         self._intake = intake
         self._pool = intake.most
@@ -127,7 +127,7 @@ class MessageIntake:
     def look(self, buffer: bytearray) -> int | None:
         """The message's size, once its final dot is in the buffer."""
         end = self._end(buffer)
-        self._count(self._moved + (len(buffer) if end is None else end))
+        self.count(self.in_file + (len(buffer) if end is None else end))
         if end is None:
             if self.refusal and len(buffer) > 4:
                 del buffer[:-4]
@@ -142,7 +142,8 @@ class MessageIntake:
         at = find_with_dot(buffer, _FINAL_DOT, self._start)
         return None if at < 0 else at + 2
 
-    def _count(self, octets: int) -> None:
+    def count(self, octets: int) -> None:
+        """So many octets of the message have come in all: have room for them, or refuse it."""
         if self.refusal:
             return
         self.octets = octets
@@ -163,11 +164,11 @@ class MessageIntake:
     @property
     def goes_to_file(self) -> bool:
         """True if the message is too large for memory."""
-        return self._moved > 0 or self.octets > self._intake.spool_octets
+        return self.in_file > 0 or self.octets > self._intake.spool_octets
 
     def moved(self, octets: int) -> None:
         """So many octets were taken from the beginning of the buffer, for the file."""
-        self._moved += octets
+        self.in_file += octets
         self._has_beginning = False
         self._start = 0
 

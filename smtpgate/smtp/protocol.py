@@ -26,7 +26,7 @@ from smtpgate.config.sections import ListenerConfig
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.message.body import StoredMessage
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
-from smtpgate.smtp.arrival import Arrival, IncomingMessage
+from smtpgate.smtp.arrival import Arrival, Chunk, IncomingMessage
 from smtpgate.smtp.intake import MessageIntake
 from smtpgate.spool import SpoolError
 from smtpgate.tasks import Deadline, LoopTurns, TaskOwner
@@ -42,16 +42,16 @@ _MAX_LINE_OCTETS: Final = 12_288
 # A command costs 5 to 15 µs, so these delay the others for less than a millisecond. A few
 # cost a hundred times as much, such as RCPT with a long internationalized domain.
 _COMMANDS_AT_ONCE: Final = 50
-_PAUSE_OCTETS: Final = 64 * 1024
+PAUSE_OCTETS: Final = 64 * 1024
 # As much of a large message may come while the part before it is written to the file.
-_AHEAD_OCTETS: Final = 256 * 1024
+AHEAD_OCTETS: Final = 256 * 1024
 # After a read of more than that the others come first.
 _MUCH_OCTETS: Final = 16 * 1024
 # What a read costs that fills the buffer, with TLS, and that the event loop does later.
 _READ_S: Final = 0.00015
 # All sessions read into one buffer, each before the next: so a read costs no memory, and no
 # more is read of a client in a turn of the event loop.
-_BUFFER: Final = memoryview(bytearray(_PAUSE_OCTETS))
+_BUFFER: Final = memoryview(bytearray(PAUSE_OCTETS))
 # The protocol of closed connections.
 _NOBODY: Final = asyncio.BufferedProtocol()
 # How long a socket may take to close, once the last reply was sent.
@@ -98,6 +98,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         self._is_too_long = False  # so is the line whose end has not come yet
         self._output: list[bytes] = []
         self.incoming: IncomingMessage | None = None
+        self.chunk: Chunk | None = None  # that BDAT announced, until all of it has come
         # Of the session's task, while it waits for work.
         self._waiter: asyncio.Future[Work] | None = None
         self._is_yielding = False
@@ -111,7 +112,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         self._client_gone: asyncio.Future[None] | None = None
         self._is_lost = False
         self._is_paused = False
-        self._pause_octets = _PAUSE_OCTETS
+        self._pause_octets = PAUSE_OCTETS
         self._may_end = False  # before its client wants it to
         self._is_draining = False
         self._is_cut_off = False
@@ -138,6 +139,10 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         One in memory is still dot-stuffed.
         """
 
+    @abstractmethod
+    def take_chunk(self, chunk: Chunk) -> bool:
+        """Take what has come of a chunk; false until there is more."""
+
     @property
     @abstractmethod
     def in_transaction(self) -> bool:
@@ -159,7 +164,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         self._wire = transport
         transport.set_write_buffer_limits(high=self._config.max_unread_octets)
         if hasattr(transport, "set_read_buffer_limits"):  # TLS has a buffer of its own
-            transport.set_read_buffer_limits(high=_PAUSE_OCTETS)
+            transport.set_read_buffer_limits(high=PAUSE_OCTETS)
 
     def get_buffer(self, _size: int) -> memoryview:
         """The buffer for the next octets."""
@@ -294,7 +299,9 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
 
     def _obey_one(self) -> bool:
         """Obey the next command, or take the message; false until all of it has come."""
-        if self.incoming is not None:
+        if self.chunk is not None:
+            return self.take_chunk(self.chunk)
+        if self.incoming is not None and self.incoming.kept is None:
             return self._take_part(self.incoming)
         line = self._cut_line()
         if line is None:
@@ -337,10 +344,11 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         if self._at_eof:
             raise HangUp
         if self._deadline.at is None:
-            if self.incoming is None:
+            expected = self.chunk or self.incoming
+            if expected is None:
                 self._watch(self.loop.time() + self._command_timeout_s, "command-time")
             else:
-                self._watch(self.incoming.deadline, "message-time")
+                self._watch(expected.deadline, "message-time")
         if self._is_paused:
             self._resume_input()
 
@@ -386,7 +394,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         if intake.refusal:
             incoming.arrival.close()
         elif intake.goes_to_file:
-            if size is None and len(self._input) <= _PAUSE_OCTETS:
+            if size is None and len(self._input) <= PAUSE_OCTETS:
                 return False
             is_last = size is not None
             part = len(self._input) - 4 if size is None else size
@@ -402,7 +410,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
     def _end_message(self, size: int) -> None:
         # A new buffer: the memory of a large message is not kept for the session's life.
         self._input = self._input[size + 3 :]
-        self.incoming, self._pause_octets = None, _PAUSE_OCTETS
+        self.incoming, self._pause_octets = None, PAUSE_OCTETS
 
     async def _move(self, incoming: IncomingMessage, size: int, *, is_last: bool) -> None:
         """Move the first octets of the input to the message's file; more come in meanwhile."""
@@ -410,21 +418,31 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         self._input = wire[size:]
         del wire[size:]
         intake.moved(size)
-        self._pause_octets = _AHEAD_OCTETS
+        self._pause_octets = AHEAD_OCTETS
         self._resume_input()
-        try:
-            async with asyncio.timeout_at(incoming.deadline):
-                await arrival.add(wire)
-        except TimeoutError:
-            raise OutOfBudget("message-time") from None
-        except SpoolError:
-            intake.refuse("storage")
-            arrival.close()
+        await self._store(incoming, wire)
         if is_last:
             self._end_message(0)
             work = self.take_message(incoming, None if intake.refusal else arrival.conclude())
             if work is not None:
                 await work()
+
+    async def _store(self, incoming: IncomingMessage, wire: bytearray) -> None:
+        """Write octets to the message's file, within the message's time."""
+        try:
+            async with asyncio.timeout_at(incoming.deadline):
+                await incoming.arrival.add(wire)
+        except TimeoutError:
+            raise OutOfBudget("message-time") from None
+        except SpoolError:
+            incoming.intake.refuse("storage")
+            incoming.arrival.close()
+
+    def drop_message(self) -> None:
+        """Forget the chunks of a message that is not complete, if there are any."""
+        if self.incoming is not None:
+            self.incoming.close()
+            self.incoming, self._pause_octets = None, PAUSE_OCTETS
 
     # -- what the session calls ----------------------------------------------------------------
 
@@ -553,7 +571,8 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
             self.abort()
         self._gone = self.loop.create_future()
         self._resume_input()
-        if self._wire.is_closing() or self._at_eof or self.incoming is None or self.is_tls:
+        is_sending = self.incoming is not None or self.chunk is not None
+        if self._wire.is_closing() or self._at_eof or not is_sending or self.is_tls:
             self._wire.close()
         else:
             # It is sending, and a socket that is closed with unread input costs the reply.

@@ -12,7 +12,7 @@ from typing import Final
 from smtpgate.core.events import SessionClosed, SessionOpened
 from smtpgate.core.message.body import StoredMessage
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
-from smtpgate.smtp.arrival import IncomingMessage
+from smtpgate.smtp.arrival import Chunk, IncomingMessage
 from smtpgate.smtp.auth import on_auth, on_response
 from smtpgate.smtp.command import BadCommandError, parse_helo, split_command
 from smtpgate.smtp.dialogue import WIRE, Dialogue
@@ -21,6 +21,9 @@ from smtpgate.smtp.protocol import ILL_ENDED, TOO_LONG, HangUp, OutOfBudget, Wor
 from smtpgate.smtp.transaction import (
     abandon,
     cut_off,
+    max_recipients,
+    on_bdat,
+    on_chunk,
     on_data,
     on_mail,
     on_message,
@@ -31,6 +34,10 @@ from smtpgate.smtp.transaction import (
 Command = Callable[[Dialogue, bytes], Work | None]
 # Commands that bring no message nearer; a client that sends nothing else must come to an end.
 _JUNK: Final = frozenset({b"NOOP", b"RSET", b"VRFY", b"HELP", b"HELO", b"EHLO"})
+# Behind a refused MAIL they are no errors of their own (RFC 2920 §3.1).
+_OF_A_GROUP: Final = frozenset({b"RCPT", b"DATA", b"BDAT"})
+# BINARYMIME is not: a message whose lines do not end with CRLF can be neither read nor signed.
+_ALWAYS: Final = ("PIPELINING", "ENHANCEDSTATUSCODES", "CHUNKING")
 _NO_COMMAND: Final = {ILL_ENDED: "bad-line-end", TOO_LONG: "line-too-long"}
 
 
@@ -91,7 +98,7 @@ class SmtpSession(Dialogue):
             self.note_error(CATALOGUE[_NO_COMMAND[line]])
             return None
         verb, argument = split_command(line)
-        if verb not in (b"RCPT", b"DATA"):
+        if verb not in _OF_A_GROUP:
             self.excused = 0
         command = COMMANDS.get(verb)
         if command is None:
@@ -112,6 +119,12 @@ class SmtpSession(Dialogue):
     ) -> Work | None:
         """Take a message that has come up to its final dot."""
         return on_message(self, incoming, message)
+
+    def chunk_taken(
+        self, chunk: Chunk, incoming: IncomingMessage | None, message: bytes | StoredMessage
+    ) -> Work | None:
+        """All octets of a chunk have come."""
+        return on_chunk(self, chunk, incoming, message)
 
 
 # -- the small commands ------------------------------------------------------------------------
@@ -139,12 +152,13 @@ def _greeted(session: Dialogue, argument: bytes, *, is_esmtp: bool) -> None:
 
 def _extensions(session: Dialogue) -> list[str]:
     upstream = session.parts.upstream.extensions
-    offered = [f"SIZE {session.max_octets}", "PIPELINING", "ENHANCEDSTATUSCODES"]
+    offered = [f"SIZE {session.max_octets}", *_ALWAYS]
     offered += [
         name for name in ("8BITMIME", "SMTPUTF8") if upstream is None or name in upstream
     ]
     if upstream is not None and "DSN" in upstream:  # RFC 3461 §5.2.1: its options are passed on
         offered.append("DSN")
+    offered.append(f"LIMITS RCPTMAX={max_recipients(session)}")  # RFC 9422 §4
     if session.may_start_tls:
         offered.append("STARTTLS")
     if session.may_authenticate:
@@ -213,6 +227,7 @@ COMMANDS: Final[Mapping[bytes, Command]] = {
     b"MAIL": on_mail,
     b"RCPT": on_rcpt,
     b"DATA": on_data,
+    b"BDAT": on_bdat,
     b"RSET": _on_rset,
     b"NOOP": _on_noop,
     b"VRFY": _on_vrfy,

@@ -43,6 +43,8 @@ class SessionParts:
     new_message_id: Callable[[datetime], str]
     new_session_id: Callable[[], str]
 
-    def new_arrival(self) -> Arrival:
+    def new_arrival(self, *, is_stuffed: bool = True) -> Arrival:
         """The way of one large message into its file."""
-        return Arrival(self.spool, normalize_bare_lf=self.normalize_bare_lf)
+        return Arrival(
+            self.spool, normalize_bare_lf=self.normalize_bare_lf, is_stuffed=is_stuffed
+        )

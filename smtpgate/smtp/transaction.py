@@ -1,4 +1,4 @@
-"""The mail transaction: MAIL, RCPT and DATA, and its end (RFC 5321 §3.3)."""
+"""The mail transaction: MAIL, RCPT, DATA or BDAT, and its end (RFC 5321 §3.3, RFC 3030)."""
 
 import asyncio
 from functools import partial
@@ -9,10 +9,17 @@ from smtpgate.core.events import CutOffBy, MessageCutOff
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.message.body import StoredMessage
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Envelope, Submission
+from smtpgate.core.message.headers import normalize_line_ends
 from smtpgate.core.message.reading import LARGE_OCTETS
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
-from smtpgate.smtp.arrival import IncomingMessage
-from smtpgate.smtp.command import MailCommand, parse_mail, parse_rcpt
+from smtpgate.smtp.arrival import Chunk, IncomingMessage
+from smtpgate.smtp.command import (
+    BadCommandError,
+    MailCommand,
+    parse_bdat,
+    parse_mail,
+    parse_rcpt,
+)
 from smtpgate.smtp.dialogue import WIRE, Dialogue, Spent, Transaction
 from smtpgate.smtp.intake import MessageIntake
 from smtpgate.smtp.protocol import HangUp, OutOfBudget, Work
@@ -88,8 +95,11 @@ def on_rcpt(dialogue: Dialogue, argument: bytes) -> None:
     if transaction is None:
         dialogue.bad_sequence("MAIL comes first")
         return
+    if dialogue.incoming is not None:
+        dialogue.bad_sequence("RCPT comes before BDAT")
+        return
     recipient = parse_rcpt(argument, smtputf8=transaction.mail.smtputf8)
-    mailbox, limit = recipient.mailbox, _max_recipients(dialogue)
+    mailbox, limit = recipient.mailbox, max_recipients(dialogue)
     if mailbox in transaction.recipients:  # relayed and charged once
         dialogue.reply_lines(WIRE["recipient-ok"])
         dialogue.count_junk()
@@ -112,7 +122,7 @@ def on_rcpt(dialogue: Dialogue, argument: bytes) -> None:
         dialogue.reply_lines(WIRE["recipient-ok"])
 
 
-def _max_recipients(dialogue: Dialogue) -> int:
+def max_recipients(dialogue: Dialogue) -> int:
     """The fewer of the gate's limit and the upstream's."""
     limit, learned = dialogue.parts.max_recipients, dialogue.parts.upstream.max_recipients
     return limit if learned is None else min(limit, learned)
@@ -139,10 +149,77 @@ def on_data(dialogue: Dialogue, argument: bytes) -> None:
     elif transaction is None or not transaction.recipients:
         dialogue.bad_sequence("MAIL and RCPT come first")
         dialogue.excused = 0
+    elif dialogue.incoming is not None:  # RFC 3030 §2: the client has to begin again
+        abandon(dialogue)
+        dialogue.bad_sequence("the message comes by BDAT already")
     else:
         dialogue.reply_lines(WIRE["start-data"])
         intake = MessageIntake(parts.intake, dialogue.max_octets, transaction.account_id)
         dialogue.expect_message(intake, parts.new_arrival())
+
+
+# -- BDAT --------------------------------------------------------------------------------------
+
+
+def on_bdat(dialogue: Dialogue, argument: bytes) -> Work | None:
+    """BDAT: so many octets of the message come next, whatever they are. Raises HangUp."""
+    try:
+        octets, is_last = parse_bdat(argument)
+    except BadCommandError as error:
+        # The octets behind it are no commands, and it does not say how many they are.
+        abandon(dialogue)
+        dialogue.refuse(error.reply)
+        raise HangUp from None
+    deadline = dialogue.loop.time() + dialogue.parts.config.data_timeout_s
+    transaction = dialogue.transaction
+    if not dialogue.is_esmtp:
+        return dialogue.expect_chunk(Chunk(octets, is_last, deadline, "say EHLO first"))
+    if transaction is None or not transaction.recipients:
+        problem = "MAIL and RCPT come first"
+        return dialogue.expect_chunk(Chunk(octets, is_last, deadline, problem))
+    if dialogue.incoming is None:
+        intake = MessageIntake(
+            dialogue.parts.intake, dialogue.max_octets, transaction.account_id
+        )
+        arrival = dialogue.parts.new_arrival(is_stuffed=False)
+        dialogue.begin_chunks(IncomingMessage(intake, arrival, deadline, bytearray()))
+    incoming = dialogue.incoming
+    if incoming is None:
+        raise AssertionError("chunks have begun")
+    if incoming.intake.octets + octets > incoming.intake.max_octets:
+        incoming.intake.refuse("message-octets")
+    work = dialogue.expect_chunk(Chunk(octets, is_last, incoming.deadline))
+    if not octets and not is_last:
+        dialogue.count_junk()
+    return work
+
+
+def on_chunk(
+    dialogue: Dialogue,
+    chunk: Chunk,
+    incoming: IncomingMessage | None,
+    message: bytes | StoredMessage,
+) -> Work | None:
+    """All octets of a chunk have come; the last one makes the message complete."""
+    if chunk.refusal or incoming is None:
+        dialogue.bad_sequence(chunk.refusal)
+        if chunk.is_last:
+            dialogue.excused = 0
+    elif incoming.intake.refusal is not None:
+        if not chunk.is_last:
+            _excuse_group(dialogue)  # more chunks may be pipelined behind this one
+        dialogue.drop_message()
+        _end(dialogue)
+        _refuse_message(dialogue, incoming.intake.refusal)
+    elif chunk.is_last:
+        dialogue.is_submitting = True
+        return partial(_carry, dialogue, incoming, message)
+    else:
+        dialogue.reply(CATALOGUE["chunk-ok"])
+    return None
+
+
+# -- the message -------------------------------------------------------------------------------
 
 
 def on_message(
@@ -178,7 +255,7 @@ async def _carry(
     """Hand the message to the pipeline, and answer with its verdict."""
     transaction = dialogue.transaction
     try:
-        message = wire if isinstance(wire, StoredMessage) else await _unstuffed(dialogue, wire)
+        message = await _cleaned(dialogue, incoming, wire)
         if transaction is None or len(message) > incoming.intake.max_octets:
             _refuse_message(dialogue, "message-octets")
         else:
@@ -191,9 +268,18 @@ async def _carry(
         _end(dialogue)
 
 
-async def _unstuffed(dialogue: Dialogue, wire: bytes) -> bytes:
+async def _cleaned(
+    dialogue: Dialogue, incoming: IncomingMessage, wire: bytes | StoredMessage
+) -> bytes | StoredMessage:
     """The message as the client means it; it may be longer with its line ends made whole."""
+    if isinstance(wire, StoredMessage):
+        return wire
     normalize_bare_lf = dialogue.parts.normalize_bare_lf
+    if incoming.kept is not None:  # nothing is stuffed in chunks
+        if not normalize_bare_lf:
+            return wire
+        is_long = len(wire) > LARGE_OCTETS
+        return await dialogue.parts.offload.run(is_long, normalize_line_ends, wire)
     if len(wire) <= _SHORT_OCTETS:
         return unstuffed(wire, normalize_bare_lf=normalize_bare_lf)
     return await dialogue.parts.offload.run(
@@ -258,8 +344,10 @@ def abandon(dialogue: Dialogue) -> None:
     """End a transaction without a message, if there is one.
 
     The client knows of its refused recipients, and sends nothing to the others either: it
-    does not split messages, so the old answers must not keep this one back for hours.
+    does not split messages, so the old answers must not keep this one back for hours. Chunks
+    that have come are forgotten.
     """
+    dialogue.drop_message()
     if dialogue.transaction is not None:
         _forget_refused(dialogue, dialogue.transaction)
     _end(dialogue)

@@ -29,12 +29,21 @@ def unstuffed(message: bytes, *, normalize_bare_lf: bool = False) -> bytes:
 class Unstuffing:
     """Takes the dots off a message that arrives in parts, which are cut anywhere.
 
+    Of one that is not stuffed, as chunks are not, it only makes the line ends whole, if asked.
+
     The pieces that come out end where lines end. Only a line that is longer than a piece is
     cut; CR and LF of one line end never are.
     """
 
-    def __init__(self, *, normalize_bare_lf: bool, piece_octets: int = _PIECE_OCTETS) -> None:
+    def __init__(
+        self,
+        *,
+        normalize_bare_lf: bool,
+        piece_octets: int = _PIECE_OCTETS,
+        is_stuffed: bool = True,
+    ) -> None:
         self._normalize_bare_lf = normalize_bare_lf
+        self._is_stuffed = is_stuffed
         self._piece_octets = piece_octets
         self._rest = b""
         self._is_at_line_start = True
@@ -59,6 +68,8 @@ class Unstuffing:
         return self._unstuffed(self._rest)
 
     def _unstuffed(self, piece: bytes) -> bytes:
+        if not self._is_stuffed:
+            return normalize_line_ends(piece) if self._normalize_bare_lf else piece
         is_at_line_start = self._is_at_line_start
         line_end = b"\n" if self._normalize_bare_lf else b"\r\n"
         self._is_at_line_start = piece.endswith(line_end)

@@ -1,9 +1,9 @@
 """Dialogues as data: ``C:`` and ``S:`` lines, run against a listener.
 
-``S:`` lines match by prefix. ``C:`` lines are sent with CRLF, ``C=`` lines as they are,
-with ``\\r``, ``\\n``, ``\\0`` and ``\\xNN`` read as escapes. ``${name}`` is filled in.
-``TLS`` begins a handshake, ``EOF`` ends the client's side, ``CLOSED`` expects the end of the
-server's. ``#`` begins a comment.
+``S:`` lines match by prefix; ``S>`` is a whole reply, whose last line matches. ``C:`` lines
+are sent with CRLF, ``C=`` lines as they are, with ``\\r``, ``\\n``, ``\\0`` and ``\\xNN`` read
+as escapes. ``${name}`` is filled in. ``TLS`` begins a handshake, ``EOF`` ends the client's
+side, ``CLOSED`` expects the end of the server's. ``#`` begins a comment.
 """
 
 import asyncio
@@ -97,6 +97,9 @@ async def play_text(
                 await dialog.send(octets.encode().decode("unicode_escape").encode("latin-1"))
             case ("S:", _, wanted):
                 said = await dialog.line()
+                assert said.startswith(wanted), f"{name}:{number}: got {said!r}"
+            case ("S>", _, wanted):
+                said = (await dialog.reply()).rpartition("\n")[2]
                 assert said.startswith(wanted), f"{name}:{number}: got {said!r}"
             case ("TLS", _, _):
                 await dialog.start_tls(context)

@@ -260,6 +260,7 @@ def facts() -> dict[str, str]:
         "wrong64": b64encode(b"wrong").decode(),
         "long": "A" * 13_000,
         "message": MESSAGE.encode("unicode_escape").decode(),
+        "size": str(len(MESSAGE)),
     }
 
 

@@ -115,8 +115,8 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "always",
         "listener.NAME.max_junk_commands",
         "too-many-errors",
-        "Commands without use for a message: NOOP, RSET, VRFY, HELP, HELO, EHLO, and RCPT "
-        "with a recipient that the message already has. Further ones count as errors. "
+        "Commands without use for a message: NOOP, RSET, VRFY, HELP, HELO, EHLO, empty chunks, "
+        "and RCPT with a recipient that the message already has. Further ones count as errors. "
         "Restarts after an accepted message.",
     ),
     "recipients": Budget(
@@ -136,7 +136,8 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "after AUTH",
         "listener.NAME.data_timeout_s",
         "idle",
-        "Time for a whole message, from DATA to the final dot.",
+        "Time for a whole message, from DATA to the final dot, or from the first BDAT to the "
+        "last octet.",
     ),
     "message-octets": Budget(
         "after AUTH",
