@@ -81,6 +81,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._is_paused = False
         self._is_last_write = False
+        self._awaits_replies = False
         self._deadline = deadline
         self._patience_s = 0.0
         self._expiry = Deadline(self._loop)
@@ -204,6 +205,8 @@ class Connection(asyncio.Protocol):
             # The next reply has its own time, though it answers the same flight.
             self._watch(self._patience_s)
         self._carry_out(steps)
+        if self._awaits_replies:
+            self._wake()
 
     def eof_received(self) -> None:
         """The server sends no more."""
@@ -282,8 +285,8 @@ class Connection(asyncio.Protocol):
                 chunk, is_last = await self._offload.run(step.reads_file, next, chunks)
             if self._result is not None or not self._session.wants_chunks:
                 return
-            if step.in_chunks:
-                self._session.chunk_written(is_last=is_last)
+            if step.in_chunks and not await self._may_write_chunk(is_last=is_last):
+                return
             if is_last:
                 self._write_last(chunk)
             else:
@@ -294,6 +297,19 @@ class Connection(asyncio.Protocol):
                 await self._woken()
             if self._has_result:
                 return
+
+    async def _may_write_chunk(self, *, is_last: bool) -> bool:
+        """True if the chunk goes out now; the last one waits until all others were accepted."""
+        self._awaits_replies = is_last
+        while is_last and self._session.replies_due and self._session.wants_chunks:
+            await self._woken()
+            if self._has_result:
+                break
+        self._awaits_replies = False
+        may_write = not self._has_result and self._session.wants_chunks
+        if may_write:
+            self._session.chunk_written(is_last=is_last)
+        return may_write
 
     @property
     def _has_result(self) -> bool:

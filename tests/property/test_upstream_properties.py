@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtpgate.core.address import AddressError, Mailbox, ReversePath, parse_mailbox
-from smtpgate.core.message.envelope import Envelope
+from smtpgate.core.message.envelope import Envelope, Recipient
 from smtpgate.core.reply import Reply
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream import (
@@ -30,17 +30,37 @@ from smtpgate.core.upstream.commands import wire_pieces
 from smtpgate.core.upstream.replies import ReplyError, ReplyReader, as_reply
 
 MESSAGE = [b"Subject: Spring\r\n\r\n", b".Hello\r\n"]
-EXTENSIONS = ["PIPELINING", "SIZE 1000", "8BITMIME", "SMTPUTF8", "STARTTLS", "AUTH PLAIN LOGIN"]
+EXTENSIONS = [
+    "PIPELINING",
+    "SIZE 1000",
+    "8BITMIME",
+    "SMTPUTF8",
+    "STARTTLS",
+    "AUTH PLAIN LOGIN",
+    "CHUNKING",
+    "BINARYMIME",
+    "REQUIRETLS",
+    "DSN",
+]
 
 mailboxes = st.sampled_from(
     [Mailbox(name, "example.net") for name in ("bob", "carol", "two words", "jörg")]
 )
+recipients = st.builds(
+    Recipient,
+    mailboxes,
+    notify=st.sampled_from([frozenset(), frozenset({"NEVER"}), frozenset({"DELAY"})]),
+    orcpt=st.sampled_from([None, "rfc822;a\0b+=@x", "utf-8;jörg@example.org"]),
+)
 envelopes = st.builds(
-    Envelope.of,
+    Envelope,
     st.builds(ReversePath, st.none() | mailboxes),
-    st.lists(mailboxes, min_size=1, max_size=4),
+    st.lists(recipients, min_size=1, max_size=4),
     smtputf8=st.booleans(),
     body_8bit=st.booleans(),
+    body_binary=st.booleans(),
+    require_tls=st.booleans(),
+    envelope_id=st.sampled_from(["", "QQ\r\n3"]),
 )
 terms = st.builds(
     Terms,
@@ -72,6 +92,7 @@ prefixes = st.sampled_from(
         [b"220 mx\r\n", b"250 mx\r\n"],
         [b"220 mx\r\n", b"250-mx\r\n250 PIPELINING\r\n"],
         [b"220 mx\r\n", b"250-mx\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"],
+        [b"220 mx\r\n", b"250-mx\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250 BINARYMIME\r\n"],
         [b"220 mx\r\n", b"250 mx\r\n", b"250 a\r\n", b"250 b\r\n", b"354 go\r\n"],
     ]
 )
@@ -106,6 +127,9 @@ class Conversation:
                 case StartTls():
                     self.carry_out(self.session.tls_started())
                 case SendMessage():
+                    if step.in_chunks:
+                        assert len(list(step.pieces)) == 1
+                        self.session.chunk_written(is_last=True)
                     self.session.message_sent()
                 case Ready():
                     self.begin()
@@ -206,7 +230,7 @@ def test_no_command_holds_a_control_octet_and_the_message_only_follows_354(
             commands = step.octets[:-2].split(b"\r\n")
             assert all(octet >= 0x20 and octet != 0x7F for line in commands for octet in line)
             assert sum(command == b"DATA" for command in commands) <= 1
-        elif isinstance(step, SendMessage):
+        elif isinstance(step, SendMessage) and not envelope.body_binary:
             assert any(answer.startswith(b"3") for answer in answers)
 
 

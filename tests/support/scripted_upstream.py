@@ -68,6 +68,8 @@ class Wire(asyncio.Transport):
         self._kept_back: list[bytes] | None = None
         self._input = b""
         self._takes_message = False
+        self._number = -1
+        self._is_chunk_refused = False
         self._is_mute = False
         self._sayings: deque[_Saying] = deque()
         self._loop = asyncio.get_running_loop()
@@ -94,7 +96,7 @@ class Wire(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self.is_closed:
             return
-        if self._kept_back is None and data[-5:] == b"\r\n.\r\n":
+        if self._kept_back is None and is_message_end(data):
             self._hold_back()
         if self._kept_back is not None:
             self._kept_back.append(bytes(data))
@@ -129,6 +131,8 @@ class Wire(asyncio.Transport):
     def _arrive(self, octets: bytes) -> None:
         if octets[-5:] == b"\r\n.\r\n":
             self.upstream.sent.append(int(octets.split()[1]))
+        elif octets.startswith(b"BDAT"):
+            self._note_chunk(octets)
         self._input += octets
         while not self._is_mute:
             if self._takes_message:
@@ -142,8 +146,35 @@ class Wire(asyncio.Transport):
             line, found, rest = self._input.partition(b"\r\n")
             if not found:
                 return
+            if line.startswith(b"BDAT"):
+                size = int(line.split()[1])
+                if len(rest) < size:
+                    return
+                self._input = rest[size:]
+                self._take_chunk(is_last=line.endswith(b" LAST"))
+                continue
             self._input = rest
             self._obey(line.split(b" ")[0].decode())
+
+    def _note_chunk(self, octets: bytes) -> None:
+        """A chunk left the relay: the first of a message has its number."""
+        command, _, rest = octets.partition(b"\r\n")
+        if rest.startswith(b"Subject: "):
+            self._number = int(rest.split()[1])
+        if command.endswith(b" LAST"):
+            self.upstream.sent.append(self._number)
+
+    def _take_chunk(self, *, is_last: bool) -> None:
+        number, refused = self._number, self.upstream.refused
+        if self._is_chunk_refused:
+            self._then(_Saying(b"503 5.5.1 no transaction\r\n"))
+        elif is_last:
+            self._judge(number)
+        else:
+            no = f"552 5.6.0 refused {number}"
+            mishap = self.upstream.look()
+            self._is_chunk_refused = mishap in ("refuse", "refuse-echo", "421")
+            self._answer("250 2.0.0 chunk", no, None, lambda: refused.add(number))
 
     def _judge(self, number: int) -> None:
         upstream = self.upstream
@@ -159,6 +190,9 @@ class Wire(asyncio.Transport):
         match verb:
             case "EHLO":
                 self._answer(self.upstream.ehlo, "550 5.0.0 no")
+            case "MAIL" | "RSET":
+                self._is_chunk_refused = False
+                self._answer("250 2.0.0 ok", f"451 4.3.0 no {verb}")
             case "DATA":
                 self._takes_message = True
                 self._answer("354 go", "451 4.3.0 not now")
@@ -177,6 +211,8 @@ class Wire(asyncio.Transport):
     ) -> None:
         """Say the text, or the refusal, as the script wants it; each has a meaning."""
         mishap = mishap or self.upstream.next()
+        if self.upstream.is_chunking and mishap == "echo":
+            mishap = "twice"  # without a 354 between, a late repetition is found out by nobody
         good, bad = f"{text}\r\n".encode(), f"{refusal}\r\n".encode()
         early = good + b"250 2.0.0 early\r\n"
         yes, no = _Saying(good, means), _Saying(bad, otherwise)
@@ -248,12 +284,18 @@ class ScriptedUpstream:
         script: Iterable[Mishap] = (),
         *,
         is_pipelining: bool = True,
+        is_chunking: bool = False,
         after_message: Mishap | None = None,
         max_wires: int | None = None,
     ) -> None:
         self.after_message = after_message
         self.max_wires = max_wires
         self.ehlo = "250-mx\r\n250 PIPELINING" if is_pipelining else "250 mx"
+        self.is_chunking = is_chunking
+        if is_chunking:
+            self.ehlo = self.ehlo.replace(
+                "250", "250-mx\r\n250-BINARYMIME\r\n250-CHUNKING\r\n250", 1
+            )
         self.script = deque(script)
         self.wires: list[Wire] = []
         self.sent: list[int] = []
@@ -277,6 +319,11 @@ class ScriptedUpstream:
     def next(self) -> Mishap:
         """Take what comes next."""
         return self.script.popleft() if self.script else "fine"
+
+
+def is_message_end(octets: bytes | bytearray | memoryview) -> bool:
+    """True for a write that ends a message."""
+    return octets[-5:] == b"\r\n.\r\n" or b" LAST\r\n" in bytes(octets[:30])
 
 
 class ScriptedLoop(MovableLoop):

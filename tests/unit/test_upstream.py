@@ -420,3 +420,12 @@ def test_a_dot_is_doubled_wherever_a_large_message_is_cut(octets: int) -> None:
     pieces = list(wire_pieces([message]))
     assert b"".join(pieces) == message.replace(b"\n.", b"\n..") + b".\r\n"
     assert max(map(len, pieces)) < 600_000
+
+
+def test_the_last_chunk_waits_for_the_replies_to_the_others() -> None:
+    session = opened(terms_of({}), ["PIPELINING", "CHUNKING"])
+    session.begin(envelope_of({}), [b"x" * 600_000])
+    session.receive(b"250 ok\r\n250 ok\r\n")
+    session.chunk_written(is_last=False)
+    with pytest.raises(RuntimeError, match="must wait"):
+        session.chunk_written(is_last=True)

@@ -21,7 +21,9 @@ message sent to the others, once it has recorded the refusals.
 
 With CHUNKING (RFC 3030) a large message goes out as BDAT commands, one behind the other: there
 are no dots to double, and a server that refuses a chunk need not read the rest. After such a
-refusal no chunk follows, the transaction has failed (§2), and RSET ends it.
+refusal no chunk follows, the transaction has failed (§2), and RSET ends it. The last chunk
+waits for the replies to all others: so no message with a hole is ever ended, and a surplus
+reply is found out before it is taken for the verdict, unless it comes late (there is no 354).
 
 The message counts as sent when ``message_sent`` was called. From then until the answer, every
 failure leaves the message in doubt (RFC 1047); before, and after any negative answer, nothing
@@ -210,7 +212,12 @@ class UpstreamSession:
         return self._steps
 
     def chunk_written(self, *, is_last: bool) -> None:
-        """A chunk of the message was handed to the socket, so its reply is due."""
+        """A chunk of the message was handed to the socket, so its reply is due.
+
+        The last one only when no other reply is.
+        """
+        if is_last and self._due:
+            raise RuntimeError("the last chunk must wait for the replies to the others")
         self._due.append(Due.MESSAGE if is_last else Due.CHUNK)
 
     def message_sent(self) -> None:
@@ -469,9 +476,6 @@ class UpstreamSession:
     def _message_answered(self, answer: Answer) -> None:
         reply = as_reply(answer)
         self._last_verdict = answer
-        if self._verdict is not None:  # a chunk was refused, so this is refused too
-            self._chunk_after_refusal(reply)
-            return
         if self._is_message_sent or not reply.is_positive:
             self._verdict = self._answered_with(reply)
         if self._is_message_sent:
@@ -482,13 +486,6 @@ class UpstreamSession:
                 self._named(f"it answered before the end of the message: {reply}"),
                 is_final=True,
             )
-
-    def _chunk_after_refusal(self, reply: Reply) -> None:
-        """The reply to the last chunk, sent before the refusal of an earlier one came."""
-        if reply.is_positive:  # it took a message with a hole, or it did not: nobody knows
-            self._verdict, self._is_message_sent = None, True
-            problem = "it refused a chunk and accepted the last one"
-            raise UpstreamProtocolError(self._named(problem))
 
     def _conclude(self) -> bool:
         """Report the outcome, if there is one by now."""

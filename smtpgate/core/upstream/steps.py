@@ -84,7 +84,8 @@ class SendMessage(Struct, frozen=True, gc=False):
 
     ``reads_file``: to take the next piece may block, because it is read from a file.
     ``in_chunks``: each piece is a command with its octets (RFC 3030 §2). Call ``chunk_written``
-    when it was handed to the socket, and take no other when ``wants_chunks`` is false by then.
+    when it was handed to the socket, and take no other when ``wants_chunks`` is false by then;
+    the last one goes out when ``replies_due`` is 0.
     """
 
     pieces: Iterator[Octets]
