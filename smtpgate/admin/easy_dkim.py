@@ -6,9 +6,10 @@ wait for ``dkim activate``.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from smtpgate.admin.errors import ConflictError, NotFoundError, RefusedChangeError
 from smtpgate.admin.paging import pages_of
@@ -36,6 +37,10 @@ from smtpgate.signing.private_keys import (
     generate_private_key,
     pem_of_base64,
 )
+from smtpgate.tasks import Threads
+
+# One key at a time: whatever calls there are, they keep one core of a process busy.
+_KEY_MAKER: Final = Threads("new-keys")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +59,20 @@ class DkimSettings:
     publish: tuple[DnsRecord, ...]
 
 
-async def begin(session: Session, ref: IdentityRef) -> DkimSettings:
+async def begin(
+    session: Session, ref: IdentityRef, before_new_keys: Callable[[], None] = lambda: None
+) -> DkimSettings:
     """Have a domain's mail signed with Easy DKIM: its three keys, which are made if need be.
 
-    Keys that were not published in 72 hours are looked for again.
+    Keys that were not published in 72 hours are looked for again. ``before_new_keys`` may raise
+    what the caller is to get in place of new keys.
     """
     session.must_be_allowed("BeginEasyDkim", session.identity_arn(ref))
     _, keys = await _read(session, ref)
-    made = await easy_keys(TOKENS - len(_tokens_of(keys)))
+    missing = TOKENS - len(_tokens_of(keys))
+    if missing > 0:
+        before_new_keys()
+    made = await easy_keys(missing)
     async with session.changing() as change:
         row = await identity(change.connection, ref.account_id, session.region, ref.name)
         row = await put_easy_keys(session, change, row, made)
@@ -160,11 +171,10 @@ async def hosted(
 
 
 async def easy_keys(number: int = TOKENS) -> Mapping[str, bytes]:
-    """New keys in PEM, by their tokens; each takes a tenth of a second of a thread."""
+    """New keys in PEM, by their tokens; each takes a tenth of a second of the one thread."""
     made = {}
     for _ in range(number):
-        # One after the other, so that a call keeps one thread busy and not three.
-        made[new_dkim_token(os.urandom)] = await asyncio.to_thread(generate_private_key)
+        made[new_dkim_token(os.urandom)] = await _KEY_MAKER.run(generate_private_key)
     return made
 
 

@@ -1,6 +1,6 @@
 """Identities made whole, as by version 2 of SES's API: with DKIM, a default set and tags."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from smtpgate.admin.easy_dkim import (
@@ -36,11 +36,15 @@ class NewIdentity:
 
 
 async def create(
-    session: Session, ref: IdentityRef, new: NewIdentity
+    session: Session,
+    ref: IdentityRef,
+    new: NewIdentity,
+    before_new_keys: Callable[[], None] = lambda: None,
 ) -> tuple[IdentityDetails, DkimSettings]:
     """Register a domain or an address with all that it is to have, or not at all.
 
-    Raises ConflictError, NotFoundError for the configuration set, RefusedChangeError.
+    ``before_new_keys`` may raise what the caller is to get in place of new keys. Raises
+    ConflictError, NotFoundError for the configuration set, RefusedChangeError.
     """
     arn = session.identity_arn(ref)
     kind = "Domain" if ref.is_domain else "Address"
@@ -52,7 +56,10 @@ async def create(
     if new.signing_key and not ref.is_domain:
         raise RefusedChangeError(f"{ref.name} is an address: only a domain has a signing key")
     brought = await own_key(session, *new.signing_key) if new.signing_key else None
-    made = await easy_keys() if ref.is_domain and brought is None else {}
+    made: Mapping[str, bytes] = {}
+    if ref.is_domain and brought is None:
+        before_new_keys()
+        made = await easy_keys()
     row = IdentityRow(account_id=ref.account_id, region=session.region, name=ref.name)
     async with session.changing() as change:
         row = await create_identity(change, row, session.partition)

@@ -15,14 +15,21 @@ from smtpgate.admin.errors import ADMIN_ERRORS
 from smtpgate.admin.journal import JOURNAL_ERRORS
 from smtpgate.api.authentication import Authentication
 from smtpgate.api.bodies import Bodies, ClientLeftError
+from smtpgate.api.bounds import CallBounds
 from smtpgate.api.call import ApiParts, Call, Values
 from smtpgate.api.doubts import attempt_of
 from smtpgate.api.names import api_error
-from smtpgate.api.operations import HANDLERS
+from smtpgate.api.operations import HANDLERS, SENDS
 from smtpgate.api.served import services
 from smtpgate.core.account import AccessKey
 from smtpgate.core.api.constraints import violation_text, violations
-from smtpgate.core.api.faults import FAULTS, OF_SIGNATURES, ApiError
+from smtpgate.core.api.faults import (
+    FAULTS,
+    LATER,
+    OF_SIGNATURES,
+    ApiError,
+    RefusedByReplyError,
+)
 from smtpgate.core.api.model import Operation, Service
 from smtpgate.core.api.percent import query_pairs
 from smtpgate.core.api.query import (
@@ -91,9 +98,12 @@ class _Answer:
 class Api:
     """Answers calls; one for each ``[api.NAME]``."""
 
-    def __init__(self, name: str, parts: ApiParts, bodies: Bodies, *, is_tls: bool) -> None:
+    def __init__(
+        self, name: str, parts: ApiParts, bounds: CallBounds, bodies: Bodies, *, is_tls: bool
+    ) -> None:
         self._name = name
         self._parts = parts
+        self._bounds = bounds
         self._bodies = bodies
         self._is_tls = is_tls
         region = parts.config.gate.region
@@ -156,6 +166,7 @@ class Api:
             claim, request.service = self._authentication.claim(
                 request.signed(""), is_rest=request.is_rest
             )
+            self._bounds.must_have_failures(request.client, claim.access_key_id)
             key = await self._authentication.usable_key(claim, request.client.address)
         except SignatureError as error:
             raise self._not_authenticated(request, "", error) from None
@@ -168,6 +179,7 @@ class Api:
                 key = self._authentication.must_be_signed(request.signed(digest), claim, key)
             except SignatureError as error:
                 raise self._not_authenticated(request, claim.access_key_id, error) from None
+            self._bounds.note_success(request.client, key.id)
             account_id = key.principal.account.id
             request.client = request.client.logged_in(key.id, account_id)
             self._parts.events.publish(Authenticated(request.client, self._parts.clock.now()))
@@ -178,6 +190,10 @@ class Api:
     ) -> ApiError:
         at, shown = self._parts.clock.now(), claimed[:_SHOWN_KEY_ID]
         if error.fault != "missing":
+            if not claimed:  # else it was looked at before
+                self._bounds.must_have_failures(request.client, claimed)
+            is_unknown = error.fault == "unknown-key"
+            self._bounds.count_failure(request.client, claimed, is_unknown=is_unknown)
             event = AuthFailed(request.client, at, shown, "invalid-credentials")
             self._parts.events.publish(event)
         return ApiError(OF_SIGNATURES[error.fault], str(error))
@@ -188,6 +204,30 @@ class Api:
         service = services()[request.service]
         operation, values = _read(service, request, body)
         request.operation = operation.name
+        if operation.name not in SENDS:
+            self._bounds.count_call(request.client)
+            return await self._called(request, key, service, operation, values, digest)
+        admission, account_id = self._parts.admission, request.client.account_id
+        if not admission.has_refusals_left(account_id):
+            raise self._bounds.exhausted("refusals", request.client)
+        try:
+            return await self._called(request, key, service, operation, values, digest)
+        except RefusedByReplyError:
+            raise  # the pipeline has counted it
+        except ApiError as error:
+            if error.fault not in LATER:
+                admission.note_refusal(account_id)
+            raise
+
+    async def _called(
+        self,
+        request: _Request,
+        key: AccessKey,
+        service: Service,
+        operation: Operation,
+        values: Values,
+        digest: str,
+    ) -> _Answer:
         if operation.input and (found := violations(service, operation.input, values)):
             raise ApiError("validation", violation_text(found))
         handler = HANDLERS[service.name].get(operation.name)
@@ -195,6 +235,7 @@ class Api:
             raise _not_served(operation.name)
         call = Call(
             parts=self._parts,
+            bounds=self._bounds,
             service=service.name,
             operation=operation.name,
             values=values,

@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 from smtpgate.admin.journal import JournalSession
 from smtpgate.admin.session import Session, principal_session
 from smtpgate.admin.topics import Confirmer
+from smtpgate.admission import Admission
+from smtpgate.api.bounds import CallBounds
 from smtpgate.api.doubts import Doubts
 from smtpgate.config import Config
 from smtpgate.core.account import AccessKey, Principal
@@ -31,6 +33,7 @@ class ApiParts:
     ledger: Ledger
     journal: Callable[[], Awaitable[JournalReader | None]]
     pipeline: Pipeline
+    admission: Admission
     upstream: Upstream
     confirmer: Confirmer
     events: EventSink
@@ -46,6 +49,7 @@ class Call:
     """A call whose signature is right and whose values hold the model's constraints."""
 
     parts: ApiParts
+    bounds: CallBounds
     service: str
     operation: str
     values: Values
@@ -93,6 +97,10 @@ class Call:
             is_encrypted=self.client.is_tls,
             reader=reader,
         )
+
+    def count_new_keys(self) -> None:
+        """A domain's keys are made for this call. Raises ApiError when that is too often."""
+        self.bounds.count_new_keys(self.client)
 
     def text(self, name: str, default: str = "") -> str:
         """The text of a value that may be absent."""

@@ -34,10 +34,10 @@ async def verify_dkim(call: Call) -> Values:
     if not ref.is_domain:
         raise ApiError("invalid-value", f"Invalid domain name {ref.name[:200]}.")
     try:
-        settings = await easy_dkim.begin(call.session(), ref)
+        settings = await easy_dkim.begin(call.session(), ref, call.count_new_keys)
     except NotFoundError:
         await registered(call, ref)
-        settings = await easy_dkim.begin(call.session(), ref)
+        settings = await easy_dkim.begin(call.session(), ref, call.count_new_keys)
     return {"DkimTokens": list(settings.tokens)}
 
 
@@ -94,7 +94,7 @@ async def put_signing(call: Call) -> Values:
     key = signing_key(given, call.text("SigningAttributesOrigin"))
     try:
         if key is None:
-            settings = await easy_dkim.begin(call.session(), ref)
+            settings = await easy_dkim.begin(call.session(), ref, call.count_new_keys)
         else:
             settings = await easy_dkim.put_signing_key(call.session(), ref, *key)
     except NotFoundError:

@@ -56,7 +56,7 @@ async def create(call: Call) -> Values:
         tags=tags_of(call.values.get("Tags") or ()),
     )
     try:
-        details, dkim = await email_identities.create(session, ref, new)
+        details, dkim = await email_identities.create(session, ref, new, call.count_new_keys)
     except ConflictError:
         text = f"Email identity {ref.name[:200]} already exist."  # SES's words
         raise ApiError("already-exists", text) from None

@@ -23,6 +23,17 @@ from smtpgate.api import (
 )
 from smtpgate.api.call import Handler
 
+SENDS: Final = frozenset(
+    {
+        "SendBulkEmail",
+        "SendBulkTemplatedEmail",
+        "SendEmail",
+        "SendRawEmail",
+        "SendTemplatedEmail",
+    }
+)
+"""The operations that the sending limits bound, in place of the rate of calls."""
+
 HANDLERS: Final[Mapping[str, Mapping[str, Handler]]] = {
     "ses": {
         **accounts.V1,

@@ -312,7 +312,7 @@ async def send(
     if reply.is_positive:
         return {"MessageId": message_id}
     if reply.name == _IN_DOUBT:
-        call.parts.doubts.note(attempt, message_id, call.at)
+        await call.parts.doubts.note(attempt, message_id, call.at)
     raise fault_of_reply(reply.code, reply.name, reply.text)
 
 

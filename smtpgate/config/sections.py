@@ -173,6 +173,12 @@ class ApiConfig(TlsPort):
     idle_timeout_s: Seconds = 60
     body_timeout_s: Seconds = 300
     max_inflight_octets: Annotated[int, Field(ge=1_048_576)] = 134_217_728
+    max_calls: Count = 1000
+    calls_per_minute: Count = 600
+    max_new_keys: Count = 30
+    new_keys_per_minute: Count = 30
+    max_auth_failures: Count = 30
+    auth_failures_per_minute: Count = 60
 
     def contradictions(self) -> Iterator[Problem]:
         """TLS needs a certificate; without TLS, plain text must be asked for."""

@@ -6,16 +6,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Final
 
+from smtpgate.admission import Admission
 from smtpgate.api.application import Api
 from smtpgate.api.bodies import Bodies
+from smtpgate.api.bounds import CallBounds
 from smtpgate.api.call import ApiParts
 from smtpgate.api.doubts import Doubts
+from smtpgate.api.notes import ApiNote, DoubtNoted
 from smtpgate.config import Config
 from smtpgate.config.sections import ApiConfig
 from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.confirmer import new_confirmer
 from smtpgate.gate.listen import ListeningSockets
+from smtpgate.gate.peers import WorkerPeers
 from smtpgate.journal.reader import JournalReader
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Clock, EventSink, Ledger, Upstream
@@ -31,53 +35,89 @@ def new_request_id() -> str:
     return str(uuid.UUID(bytes=os.urandom(16), version=4))
 
 
-def new_api_servers(
-    config: Config,
-    store: DirectoryStore,
-    sockets: ListeningSockets,
-    certificates: Mapping[str, ServerTls],
-    *,
-    directory: LiveDirectory,
-    ledger: Ledger,
-    journal: Callable[[], Awaitable[JournalReader | None]],
-    pipeline: Pipeline,
-    upstream: Upstream,
-    events: EventSink,
-    clock: Clock,
-    new_message_id: Callable[[datetime], str],
-    on_error: Callable[[BaseException], None],
-    answer_s: float,
-) -> dict[str, WebServer]:
-    """The servers by their names, not started yet. Raises OpenError."""
-    if not config.apis:
-        return {}
-    parts = ApiParts(
-        config=config,
-        store=store,
-        directory=directory,
-        ledger=ledger,
-        journal=journal,
-        pipeline=pipeline,
-        upstream=upstream,
-        confirmer=new_confirmer(config, upstream, clock),
-        events=events,
-        clock=clock,
-        doubts=Doubts(),
-        new_message_id=new_message_id,
-        new_request_id=new_request_id,
-        on_error=on_error,
-    )
-    return {
-        one.name: WebServer(
-            sockets[one.section],
-            Api(one.section, parts, _bodies(config, one), is_tls=one.tls == "implicit"),
-            max_connections=one.max_connections,
-            idle_s=one.idle_timeout_s,
-            answer_s=one.body_timeout_s + answer_s,
-            tls=certificates[one.label].context if one.label in certificates else None,
+class ApiServers:
+    """The servers of one process, by their names, and what they remember together."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: DirectoryStore,
+        sockets: ListeningSockets,
+        certificates: Mapping[str, ServerTls],
+        *,
+        directory: LiveDirectory,
+        ledger: Ledger,
+        journal: Callable[[], Awaitable[JournalReader | None]],
+        pipeline: Pipeline,
+        admission: Admission,
+        upstream: Upstream,
+        events: EventSink,
+        clock: Clock,
+        peers: WorkerPeers | None,
+        new_message_id: Callable[[datetime], str],
+        on_error: Callable[[BaseException], None],
+        answer_s: float,
+    ) -> None:
+        """Make them; they are not started yet. Raises OpenError."""
+        self.servers: dict[str, WebServer] = {}
+        self._doubts = Doubts(None if peers is None else peers.share)
+        self._bounds: list[CallBounds] = []
+        if not config.apis:
+            return
+        parts = ApiParts(
+            config=config,
+            store=store,
+            directory=directory,
+            ledger=ledger,
+            journal=journal,
+            pipeline=pipeline,
+            admission=admission,
+            upstream=upstream,
+            confirmer=new_confirmer(config, upstream, clock),
+            events=events,
+            clock=clock,
+            doubts=self._doubts,
+            new_message_id=new_message_id,
+            new_request_id=new_request_id,
+            on_error=on_error,
         )
-        for one in config.apis
-    }
+        tell = None if peers is None else peers.tell
+        for one in config.apis:
+            bounds = CallBounds(one, clock, events, tell)
+            self._bounds.append(bounds)
+            application = _application(parts, bounds, one)
+            tls = certificates.get(one.label)
+            self.servers[one.name] = _server(application, one, sockets, tls, answer_s)
+
+    def take(self, note: ApiNote) -> None:
+        """Take a note of another worker."""
+        if isinstance(note, DoubtNoted):
+            self._doubts.take(note)
+        else:
+            for bounds in self._bounds:
+                bounds.take(note)
+
+
+def _application(parts: ApiParts, bounds: CallBounds, one: ApiConfig) -> Api:
+    bodies = _bodies(parts.config, one)
+    return Api(one.section, parts, bounds, bodies, is_tls=one.tls == "implicit")
+
+
+def _server(
+    application: Api,
+    one: ApiConfig,
+    sockets: ListeningSockets,
+    tls: ServerTls | None,
+    answer_s: float,
+) -> WebServer:
+    return WebServer(
+        sockets[one.section],
+        application,
+        max_connections=one.max_connections,
+        idle_s=one.idle_timeout_s,
+        answer_s=one.body_timeout_s + answer_s,
+        tls=None if tls is None else tls.context,
+    )
 
 
 def _bodies(config: Config, one: ApiConfig) -> Bodies:

@@ -18,6 +18,7 @@ from smtpgate.gate.frames import (
     Drain,
     Noted,
     OfAnswer,
+    PassedOn,
     Ping,
     Pong,
     Report,
@@ -374,6 +375,13 @@ class Crew:
         if requests and member.desk is not None:
             member.desk.take(requests)
 
+    def _pass_on(self, member: Member, noted: Noted) -> None:
+        for other in self._all():
+            if other is not member:
+                other.send(noted)
+        if noted.number:
+            member.send(PassedOn(noted.number))
+
     def _note(
         self, member: Member, received: Serving | Pong | Report | Noted | Stopped
     ) -> None:
@@ -381,9 +389,7 @@ class Crew:
             case Report() as report:
                 self._host.take(report)
             case Noted() as noted:
-                for other in self._all():
-                    if other is not member:
-                        other.send(noted)
+                self._pass_on(member, noted)
             case Pong(number, state):
                 member.heartbeat.answered()
                 member.answered, member.state = number, state

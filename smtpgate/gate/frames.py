@@ -6,6 +6,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from smtpgate.admission import Note
+from smtpgate.api.notes import ApiNote
 from smtpgate.core.limits import Charge, Crossing, LimitName, LimitStatus, Reservation
 from smtpgate.core.watch.batch import UseOfKey
 from smtpgate.directory.keys import KeyUse
@@ -23,10 +24,23 @@ class Frame(msgspec.Struct, array_like=True, tag=True):
     """One frame."""
 
 
-class Noted(Frame):
-    """A note of a worker that the others need too; the parent passes it on."""
+PeerNote: TypeAlias = Note | ApiNote
 
-    note: Note
+
+class Noted(Frame):
+    """A note of a worker that the others need too; the parent passes it on.
+
+    With a number it answers ``PassedOn`` then.
+    """
+
+    note: PeerNote
+    number: int = 0
+
+
+class PassedOn(Frame):
+    """The note of that number was sent to all other workers."""
+
+    number: int
 
 
 # -- from the parent to a worker ---------------------------------------------------------------
@@ -212,7 +226,9 @@ class Keep(Frame):
 
 StoreAnswer: TypeAlias = BeginDone | BeginRefused | FinishDone | LookDone | NoteDone | NotDone
 StoreRequest: TypeAlias = AskBegin | AskFinish | AskLook | AskNote | Keep
-ToWorker: TypeAlias = Ping | Ask | StopAnswer | Drain | Noted | JournalKey | StoreAnswer
+ToWorker: TypeAlias = (
+    Ping | Ask | StopAnswer | Drain | Noted | PassedOn | JournalKey | StoreAnswer
+)
 OfAnswer: TypeAlias = AnswerValue | AnswerEnd
 ToParent: TypeAlias = (
     Serving | Pong | Report | Noted | TasksWritten | Stopped | StoreRequest | OfAnswer

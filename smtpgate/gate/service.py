@@ -7,7 +7,8 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
 
-from smtpgate.admission import Admission, Tell
+from smtpgate.admission import Admission
+from smtpgate.api.notes import CallCounted, DoubtNoted, KeyUsed
 from smtpgate.config import Config
 from smtpgate.control import Routes
 from smtpgate.core.limits.sums import LocalSums, Sums
@@ -16,14 +17,16 @@ from smtpgate.directory.event_settings import DirectorySubscribers
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.suppressing import DirectoryLists
-from smtpgate.gate.api import new_api_servers
+from smtpgate.gate.api import ApiServers
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.feedback import open_tagger
+from smtpgate.gate.frames import PeerNote
 from smtpgate.gate.journal import JournalQuestions
 from smtpgate.gate.listen import ListeningSockets
 from smtpgate.gate.live import new_live_directory
 from smtpgate.gate.memory import FreedMemory, trimmer
+from smtpgate.gate.peers import WorkerPeers
 from smtpgate.gate.settings import admission_rules, pipeline_rules
 from smtpgate.gate.sinks import Sinks, run_all
 from smtpgate.gate.upstream import new_upstream
@@ -42,7 +45,6 @@ from smtpgate.smtp.sockets import Sockets, most_sockets
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.spool import Spool
 from smtpgate.tasks import LoopTurns, Offload, TaskOwner, Threads
-from smtpgate.webserver import WebServer
 from smtpgate.withholding import Withholding
 
 _RECHECK_S: Final = 30
@@ -107,7 +109,7 @@ class Surroundings:
     """The parts that a service uses and others own: its process, or the parent of that.
 
     ``sinks`` are the log and the metrics, ``uses`` are the sink of logins. ``routes`` has the
-    handlers of the control socket in this process. ``tell_peers`` is ``None`` without other
+    handlers of the control socket in this process. ``peers`` are ``None`` without other
     workers.
     """
 
@@ -121,7 +123,7 @@ class Surroundings:
     stores: ServiceStores
     bounds: Bounds
     routes: Routes
-    tell_peers: Tell | None = None
+    peers: WorkerPeers | None = None
 
 
 class SmtpService:
@@ -166,7 +168,8 @@ class SmtpService:
         pipeline = self._pipeline(offload)
         self.listeners = self._listeners(sockets, pipeline, offload, turns)
         self._questions = JournalQuestions(config)
-        self.apis = self._apis(store, sockets, pipeline)
+        self._api_servers = self._apis(store, sockets, pipeline)
+        self.apis = self._api_servers.servers
         self._show()
 
     def _show(self) -> None:
@@ -177,6 +180,7 @@ class SmtpService:
             metrics.watch(part.readings)
 
     def _admission(self) -> Admission:
+        peers = self._around.peers
         return Admission(
             admission_rules(self.config),
             directory=self.directory,
@@ -185,7 +189,7 @@ class SmtpService:
             clock=self._clock,
             new_message_id=_new_message_id,
             on_error=self._log.error,
-            tell_peers=self._around.tell_peers,
+            tell_peers=None if peers is None else peers.tell,
         )
 
     def _pipeline(self, offload: Offload) -> Pipeline:
@@ -215,8 +219,8 @@ class SmtpService:
 
     def _apis(
         self, store: DirectoryStore, sockets: ListeningSockets, pipeline: Pipeline
-    ) -> dict[str, WebServer]:
-        return new_api_servers(
+    ) -> ApiServers:
+        return ApiServers(
             self.config,
             store,
             sockets,
@@ -225,9 +229,11 @@ class SmtpService:
             ledger=self._around.stores.ledger_watch,
             journal=self._questions.reader,
             pipeline=pipeline,
+            admission=self.admission,
             upstream=self.upstream,
             events=self._events,
             clock=self._clock,
+            peers=self._around.peers,
             new_message_id=_new_message_id,
             on_error=self._log.error,
             answer_s=time_to_finish_s(self.config),
@@ -352,6 +358,13 @@ class SmtpService:
             partial(self.tasks.drain, 1),
         )
         await run_all(steps, self._log.error)
+
+    def take(self, note: PeerNote) -> None:
+        """Take a note of another worker."""
+        if isinstance(note, CallCounted | KeyUsed | DoubtNoted):
+            self._api_servers.take(note)
+        else:
+            self.admission.take(note)
 
     # -- changes of the directory --------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from smtpgate.gate.frames import (
     Drain,
     JournalKey,
     Noted,
+    PassedOn,
     Ping,
     Pong,
     Serving,
@@ -40,6 +41,7 @@ from smtpgate.gate.frames import (
 )
 from smtpgate.gate.interpreter import settle
 from smtpgate.gate.listen import ListeningSockets
+from smtpgate.gate.peers import WorkerPeers
 from smtpgate.gate.questions import Answers
 from smtpgate.gate.reporter import Reporter
 from smtpgate.gate.service import (
@@ -88,6 +90,7 @@ class Worker:
         self._channel: Channel
         self._service: SmtpService | None = None
         self._is_ending = False
+        self._peers = WorkerPeers(self._send)
         self._stop = asyncio.Event()
         self._routes = Routes()
         self._routes.add(ReloadPart, self._reload)
@@ -174,7 +177,7 @@ class Worker:
                 stores=stores,
                 bounds=inherited.bounds,
                 routes=self._routes,
-                tell_peers=lambda note: self._send(Noted(note)),
+                peers=self._peers,
             ),
         )
 
@@ -204,7 +207,7 @@ class Worker:
         else:
             self._linked.link.take(received)
 
-    def _obey(self, frame: Ping | Ask | StopAnswer | Drain | Noted) -> None:
+    def _obey(self, frame: Ping | Ask | StopAnswer | Drain | Noted | PassedOn) -> None:
         match frame:
             case Ping(number):
                 self._reporter.report()
@@ -216,9 +219,11 @@ class Worker:
             case Drain() as drain:
                 self._drain = drain
                 self._stop.set()
+            case PassedOn(number):
+                self._peers.passed_on(number)
             case Noted(note):
                 if self._service is not None:  # else it serves nobody yet
-                    self._service.admission.take(note)
+                    self._service.take(note)
 
     def lose_parent(self) -> None:
         """The parent is gone: end at once if it has the store, else soon.

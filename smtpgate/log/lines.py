@@ -44,7 +44,7 @@ from smtpgate.core.events import (
     SessionsEnded,
     TaskGivenUp,
 )
-from smtpgate.core.limits.budget import BUDGETS
+from smtpgate.core.limits.budget import BUDGETS, Budget
 from smtpgate.core.reply import CATALOGUE
 from smtpgate.log.flood import LinesLeftOut
 
@@ -58,6 +58,13 @@ _MAX_TRACEBACK: Final = 8000
 def time_text(at: datetime) -> str:
     """A moment as all lines have it."""
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _key_of(budget: Budget, listener: str) -> str:
+    """The configuration key of a bound there; a port of the API has its section's name."""
+    return budget.key.replace("listener.NAME", f"listener.{listener}").replace(
+        "api.NAME", listener
+    )
 
 
 def _plain(value: object) -> str:
@@ -107,7 +114,7 @@ def budget_line(event: BudgetExhausted) -> bytes:
     budget = BUDGETS[event.budget]
     facts = {
         "budget": event.budget,
-        "key": budget.key.replace("listener.NAME", f"listener.{event.client.listener}"),
+        "key": _key_of(budget, event.client.listener),
         "code": CATALOGUE[budget.reply].code if budget.reply else None,
     }
     return _client_line(event, "info", "budget-exhausted", facts)

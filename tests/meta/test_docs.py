@@ -14,7 +14,13 @@ from pydantic import BaseModel
 from typer.core import TyperCommand
 
 from smtpgate.cli.help import GUIDES, REFERENCES
-from smtpgate.config.sections import GateConfig, LimitsConfig, ListenerConfig, UpstreamConfig
+from smtpgate.config.sections import (
+    ApiConfig,
+    GateConfig,
+    LimitsConfig,
+    ListenerConfig,
+    UpstreamConfig,
+)
 from smtpgate.core.events import Stage, SubmissionOutcome
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.reason import REASONS
@@ -254,6 +260,7 @@ def test_every_alert_has_a_test_in_which_it_fires() -> None:
 # -- budgets -----------------------------------------------------------------------------------
 
 SECTIONS: Final[dict[str, type[BaseModel]]] = {
+    "api": ApiConfig,
     "gate": GateConfig,
     "limits": LimitsConfig,
     "listener": ListenerConfig,

@@ -29,6 +29,7 @@ from tests.support.api_values import values
 from tests.support.inprocess import open_gate
 
 API = '[api.a]\naddress = "127.0.0.1"\nport = 0\ntls = "none"\nallow_plaintext = true\n'
+API += "max_new_keys = 100000\n"
 OPERATIONS = [(name, one) for name, its in HANDLERS.items() for one in its]
 CLIENT = Client(address="192.0.2.1", listener="api.a", protocol="HTTP")
 # Values that the directory has, so that not every call ends at a name that it has not.
@@ -72,6 +73,7 @@ async def outcome(api: Api, service_name: str, operation_name: str, given: Any) 
     assert key is not None
     call = Call(
         parts=parts,
+        bounds=api._bounds,
         service=service_name,
         operation=operation_name,
         values=given,

@@ -19,7 +19,7 @@ from smtpgate.cli import app
 from smtpgate.cli.commands import DeferredCommand
 from smtpgate.cli.help import GUIDES, REFERENCES, page
 from smtpgate.core.events import HANDSHAKE_PROBLEMS
-from smtpgate.core.limits.budget import BUDGETS
+from smtpgate.core.limits.budget import BUDGETS, Budget
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
 from smtpgate.core.reply import CATALOGUE
 from smtpgate.metrics.catalogue import CATALOGUE as METRICS
@@ -106,6 +106,12 @@ def _links(topics: Iterable[str]) -> str:
     )
 
 
+def _answer_of(budget: Budget) -> str:
+    if budget.key.startswith("api."):
+        return "`Throttling`"
+    return _reply_code(budget.reply)
+
+
 def _reply_code(name: str) -> str:
     reply = CATALOGUE.get(name)
     return "closed" if reply is None else f"{reply.code} {reply.enhanced}"
@@ -145,7 +151,7 @@ def tables() -> dict[str, str]:
     ]
     config = [(f"`{key}`", f"`{value}`", what) for key, value, what in commented_keys()]
     budgets = [
-        (f"`{name}`", one.phase, f"`{one.key}`", _reply_code(one.reply), one.meaning)
+        (f"`{name}`", one.phase, f"`{one.key}`", _answer_of(one), one.meaning)
         for name, one in BUDGETS.items()
     ]
     return {

@@ -128,7 +128,17 @@ class ApiError(Exception):
         self.fault = fault
 
 
-def fault_of_reply(code: int, name: str, text: str) -> ApiError:
+class RefusedByReplyError(ApiError):
+    """A message that was refused with a reply of SMTP."""
+
+
+LATER: Final = frozenset(
+    {"throttled", "no-quota-left", "unavailable", "internal", "changed-meanwhile"}
+)
+"""The faults that are not of the call: the same one may succeed later."""
+
+
+def fault_of_reply(code: int, name: str, text: str) -> RefusedByReplyError:
     """The fault of a message that was refused with that SMTP reply.
 
     ``name`` is that of the reply in the catalogue, empty for the upstream's. A 4yz reply is an
@@ -137,4 +147,4 @@ def fault_of_reply(code: int, name: str, text: str) -> ApiError:
     fault = _OF_REPLIES.get(name) or ("unavailable" if code < 500 else "rejected")
     for prefix in _PREFIXES:
         text = text.removeprefix(prefix)
-    return ApiError(fault, text)
+    return RefusedByReplyError(fault, text)

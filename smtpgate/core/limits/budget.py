@@ -31,6 +31,9 @@ BudgetName = Literal[
     "storage",
     "refusals",
     "upstream-line",
+    "api-auth-failures",
+    "api-calls",
+    "api-new-keys",
 ]
 Phase = Literal["connecting", "before AUTH", "always", "after AUTH"]
 
@@ -40,7 +43,8 @@ class Budget:
     """One bound: its phase of the session, its configuration key, its reply and its meaning.
 
     ``reply`` is a name in the catalogue of replies. Without one the connection is closed
-    without a reply, because the client could not read it.
+    without a reply, because the client could not read it; calls of the API get the fault
+    ``throttled``.
     """
 
     phase: Phase
@@ -187,5 +191,26 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "upstream.NAME.max_waiting_per_account",
         "upstream-busy",
         "Messages of an account that wait for a connection to the upstream.",
+    ),
+    "api-auth-failures": Budget(
+        "before AUTH",
+        "api.NAME.max_auth_failures",
+        "",
+        "Requests without a valid signature of one client address, or one /64 network of IPv6 "
+        "addresses; `api.NAME.auth_failures_per_minute` are given back. Requests by an access "
+        "key that was used from there are counted by themselves.",
+    ),
+    "api-calls": Budget(
+        "after AUTH",
+        "api.NAME.max_calls",
+        "",
+        "Calls of an account that send no message; `api.NAME.calls_per_minute` are given back.",
+    ),
+    "api-new-keys": Budget(
+        "after AUTH",
+        "api.NAME.max_new_keys",
+        "",
+        "Calls of an account for which a domain's keys are made; "
+        "`api.NAME.new_keys_per_minute` are given back.",
     ),
 }
