@@ -369,6 +369,7 @@ class Pipeline:
             body_8bit=message.is_8bit,
             envelope_id=envelope.envelope_id,
             returned=envelope.returned,
+            require_tls=envelope.require_tls,
         )
         account_id = done.submission.principal.account.id
         attempt = DeliveryAttempt(account_id, done.from_identity, client_gone)
@@ -454,6 +455,11 @@ class Pipeline:
                 if delivery.is_accepted:
                     done.counted = recipients - len(delivery.refused)
                     done.outcome, done.reason = "accepted", "accepted"
+                    if self._publisher is not None and not delivery.has_dsn:
+                        report = self._publisher.relayed(done, delivery, self._clock.now())
+                        done.tasks = (
+                            done.tasks if report is None else (*(done.tasks or ()), report)
+                        )
                 else:
                     self._admission.note_refused_recipients(delivery, submission)
             case InDoubt():

@@ -21,10 +21,11 @@ from smtpgate.core.outbox.event import (
 )
 from smtpgate.core.outbox.mail import sent_mail
 from smtpgate.core.outbox.refusals import bounce, to_report, without_reports
+from smtpgate.core.outbox.relayed import relayed, wanting_success
 from smtpgate.core.outbox.task import Destination, Task
 from smtpgate.core.reply import reject
 from smtpgate.core.suppression.withheld import is_answered, withheld_events
-from smtpgate.core.upstream import RecipientReply
+from smtpgate.core.upstream import Answered, RecipientReply
 from smtpgate.ports import Subscribers
 
 # Of the header block in a report.
@@ -117,6 +118,22 @@ class EventPublisher:
                 tasks.append(self._report(done, sending_event(now, mail, known, detail), to))
         return events, tuple(tasks)
 
+    def relayed(self, done: SubmissionDone, taken: Answered, now: datetime) -> Task | None:
+        """The report that its sender asked for when the next server has no DSN, if any.
+
+        The sender learns that no more will be known (RFC 3461 §5.2.2).
+        """
+        submission = done.submission
+        recipients, to = submission.envelope.recipients, submission.envelope.reverse_path
+        if taken.has_dsn or to.is_null:
+            return None
+        recipients = wanting_success(recipients, taken.recipients)
+        if not recipients:
+            return None
+        mail = sent_mail(submission, done.from_identity, done.header, done.intent)
+        event = relayed(mail, recipients, taken, now)
+        return self._report(done, event, Destination("mail", str(to), mail.account_id))
+
     async def lists(self, events: Iterable[SendingEvent]) -> tuple[Task, ...]:
         """The tasks that put recipients on suppression lists, and no others.
 
@@ -135,8 +152,11 @@ class EventPublisher:
         return sent_mail(done.submission, identity, done.header, done.intent, default_set)
 
     def _report(self, done: SubmissionDone, event: SendingEvent, to: Destination) -> Task:
-        original = b"" if done.header is None else _beginning(done.header)
-        return Task(event, to, original, done.submission.envelope.envelope_id)
+        envelope = done.submission.envelope
+        # RFC 8689 §5: what required TLS is in no report that may go without.
+        header = None if envelope.require_tls else done.header
+        original = b"" if header is None else _beginning(header)
+        return Task(event, to, original, envelope.envelope_id)
 
 
 def is_report(destination: Destination) -> bool:

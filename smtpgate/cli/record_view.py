@@ -44,6 +44,7 @@ def _envelope(record: Record, now: datetime) -> dict[str, object]:
         "rcpt_to": None
         if record.forward_paths is None
         else [str(mailbox) for mailbox in record.forward_paths],
+        "options": list(record.options),
         "octets": record.octets,
         "subject": record.subject,
     }

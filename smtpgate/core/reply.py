@@ -189,6 +189,7 @@ _REPLIES: Final[dict[str, Reply]] = {
     "bad-helo": Reply(501, "5.5.4", "Invalid host name: {problem}"),
     "not-implemented": Reply(502, "5.5.1", "Command not implemented"),
     "bad-sequence": Reply(503, "5.5.1", "Bad sequence of commands: {problem}"),
+    "not-offered": Reply(555, "5.5.4", "Parameter of an extension not offered: {parameter}"),
     "unknown-parameter": Reply(555, "5.5.4", "Parameter not recognized: {parameter}"),
     # TLS and authentication
     "tls-first": Reply(530, "5.7.0", "Must issue a STARTTLS command first"),  # [SES]

@@ -265,6 +265,7 @@ class SmtpService:
                     max_message_octets=gate.max_message_octets,
                     max_recipients=gate.max_recipients,
                     normalize_bare_lf=self.config.message.bare_lf == "normalize",
+                    can_report=self.config.has_outbox,
                     spool=self.spool,
                     tls=self._around.certificates.of.get(listener.name),
                     admission=self.admission,

@@ -161,6 +161,7 @@ class _Facts(Struct, gc=False, omit_defaults=True):
     used: list[tuple[str, str, str, str]] | None = None
     decision: Facts | None = None
     to: list[str] | None = None
+    options: tuple[str, ...] | None = None
 
 
 def _facts(record: Record, texts: dict[str, str]) -> _Facts:
@@ -185,6 +186,7 @@ def _facts(record: Record, texts: dict[str, str]) -> _Facts:
         or None,
         decision=None if record.decision is None else _decision(record.decision, texts),
         to=None if to is None else [_address(mailbox) for mailbox in to],
+        options=record.options or None,
     )
 
 
@@ -363,6 +365,7 @@ def record_of(row: Row, texts: Texts) -> Record:
         reverse_path=None if path is None else _mailbox_in(path),
         recipients=row.recipients,
         forward_paths=None if to is None else tuple(map(_mailbox_in, to)),
+        options=tuple(facts.get("options", ())),
         octets=row.octets,
         subject=facts.get("subject"),
         intent=_intent_in(facts),

@@ -1,7 +1,7 @@
 """The syntax of command lines: verbs, paths and parameters, read strictly."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Final, TypeVar, get_args
 
 from msgspec import Struct
@@ -43,15 +43,27 @@ _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 T = TypeVar("T")
 _NOTIFY: Final[Mapping[str, Notify]] = {one: one for one in get_args(Notify)}
 _RETURNS: Final[Mapping[bytes, Return]] = {one.encode(): one for one in get_args(Return)}
-# The parameters of MAIL: the grammar of the value, and the syntax in the reply to a wrong one.
+# Those whose parameters the gate can keep; each is offered where it is kept.
+EXTENSIONS: Final = frozenset({"8BITMIME", "SMTPUTF8", "DSN", "REQUIRETLS"})
+# The parameters of MAIL: the grammar of the value, the syntax in the reply to a wrong one, and
+# the extension that has to be offered for it, if any.
 _MAIL_PARAMETERS: Final = {
-    "SIZE": (re.compile(rb"[0-9]{1,20}"), "SIZE=octets"),  # RFC 1870 §3
-    "BODY": (re.compile(rb"7BIT|8BITMIME", re.IGNORECASE), "BODY=7BIT or BODY=8BITMIME"),
-    "SMTPUTF8": (re.compile(rb""), "SMTPUTF8 without a value"),
-    "AUTH": (_MAIL_AUTH, "AUTH=<> or AUTH=address in xtext"),
-    "RET": (re.compile(rb"FULL|HDRS", re.IGNORECASE), "RET=FULL or RET=HDRS"),  # RFC 3461 §4.3
-    "ENVID": (re.compile(_XTEXT + rb"{1,100}"), "ENVID=xtext"),  # RFC 3461 §4.4
+    "SIZE": (re.compile(rb"[0-9]{1,20}"), "SIZE=octets", ""),  # RFC 1870 §3
+    "BODY": (re.compile(rb"7BIT|8BITMIME", re.IGNORECASE), "BODY=7BIT or BODY=8BITMIME", ""),
+    "SMTPUTF8": (re.compile(rb""), "SMTPUTF8 without a value", "SMTPUTF8"),
+    "AUTH": (_MAIL_AUTH, "AUTH=<> or AUTH=address in xtext", ""),
+    # RFC 3461 §4.3 and §4.4
+    "RET": (re.compile(rb"FULL|HDRS", re.IGNORECASE), "RET=FULL or RET=HDRS", "DSN"),
+    "ENVID": (re.compile(_XTEXT + rb"{1,100}"), "ENVID=xtext", "DSN"),
+    "REQUIRETLS": (re.compile(rb""), "REQUIRETLS without a value", "REQUIRETLS"),  # RFC 8689 §2
 }
+_KEPT: Final = ("RET", "ENVID", "REQUIRETLS")
+# Parameters of extensions that are never offered: DELIVERBY (RFC 2852), FUTURERELEASE
+# (RFC 4865), MT-PRIORITY (RFC 6710), RRVS (RFC 7293), CONPERM and CONNEG (RFC 4141), and
+# CHECKPOINT (RFC 1845).
+_OF_OTHERS: Final = frozenset(
+    {"BY", "HOLDFOR", "HOLDUNTIL", "MT-PRIORITY", "RRVS", "CONPERM", "CONNEG", "TRANSID"}
+)
 # Those of RCPT: RFC 3461 §4.1 and §4.2, RFC 6533 §3.
 _RCPT_PARAMETERS: Final = {
     "NOTIFY": (
@@ -60,6 +72,7 @@ _RCPT_PARAMETERS: Final = {
             re.IGNORECASE,
         ),
         "NOTIFY=NEVER or a list of SUCCESS, FAILURE and DELAY",
+        "DSN",
     ),
     "ORCPT": (
         re.compile(
@@ -67,6 +80,7 @@ _RCPT_PARAMETERS: Final = {
             rb"|[A-Za-z0-9-]{1,20};" + _XTEXT + rb"{1,500}"
         ),
         "ORCPT=type;address in xtext",
+        "DSN",
     ),
 }
 
@@ -91,6 +105,7 @@ class MailCommand(Struct, frozen=True, gc=False):
     smtputf8: bool
     envelope_id: str = ""
     returned: Return = ""
+    require_tls: bool = False
 
 
 def split_command(line: bytes) -> tuple[bytes, bytes]:
@@ -125,24 +140,30 @@ def parse_bdat(argument: bytes) -> tuple[int, bool]:
     return int(match[1]), match[2] is not None
 
 
-def parse_mail(argument: bytes) -> MailCommand:
-    """Read ``FROM:<reverse-path> [parameters]`` (RFC 5321 §4.1.1.2, RFC 4954 §5)."""
+def parse_mail(argument: bytes, offered: Set[str] = EXTENSIONS) -> MailCommand:
+    """Read ``FROM:<reverse-path> [parameters]`` (RFC 5321 §4.1.1.2, RFC 4954 §5).
+
+    ``offered`` are the extensions that the client may use.
+    """
     path, parameters = _split(argument, b"FROM:", "MAIL FROM:<address> [parameters]")
-    _check(parameters, _MAIL_PARAMETERS)
+    _check(parameters, _MAIL_PARAMETERS, offered)
+    if parameters.get("BODY", b"").upper() == b"8BITMIME" and "8BITMIME" not in offered:
+        raise _refuse("not-offered", parameter="BODY=8BITMIME")
     smtputf8 = "SMTPUTF8" in parameters
     mailbox = _read(path, parse_reverse_path, "bad-sender", smtputf8=smtputf8)
     size = int(parameters.get("SIZE", b"0"))
-    if "RET" not in parameters and "ENVID" not in parameters:
+    if parameters.keys().isdisjoint(_KEPT):
         return MailCommand(ReversePath(mailbox), size, smtputf8)
     envelope_id = _from_xtext(parameters.get("ENVID", b""))
     returned = _RETURNS[parameters.get("RET", b"").upper()]
-    return MailCommand(ReversePath(mailbox), size, smtputf8, envelope_id, returned)
+    require_tls = "REQUIRETLS" in parameters
+    return MailCommand(ReversePath(mailbox), size, smtputf8, envelope_id, returned, require_tls)
 
 
-def parse_rcpt(argument: bytes, *, smtputf8: bool) -> Recipient:
+def parse_rcpt(argument: bytes, *, smtputf8: bool, offered: Set[str] = EXTENSIONS) -> Recipient:
     """Read ``TO:<forward-path>`` (RFC 5321 §4.1.1.3)."""
     path, parameters = _split(argument, b"TO:", "RCPT TO:<address>")
-    _check(parameters, _RCPT_PARAMETERS)
+    _check(parameters, _RCPT_PARAMETERS, offered)
     mailbox = _read(path, parse_forward_path, "bad-recipient", smtputf8=smtputf8)
     if not parameters:
         return Recipient(mailbox)
@@ -152,13 +173,18 @@ def parse_rcpt(argument: bytes, *, smtputf8: bool) -> Recipient:
 
 
 def _check(
-    parameters: Mapping[str, bytes], table: Mapping[str, tuple[re.Pattern[bytes], str]]
+    parameters: Mapping[str, bytes],
+    table: Mapping[str, tuple[re.Pattern[bytes], str, str]],
+    offered: Set[str],
 ) -> None:
     for keyword, value in parameters.items():
         row = table.get(keyword)
         if row is None:
-            raise _refuse("unknown-parameter", parameter=keyword)
-        grammar, syntax = row
+            name = "not-offered" if keyword in _OF_OTHERS else "unknown-parameter"
+            raise _refuse(name, parameter=keyword)
+        grammar, syntax, extension = row
+        if extension and extension not in offered:
+            raise _refuse("not-offered", parameter=keyword)
         if not grammar.fullmatch(value):
             raise _refuse("syntax", syntax=syntax)
 

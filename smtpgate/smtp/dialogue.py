@@ -87,6 +87,7 @@ class Dialogue(ChunkProtocol):
         self.owner = owner
         self.helo = ""
         self.is_esmtp = False
+        self.offered: frozenset[str] = frozenset()  # by the last EHLO
         self.mechanism = ""
         self.exchange: Exchange | None = None  # of AUTH, while it waits for a response
         self.key: AccessKey | None = None

@@ -14,7 +14,7 @@ from smtpgate.core.message.body import StoredMessage
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
 from smtpgate.smtp.arrival import Chunk, IncomingMessage
 from smtpgate.smtp.auth import on_auth, on_response
-from smtpgate.smtp.command import BadCommandError, parse_helo, split_command
+from smtpgate.smtp.command import EXTENSIONS, BadCommandError, parse_helo, split_command
 from smtpgate.smtp.dialogue import WIRE, Dialogue
 from smtpgate.smtp.handshake import HANDSHAKE_S
 from smtpgate.smtp.protocol import ILL_ENDED, TOO_LONG, HangUp, OutOfBudget, Work
@@ -139,13 +139,16 @@ def _on_helo(session: Dialogue, argument: bytes) -> None:
 def _on_ehlo(session: Dialogue, argument: bytes) -> None:
     """EHLO: offer what is really kept, here and by the upstream as last seen."""
     _greeted(session, argument, is_esmtp=True)
-    *lines, last = session.hostname, *_extensions(session)
+    offered = _extensions(session)
+    session.offered = EXTENSIONS.intersection(offered)
+    *lines, last = session.hostname, *offered
     wire = "".join(f"250-{line}\r\n" for line in lines) + f"250 {last}\r\n"
     session.reply_lines(wire.encode())
 
 
 def _greeted(session: Dialogue, argument: bytes, *, is_esmtp: bool) -> None:
     session.helo, session.is_esmtp = parse_helo(argument), is_esmtp
+    session.offered = frozenset()
     session.forget_client()
     abandon(session)
 
@@ -156,8 +159,12 @@ def _extensions(session: Dialogue) -> list[str]:
     offered += [
         name for name in ("8BITMIME", "SMTPUTF8") if upstream is None or name in upstream
     ]
-    if upstream is not None and "DSN" in upstream:  # RFC 3461 §5.2.1: its options are passed on
+    # RFC 3461 §5.2: its options are passed on, or the gate itself reports what is known here.
+    if session.parts.can_report or (upstream is not None and "DSN" in upstream):
         offered.append("DSN")
+    # RFC 8689 §2: an upstream has it only under verified TLS.
+    if session.is_tls and upstream is not None and "REQUIRETLS" in upstream:
+        offered.append("REQUIRETLS")
     offered.append(f"LIMITS RCPTMAX={max_recipients(session)}")  # RFC 9422 §4
     if session.may_start_tls:
         offered.append("STARTTLS")
@@ -186,7 +193,7 @@ async def _start_tls(session: Dialogue, context: ssl.SSLContext) -> None:
     # Not before: its first octets would come to a session that does not expect TLS yet.
     session.reply(CATALOGUE["start-tls"])
     await session.start_tls(context)
-    session.helo, session.is_esmtp = "", False
+    session.helo, session.is_esmtp, session.offered = "", False, frozenset()
     session.forget_client()
 
 

@@ -19,13 +19,17 @@ from smtpgate.tasks import LoopTurns, Offload, TaskOwner
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionParts:
-    """All that the sessions of one listener share; ``upstream`` is there for its limits."""
+    """All that the sessions of one listener share; ``upstream`` is there for its limits.
+
+    ``can_report``: the gate sends reports by mail (RFC 3464).
+    """
 
     config: ListenerConfig
     hostname: str
     max_message_octets: int
     max_recipients: int
     normalize_bare_lf: bool
+    can_report: bool
     spool: Spool
     tls: ServerTls | None
     admission: Admission

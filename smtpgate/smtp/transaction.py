@@ -43,7 +43,7 @@ def on_mail(dialogue: Dialogue, argument: bytes) -> Work | None:
     elif not admission.has_refusals_left(key.principal.account.id):
         raise OutOfBudget("refusals")
     else:
-        mail = parse_mail(argument)
+        mail = parse_mail(argument, dialogue.offered)
         if mail.size > dialogue.max_octets:
             dialogue.note_exhausted("message-octets")
             dialogue.note_error(CATALOGUE["too-long"])
@@ -98,7 +98,8 @@ def on_rcpt(dialogue: Dialogue, argument: bytes) -> None:
     if dialogue.incoming is not None:
         dialogue.bad_sequence("RCPT comes before BDAT")
         return
-    recipient = parse_rcpt(argument, smtputf8=transaction.mail.smtputf8)
+    smtputf8 = transaction.mail.smtputf8
+    recipient = parse_rcpt(argument, smtputf8=smtputf8, offered=dialogue.offered)
     mailbox, limit = recipient.mailbox, max_recipients(dialogue)
     if mailbox in transaction.recipients:  # relayed and charged once
         dialogue.reply_lines(WIRE["recipient-ok"])
@@ -308,6 +309,7 @@ async def _submit(
                 mail.smtputf8,
                 envelope_id=mail.envelope_id,
                 returned=mail.returned,
+                require_tls=mail.require_tls,
             ),
             message=message,
             received_at=received_at,

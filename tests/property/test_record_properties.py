@@ -123,6 +123,7 @@ RECORDS: Final = st.builds(
     reverse_path=st.none() | MAILBOXES,
     recipients=COUNTS,
     forward_paths=st.none() | st.lists(MAILBOXES, max_size=3).map(tuple),
+    options=st.lists(ANYTHING, max_size=3).map(tuple),
     octets=COUNTS,
     subject=SOME,
     intent=st.builds(SendingIntent, *([st.none() | ARNS] * 3)),

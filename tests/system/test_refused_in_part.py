@@ -209,19 +209,63 @@ async def test_delivery_options_are_passed_on_and_are_in_the_report(tmp_path: Pa
         assert of_bad["Final-Recipient"] == f"rfc822;{BAD}"
 
 
-async def test_delivery_options_stay_here_when_the_upstream_knows_none(tmp_path: Path) -> None:
+async def test_a_sender_that_asks_for_success_learns_when_the_upstream_has_no_dsn(
+    tmp_path: Path,
+) -> None:
     async with relaying(tmp_path) as (gate, upstream):
         dialog = await login(gate)
-        await try_all(dialog, GOOD)
-        assert "DSN" not in await dialog.say("EHLO client.example")
-        await dialog.say("MAIL FROM:<marketing@ses-example.com> ENVID=x")
-        await dialog.say(f"RCPT TO:<{GOOD}> NOTIFY=NEVER")
+        assert "250-DSN" in await dialog.say("EHLO client.example")
+        await dialog.say("MAIL FROM:<marketing@ses-example.com> RET=FULL ENVID=an+20id")
+        await dialog.say(f"RCPT TO:<{GOOD}> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;good@x.test")
+        await dialog.say(f"RCPT TO:<{OTHER}> NOTIFY=NEVER")
+        await dialog.say(f"RCPT TO:<{BAD}> NOTIFY=SUCCESS")
         assert (await dialog.say("DATA")).startswith("354")
-        await dialog.send(b"From: marketing@ses-example.com\r\n\r\nHello.\r\n.\r\n")
-        assert (await dialog.reply()).startswith("250")
+        await dialog.send(b"From: marketing@ses-example.com\r\nX-A: b\r\n\r\nHello.\r\n.\r\n")
+        verdict = await dialog.reply()
+        assert verdict.startswith("250")
+        await until(lambda: len(upstream.messages) == 2)
         commands = " ".join(one for visit in upstream.visits for one in visit.commands)
-        assert "ENVID" not in commands
-        assert "NOTIFY" not in commands
+        assert not {"ENVID", "NOTIFY", "RET=", "ORCPT"} & set(
+            commands.replace("=", " ").split()
+        )
+        (read,) = reports_in(upstream)
+        assert read["To"] == "marketing@ses-example.com"
+        of_message, of_good = groups(read)
+        assert of_message["Original-Envelope-Id"] == "an id"
+        assert of_good["Original-Recipient"] == "rfc822;good@x.test"
+        assert of_good["Final-Recipient"] == f"rfc822;{GOOD}"
+        assert (of_good["Action"], of_good["Status"]) == ("relayed", "2.0.0")
+        assert "X-A: b" in str(read)  # its header fields, as with RET=HDRS
+        journal = journal_of(gate)
+        record = await JournalReader(journal.store, journal.store.key()).get(
+            verdict.split()[-1]
+        )
+        assert record is not None
+        assert record.options == (
+            "RET=FULL",
+            "ENVID=an id",
+            f"<{GOOD}> NOTIFY=DELAY,SUCCESS ORCPT=rfc822;good@x.test",
+            f"<{OTHER}> NOTIFY=NEVER",
+            f"<{BAD}> NOTIFY=SUCCESS",
+        )
+        shown = str(story_of(record, gate.clock.now()))
+        assert "Asked for by its sender:" in shown
+
+
+async def test_without_an_outbox_dsn_is_the_upstreams(tmp_path: Path) -> None:
+    sections = "[outbox]\nenabled = false\n"
+    async with (
+        open_upstream("DSN") as upstream,
+        open_gate(tmp_path, port=upstream.port, sections=sections) as (gate, _),
+    ):
+        dialog = await login(gate)
+        assert "DSN" not in await dialog.say("EHLO client.example")
+        refused = await dialog.say("MAIL FROM:<marketing@ses-example.com> ENVID=x")
+        assert refused == "555 5.5.4 Parameter of an extension not offered: ENVID"
+        assert (await try_all(dialog, GOOD))[-1].startswith("250")
+        assert "250-DSN" in await dialog.say("EHLO client.example")
+        said = await dialog.say("MAIL FROM:<marketing@ses-example.com> ENVID=x")
+        assert said.startswith("250")
 
 
 @pytest.mark.parametrize("keeps", [True, False], ids=["with recipients", "without"])

@@ -22,6 +22,7 @@ from smtpgate.core.events import (
     UsedIdentity,
     from_identity,
 )
+from smtpgate.core.history.options import options_of
 from smtpgate.core.identity import names_covering
 from smtpgate.core.limits import Charge, Subject
 from smtpgate.core.message.author import Author
@@ -171,9 +172,10 @@ class Record(Struct, frozen=True, gc=False, kw_only=True):
     ``outcome`` is ``relaying`` from before the relay until the verdict. ``username`` is the
     name that a client tried to log in with, or the access key id of a submission.
     ``recipients`` is their number; ``forward_paths`` has the addresses unless the journal does
-    not keep them. ``tags`` and ``organization_id`` are the sender's at that time. ``uncounted``
-    says why the recipients were not counted. ``is_masked``: only the owner of the last identity
-    that was checked may see the reason.
+    not keep them. ``options`` are the parameters of MAIL and RCPT that the sender chose for its
+    delivery (:func:`options_of`). ``tags`` and ``organization_id`` are the sender's at that
+    time. ``uncounted`` says why the recipients were not counted. ``is_masked``: only the owner
+    of the last identity that was checked may see the reason.
     """
 
     id: str
@@ -193,6 +195,7 @@ class Record(Struct, frozen=True, gc=False, kw_only=True):
     reverse_path: Mailbox | None = None
     recipients: int = 0
     forward_paths: tuple[Mailbox, ...] | None = None
+    options: tuple[str, ...] = ()
     octets: int = 0
     subject: str | None = None
     intent: SendingIntent = _NO_INTENT
@@ -319,6 +322,7 @@ def submission_record(
         reverse_path=envelope.reverse_path.mailbox,
         recipients=len(envelope.recipients),
         forward_paths=envelope.mailboxes if keep_recipients else None,
+        options=options_of(envelope, keep_recipients=keep_recipients),
         octets=len(submission.message),
         subject=_subject(done.header) if keep_subject and done.header else None,
         intent=done.intent or _NO_INTENT,

@@ -119,7 +119,7 @@ def _submission(record: Record, reason: str) -> Iterator[_Part]:
         yield "Advice", list(_advice(record, reason))
     yield "Limits", list(_limits(record))
     yield "Signature", [_signature(record)]
-    yield "Recipients", _withheld(record)
+    yield "Recipients", [*_options(record), *_withheld(record)]
     yield "Upstream", [*_upstream(record), *_refused(record)]
     yield "Reply", _reply(record)
 
@@ -295,6 +295,11 @@ _WITHHELD: Final = {
     "simulated delivery": "of the mailbox simulator, so it was delivered",
     "simulated answer": "of the mailbox simulator, so it was delivered and answered",
 }
+
+
+def _options(record: Record) -> list[str]:
+    """The sender's parameters of MAIL and RCPT (RFC 3461, RFC 8689)."""
+    return ["Asked for by its sender:", *record.options] if record.options else []
 
 
 def _withheld(record: Record) -> list[str]:

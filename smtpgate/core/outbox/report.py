@@ -18,6 +18,7 @@ from smtpgate.core.outbox.event import (
     BounceDetail,
     ComplaintDetail,
     EventRecipient,
+    SendDetail,
     SendingEvent,
 )
 from smtpgate.core.outbox.task import Task
@@ -56,6 +57,14 @@ _SIMULATED: Final = _Form(
     "Undelivered mail: simulated bounce",
     """\
 These recipients are of the mailbox simulator, so your message was not sent to them:
+""",
+)
+_RELAYED: Final = _Form(
+    "delivery-status",
+    "Relayed mail: no report of its delivery will follow",
+    """\
+Your message was accepted by the next mail server for these recipients. That server sends no
+reports of deliveries, so this is all that will be known, unless the delivery fails:
 """,
 )
 _COMPLAINT: Final = _Form(
@@ -105,6 +114,8 @@ def _form_of(event: SendingEvent) -> _Form:
     detail = event.detail
     if isinstance(detail, ComplaintDetail):
         return _COMPLAINT
+    if isinstance(detail, SendDetail):
+        return _RELAYED
     if event.is_simulated:
         return _SIMULATED
     is_listed = isinstance(detail, BounceDetail) and detail.bounce == ON_ACCOUNT_LIST

@@ -74,13 +74,14 @@ class Answered(Struct, frozen=True, gc=False):
     the message, or the refusal of the command that ended the transaction. ``recipients`` has
     the answer to every RCPT, in order; it is empty when the reverse-path was refused.
     ``is_in_part``: the message was offered for the accepted recipients alone, so the reply is
-    about these.
+    about these. ``has_dsn``: the server offers DSN, so it got the delivery options too.
     """
 
     upstream: str
     reply: Reply
     recipients: tuple[RecipientReply, ...]
     is_in_part: bool = False
+    has_dsn: bool = True
 
     @property
     def is_accepted(self) -> bool:

@@ -513,7 +513,8 @@ class UpstreamSession:
     def _answered_with(self, reply: Reply) -> Answered:
         mailboxes = self._envelope.mailboxes if self._envelope and self._replies else ()
         entries = map(RecipientReply, mailboxes, self._replies)
-        return Answered(self._terms.name, reply, tuple(entries), self._is_in_part)
+        has_dsn = "DSN" in self.extensions
+        return Answered(self._terms.name, reply, tuple(entries), self._is_in_part, has_dsn)
 
 
 # After these replies none is due: octets behind them cannot be taken for another reply.
