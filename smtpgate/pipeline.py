@@ -402,7 +402,8 @@ class Pipeline:
             return
         try:
             sends = await publisher.sends(done, self._clock.now())
-            done.tasks = (*sends, *(done.tasks or ())) or None
+            if done.submission.unrendered is None:
+                done.tasks = (*sends, *(done.tasks or ())) or None
         except DirectoryUnavailableError as error:
             reject("directory-unavailable", str(error))
 

@@ -1,6 +1,8 @@
 """Recipients that a message is not sent to, although it is accepted for them.
 
-These are addresses on a suppression list, which bounce, and addresses of the mailbox
+A message of the API whose template could not be rendered is sent to none; that is an event.
+
+Others are addresses on a suppression list, which bounce, and addresses of the mailbox
 simulator, which do what their name says. Both are found once the recipients are counted, as
 Amazon SES counts them, and before anything is signed or relayed. The client gets the same
 reply in all cases, so it does not tell a list's addresses from others.
@@ -30,7 +32,7 @@ class Withholding:
 
         ``identity`` serves From. It is asked for each message, and waits for nothing.
         """
-        if self._asks_lists(done, identity):
+        if self._asks_lists(done, identity) or done.submission.unrendered is not None:
             return True
         simulator = self._simulator
         for one in done.submission.envelope.recipients:
@@ -47,6 +49,10 @@ class Withholding:
         self, done: SubmissionDone, identity: Identity | None
     ) -> tuple[Withheld, ...]:
         """The recipients to withhold, in their order. Raises DirectoryUnavailableError."""
+        unrendered = done.submission.unrendered
+        if unrendered is not None:
+            mailboxes = done.submission.envelope.mailboxes
+            return tuple(Withheld(one, unrendered=unrendered) for one in mailboxes)
         found: dict[str, Withheld] = {}
         others = []
         for mailbox in done.submission.envelope.mailboxes:

@@ -22,6 +22,7 @@ _TYPES: Final[Mapping[EventKind, str]] = {
     "Complaint": "COMPLAINT",
     "Delivery": "DELIVERY",
     "DeliveryDelay": "DELIVERY_DELAY",
+    "RenderingFailure": "RENDERING_FAILURE",
 }
 _METRICS: Final[Mapping[str, str]] = {
     "SEND": "sent",

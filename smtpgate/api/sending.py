@@ -24,7 +24,7 @@ from smtpgate.core.api.simple_message import (
 )
 from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.message.author import Author
-from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Envelope, Submission
+from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Envelope, Submission, Unrendered
 from smtpgate.core.message.headers import (
     HeaderBlock,
     HeaderError,
@@ -283,6 +283,7 @@ async def send(
     reverse_path: str,
     recipients: Sequence[str],
     fields: Sequence[tuple[str, str]],
+    unrendered: Unrendered | None = None,
 ) -> Values:
     """Hand the message to the pipeline; its id, or the fault of its refusal."""
     gate = call.parts.config.gate
@@ -307,6 +308,7 @@ async def send(
             message=before + message,
             received_at=call.at,
             key_limits=call.key.limits,
+            unrendered=unrendered,
         )
     )
     if reply.is_positive:

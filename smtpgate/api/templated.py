@@ -3,14 +3,14 @@
 https://docs.aws.amazon.com/ses/latest/APIReference/API_SendBulkTemplatedEmail.html
 https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendBulkEmail.html
 
-A message of which a value is missing is refused at once. Amazon SES accepts it, and reports it
-as an event.
+A message of which a value is missing is accepted, as at Amazon SES. Its sender and recipients
+are checked as those of others, it is not sent, and an event reports it.
 """
 
 import re
 from collections.abc import Awaitable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from smtpgate.admin import templates
 from smtpgate.admin.errors import NotFoundError
@@ -27,6 +27,7 @@ from smtpgate.api.sending import (
 from smtpgate.api.templates import message_of, no_such_template, rendered
 from smtpgate.core.api.faults import ApiError
 from smtpgate.core.api.rendering import MAX_TEMPLATE_OCTETS, Parts
+from smtpgate.core.message.envelope import Unrendered
 
 SEND_TEMPLATED: Final = "ses:SendTemplatedEmail"
 SEND_BULK: Final = "ses:SendBulkTemplatedEmail"
@@ -44,7 +45,6 @@ _STATUS: Final[Mapping[str, tuple[str, str]]] = {
     "no-quota-left": ("AccountDailyQuotaExceeded", "ACCOUNT_DAILY_QUOTA_EXCEEDED"),
     "unavailable": ("TransientFailure", "TRANSIENT_FAILURE"),
     "invalid-value": ("InvalidParameterValue", "INVALID_PARAMETER"),
-    "missing-value": ("InvalidParameterValue", "INVALID_PARAMETER"),
     "invalid-data": ("InvalidParameterValue", "INVALID_PARAMETER"),
     "invalid-template": ("InvalidParameterValue", "INVALID_PARAMETER"),
 }
@@ -78,22 +78,46 @@ async def _template_v2(call: Call, given: Values) -> Parts:
     raise ApiError("invalid-value", "Template needs TemplateName, TemplateArn or content.")
 
 
+def _name_v2(given: Values) -> str:
+    """The name of a template, empty for one that the call contains."""
+    if given.get("TemplateContent") is not None:
+        return ""
+    arn: str = given.get("TemplateArn") or ""
+    name: str = given.get("TemplateName") or ""
+    return arn.rpartition("/")[2] or name
+
+
+class _Made(NamedTuple):
+    """The parts of a message, which are empty if its template could not be rendered."""
+
+    parts: Parts
+    unrendered: Unrendered | None = None
+
+
+async def _made(call: Call, name: str, template: Parts, *data: str) -> _Made:
+    """The parts of a message of a template, by the name of that. Raises ApiError."""
+    found = await rendered(call, template, *data)
+    if isinstance(found, Parts):
+        return _Made(found)
+    return _Made(Parts("", "", None), Unrendered(name, str(found)))
+
+
 # -- one message -------------------------------------------------------------------------------
 
 
 async def send_templated_email(call: Call) -> Values:
     """Send a message of a template (v1)."""
     values, destination = call.values, call.values["Destination"]
-    parts = await rendered(
-        call, await _stored(call, call.text("Template")), call.text("TemplateData")
-    )
+    name = call.text("Template")
+    made = await _made(call, name, await _stored(call, name), call.text("TemplateData"))
     return await send(
         call,
         SEND_TEMPLATED,
-        _mime(call, parts, call.text("Source"), destination),
+        _mime(call, made, call.text("Source"), destination),
         reverse_path=call.text("ReturnPath") or call.text("Source"),
         recipients=destinations_of(destination),
         fields=_fields_v1(call, values.get("Tags", ())),
+        unrendered=made.unrendered,
     )
 
 
@@ -103,16 +127,16 @@ async def send_email(call: Call) -> Values:
     if template is None:
         return await send_email_v2(call)
     destination = call.values.get("Destination") or {}
-    parts = await rendered(
-        call, await _template_v2(call, template), template.get("TemplateData") or ""
-    )
+    parts, data = await _template_v2(call, template), template.get("TemplateData") or ""
+    made = await _made(call, _name_v2(template), parts, data)
     return await send(
         call,
         SEND_TEMPLATED,
-        _mime(call, parts, _source_v2(call), destination, template),
+        _mime(call, made, _source_v2(call), destination, template),
         reverse_path=call.text("FeedbackForwardingEmailAddress") or _source_v2(call),
         recipients=destinations_of(destination),
         fields=_fields_v2(call, call.values.get("EmailTags", ())),
+        unrendered=made.unrendered,
     )
 
 
@@ -125,7 +149,7 @@ def _source_v2(call: Call) -> str:
 
 def _mime(
     call: Call,
-    parts: Parts,
+    made: _Made,
     source: str,
     destination: Mapping[str, Sequence[str]],
     template: Values = MappingProxyType({}),
@@ -136,15 +160,16 @@ def _mime(
         one["Name"].lower(): (one["Name"], one["Value"])
         for one in (*template.get("Headers", ()), *headers)
     }
+    attachments = () if made.unrendered else template.get("Attachments", ())
     return written(
         message_of(
-            parts,
+            made.parts,
             source,
             to=destination.get("ToAddresses", ()),
             cc=destination.get("CcAddresses", ()),
             reply_to=call.values.get("ReplyToAddresses", ()),
             headers=list(fields.values()),
-            attachments=[attachment_of(one) for one in template.get("Attachments", ())],
+            attachments=[attachment_of(one) for one in attachments],
         )
     )
 
@@ -181,15 +206,17 @@ async def send_bulk_v1(call: Call) -> Values:
 
     async def one(entry: Values) -> Values:
         own = entry.get("ReplacementTemplateData") or ""
-        parts = await rendered(call, template, call.text("DefaultTemplateData"), own)
+        data = call.text("DefaultTemplateData")
+        made = await _made(call, call.text("Template"), template, data, own)
         destination = entry["Destination"]
         return await send(
             call,
             SEND_BULK,
-            _mime(call, parts, call.text("Source"), destination),
+            _mime(call, made, call.text("Source"), destination),
             reverse_path=call.text("ReturnPath") or call.text("Source"),
             recipients=destinations_of(destination),
             fields=_fields_v1(call, _tags(values.get("DefaultTags"), entry)),
+            unrendered=made.unrendered,
         )
 
     return {"Status": [await _status(one(entry), 0) for entry in entries]}
@@ -205,15 +232,17 @@ async def send_bulk_v2(call: Call) -> Values:
     async def one(entry: Values) -> Values:
         replaced = entry.get("ReplacementEmailContent") or {}
         own = (replaced.get("ReplacementTemplate") or {}).get("ReplacementTemplateData") or ""
-        parts = await rendered(call, template, given.get("TemplateData") or "", own)
+        data = given.get("TemplateData") or ""
+        made = await _made(call, _name_v2(given), template, data, own)
         destination, headers = entry["Destination"], entry.get("ReplacementHeaders", ())
         return await send(
             call,
             SEND_BULK,
-            _mime(call, parts, source, destination, given, headers),
+            _mime(call, made, source, destination, given, headers),
             reverse_path=call.text("FeedbackForwardingEmailAddress") or source,
             recipients=destinations_of(destination),
             fields=_fields_v2(call, _tags(values.get("DefaultEmailTags"), entry)),
+            unrendered=made.unrendered,
         )
 
     return {"BulkEmailEntryResults": [await _status(one(entry), 1) for entry in entries]}

@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_CreateEmailTemplate.h
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from smtpgate.admin import templates
 from smtpgate.admin.errors import ConflictError, NotFoundError
@@ -24,6 +24,9 @@ from smtpgate.core.api.rendering import (
 )
 from smtpgate.core.api.simple_message import SimpleMessage, SimpleMessageError, Text, mime_of
 
+Unfit: TypeAlias = MissingValueError | RenderingError
+"""The reason why a template does not fit its data."""
+
 _V1: Final = {"subject": "SubjectPart", "text": "TextPart", "html": "HtmlPart"}
 _V2: Final = {"subject": "Subject", "text": "Text", "html": "Html"}
 
@@ -33,15 +36,20 @@ def no_such_template(name: str) -> ApiError:
     return ApiError("no-such-template", f"Template {name[:100]} does not exist.")
 
 
-async def rendered(call: Call, parts: Parts, *data: str) -> Parts:
-    """The parts with the values of JSON objects, the later ones first. Raises ApiError."""
+async def rendered(call: Call, parts: Parts, *data: str) -> Parts | Unfit:
+    """The parts with the values of JSON objects, the later ones first.
+
+    Raises ApiError if these are no objects, or the parts no template.
+    """
     most = call.parts.config.gate.max_message_octets
     try:
-        return await asyncio.to_thread(lambda: render(parts, read_data(*data), most))
-    except MissingValueError as error:
-        raise ApiError("missing-value", str(error)) from None
+        values = await asyncio.to_thread(read_data, *data)
     except RenderingError as error:
         raise ApiError("invalid-data", str(error)) from None
+    try:
+        return await asyncio.to_thread(render, parts, values, most)
+    except (MissingValueError, RenderingError) as error:
+        return error
     except TemplateSyntaxError as error:
         raise ApiError("invalid-template", str(error)) from None
 
@@ -136,6 +144,9 @@ async def try_out(call: Call) -> Values:
     except NotFoundError:
         raise no_such_template(ref.name) from None
     found = await rendered(call, parts, call.text("TemplateData"))
+    if not isinstance(found, Parts):
+        is_missing = isinstance(found, MissingValueError)
+        raise ApiError("missing-value" if is_missing else "invalid-data", str(found))
     try:
         octets = mime_of(message_of(found, "postmaster@example.com"))
     except SimpleMessageError as error:

@@ -181,8 +181,8 @@ def add_destination(
 ) -> None:
     """Publish events of some types to a topic.
 
-    OPEN, CLICK, RENDERING_FAILURE and SUBSCRIPTION may be named, but there are no such events:
-    the gate does not change bodies.
+    OPEN, CLICK and SUBSCRIPTION may be named, but there are no such events: the gate does not
+    change bodies.
     """
     run(
         config,

@@ -408,8 +408,9 @@ _ROWS: Final = (
         "counter",
         ("kind",),
         "Recipients with an event of their message, by kind: hard-bounce, soft-bounce, "
-        "complaint, delivery, delay, reject. Those of the mailbox simulator, and of addresses "
-        "on the account's suppression list, are uncounted.",
+        "complaint, delivery, delay, reject. Those of the mailbox simulator, of addresses on "
+        "the account's suppression list, and of templates that could not be rendered, are "
+        "uncounted.",
     ),
     MetricRow(
         "smtpgate_feedback_records_total",

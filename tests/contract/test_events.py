@@ -27,6 +27,7 @@ from smtpgate.core.outbox.event import (
     Detail,
     EventRecipient,
     RejectDetail,
+    RenderingFailureDetail,
     SendDetail,
     SendingEvent,
     sending_event,
@@ -114,6 +115,7 @@ async def test_an_event_comes_back_as_it_was_put_in(
         DeliveryDetail(120, "250 ok", "dns; mx.example.net"),
         DelayDetail("MailboxFull", clock.now(), "dns; mx.example.net"),
         RejectDetail(),
+        RenderingFailureDetail("no 'name'", "welcome"),
     ]
     for detail in details:
         await queue_of(journal).add([], [event(done, detail, JANE, "joe@example.net")])

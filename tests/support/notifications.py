@@ -12,6 +12,7 @@ from smtpgate.core.outbox.event import (
     DeliveryDetail,
     EventRecipient,
     RejectDetail,
+    RenderingFailureDetail,
     SendDetail,
     SendingEvent,
     SentMail,
@@ -83,9 +84,15 @@ DELAY: Final = _event(
         reporting_mta="dns; gate.example.com",
     ),
 )
+FAILURE: Final = _event(
+    (EventRecipient("ok@example.net"),),
+    RenderingFailureDetail(
+        "Attribute 'name' is not present in the rendering data.", "MyTemplate"
+    ),
+)
 # SES has a notification for these, and only events for the others.
 NOTIFIED: Final = (BOUNCE, COMPLAINT, DELIVERY)
-EVENTS: Final = (*NOTIFIED, SEND, REJECT, DELAY)
+EVENTS: Final = (*NOTIFIED, SEND, REJECT, DELAY, FAILURE)
 
 
 def must_fit(name: str, document: str) -> None:

@@ -2,10 +2,24 @@
 
 import json
 from pathlib import Path
+from typing import Any, Final
 
+from smtpgate.admin import topics
+from smtpgate.admin.refs import TopicRef
 from tests.support.aws import aws_client, called
-from tests.system.test_api import MAILER, OWNER_ROOT, refused, serving
+from tests.support.inprocess import open_gate
+from tests.support.notifications import must_fit
+from tests.support.waiting import until
+from tests.support.world import OWNER
+from tests.system.test_api import API, MAILER, OWNER_ROOT, ROOT, refused, serving
+from tests.system.test_event_delivery import Receiver, receiving, session_of, subscribe
 
+_NOTIFICATIONS: Final = """
+[notifications]
+base_url = "https://gate.example"
+allow_plaintext = true
+allow_private = true
+"""
 PARTS = {
     "SubjectPart": "Hello {{name}}",
     "TextPart": "Dear {{name}},\n{{#each things}}* {{this}}\n{{/each}}",
@@ -77,8 +91,9 @@ async def test_messages_of_templates_are_sent_by_both_versions(tmp_path: Path) -
             "Template": "welcome",
         }
         await called(older.send_templated_email, **mail, TemplateData=data)
-        code, status, _ = await refused(older.send_templated_email, **mail, TemplateData="{}")
-        assert (code, status) == ("MissingRenderingAttribute", 400)
+        for bad in ("[]", "{"):
+            code, _, _ = await refused(older.send_templated_email, **mail, TemplateData=bad)
+            assert code == "InvalidRenderingParameter"
         gone = {**mail, "Template": "other"}
         code, _, _ = await refused(older.send_templated_email, **gone, TemplateData="{}")
         assert code == "TemplateDoesNotExist"
@@ -123,10 +138,8 @@ async def test_messages_in_bulk_have_a_status_each(tmp_path: Path) -> None:
         first, second, third = found["Status"]
         assert first["Status"] == "Success"
         assert first["MessageId"].encode() in sink.messages[0].content
-        assert (second["Status"], second["Error"]) == (
-            "InvalidParameterValue",
-            "Attribute 'b' is not present in the rendering data.",
-        )
+        # Its failure is an event.
+        assert (second["Status"], "Error" in second) == ("Success", False)
         assert third["Status"] == "InvalidParameterValue"
         many = await called(
             newer.send_bulk_email,
@@ -143,6 +156,86 @@ async def test_messages_in_bulk_have_a_status_each(tmp_path: Path) -> None:
             ],
         )
         results = [one["Status"] for one in many["BulkEmailEntryResults"]]
-        assert results == ["SUCCESS", "INVALID_PARAMETER", "INVALID_PARAMETER"]
+        assert results == ["SUCCESS", "SUCCESS", "INVALID_PARAMETER"]
         assert b"Subject: 12\r\n" in sink.messages[1].content
         assert len(sink.messages) == 2
+
+
+async def published(receiver: Receiver, count: int) -> list[dict[str, Any]]:
+    """The events that the topic has got, so many."""
+    await until(lambda: len(receiver.bodies("/events")) >= count)
+    return receiver.bodies("/events")
+
+
+async def test_a_template_that_lacks_a_value_is_accepted_and_reported_as_an_event(
+    tmp_path: Path,
+) -> None:
+    sections = API + _NOTIFICATIONS
+    async with (
+        receiving() as receiver,
+        open_gate(tmp_path, accounts=ROOT, sections=sections) as (gate, sink),
+    ):
+        port = gate.service.apis["ses"].port
+        older, newer = (aws_client(one, port, OWNER_ROOT) for one in ("ses", "sesv2"))
+        topic = TopicRef(OWNER, "events")
+        await topics.create(session_of(gate), topic)
+        await subscribe(gate, topic, "raw", f"{receiver.url}/events")
+        await called(older.create_configuration_set, ConfigurationSet={"Name": "spring"})
+        destination = {
+            "Name": "all",
+            "Enabled": True,
+            "MatchingEventTypes": ["send", "renderingFailure"],
+            "SNSDestination": {"TopicARN": f"arn:aws:sns:us-east-1:{OWNER}:events"},
+        }
+        await called(
+            older.create_configuration_set_event_destination,
+            ConfigurationSetName="spring",
+            EventDestination=destination,
+        )
+        await called(older.create_template, Template={"TemplateName": "welcome", **PARTS})
+        await gate.service.catch_up()
+        mail = {
+            "Source": "marketing@ses-example.com",
+            "Destination": {"ToAddresses": ["jane@example.net", "joe@example.org"]},
+            "Template": "welcome",
+            "ConfigurationSetName": "spring",
+            "Tags": [{"Name": "campaign", "Value": "a"}],
+        }
+        sent = await called(older.send_templated_email, **mail, TemplateData="{}")
+        inline = await called(
+            newer.send_email,
+            FromEmailAddress="marketing@ses-example.com",
+            Destination={"ToAddresses": ["jane@example.net"]},
+            ConfigurationSetName="spring",
+            Content={
+                "Template": {
+                    "TemplateContent": {"Subject": "x", "Text": "{{#each a}}{{b}}{{/each}}"},
+                    "TemplateData": '{"a": 1}',
+                    "Attachments": [{"FileName": "a.txt", "RawContent": b"x"}],
+                }
+            },
+        )
+        found = {one["mail"]["messageId"]: one for one in await published(receiver, 2)}
+        first, second = found[sent["MessageId"]], found[inline["MessageId"]]
+        must_fit("event", json.dumps(first))
+        assert first["eventType"] == "Rendering Failure"
+        assert first["failure"] == {
+            "errorMessage": "Attribute 'name' is not present in the rendering data.",
+            "templateName": "welcome",
+        }
+        assert first["mail"]["destination"] == ["jane@example.net", "joe@example.org"]
+        assert first["mail"]["tags"]["campaign"] == ["a"]
+        assert second["failure"] == {
+            "errorMessage": "Attribute 'a' is no list and no object.",
+            "templateName": "",
+        }
+        assert not sink.messages
+        # A sender that may not use the identity is refused, as with a whole message.
+        foreign = {**mail, "Source": "ann@not-verified.example"}
+        code, _, _ = await refused(older.send_templated_email, **foreign, TemplateData="{}")
+        assert code == "MessageRejected"
+        insights = await called(newer.get_message_insights, MessageId=sent["MessageId"])
+        kinds = [one["Events"][-1]["Type"] for one in insights["Insights"]]
+        assert kinds == ["RENDERING_FAILURE", "RENDERING_FAILURE"]
+        quota = await called(older.get_send_quota)
+        assert quota["SentLast24Hours"] == 3

@@ -18,6 +18,7 @@ from smtpgate.core.outbox.event import (
     Detail,
     EventRecipient,
     RejectDetail,
+    RenderingFailureDetail,
 )
 from tests.support.events import AT, done
 from tests.support.rows import rows
@@ -114,6 +115,16 @@ EVENTS: Final[dict[str, tuple[KeptEvent, list[str]]]] = {
     "a rejection": (
         kept(RejectDetail(), EventRecipient("jane@example.net")),
         ["2026-11-23 10:05:00Z rejected (Bad content): jane@example.net"],
+    ),
+    "a template that did not fit": (
+        kept(
+            RenderingFailureDetail("no 'name'", "welcome"), EventRecipient("jane@example.net")
+        ),
+        [
+            "2026-11-23 10:05:00Z not sent, because its template could not be rendered: "
+            "jane@example.net",
+            "    template welcome: no 'name'",
+        ],
     ),
     "recipients that are not kept": (
         kept(DeliveryDetail(), EventRecipient(""), EventRecipient("")),

@@ -69,6 +69,8 @@ _ON_LIST: Final = "OnAccountSuppressionList"
 
 def counts_of(event: EventFacts) -> EventCounts:
     """The counts that an event adds; none for a Send, which the usage of messages counts."""
+    if event.kind == "RenderingFailure":
+        return EventCounts(uncounted=max(1, event.recipients))
     if event.kind == "Bounce":
         name = _BOUNCES.get((event.type, event.subtype), "soft_bounces")
     elif event.kind in _OTHERS:

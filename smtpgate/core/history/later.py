@@ -16,6 +16,7 @@ from smtpgate.core.outbox.event import (
     EventKind,
     EventRecipient,
     RejectDetail,
+    RenderingFailureDetail,
 )
 from smtpgate.core.outbox.task import DestinationKind, TaskState
 from smtpgate.core.wording import numbered
@@ -90,6 +91,12 @@ def _event(event: KeptEvent) -> Iterator[str]:
     yield from (f"{_INDENT}{_line(one)}" for one in _details(event) if one)
 
 
+_PLAIN: Final[Mapping[type[Struct], str]] = {
+    DeliveryDetail: "delivered",
+    RenderingFailureDetail: "not sent, because its template could not be rendered",
+}
+
+
 def _happened(event: KeptEvent) -> str:
     match event.detail:
         case BounceDetail(bounce=kind, is_refusal=is_refusal):
@@ -99,12 +106,10 @@ def _happened(event: KeptEvent) -> str:
             return f"complained ({kind})" if kind else "complained"
         case DelayDetail(delay_type=kind):
             return f"delayed ({kind})"
-        case DeliveryDetail():
-            return "delivered"
         case RejectDetail(reason=reason):
             return f"rejected ({_line(reason)})"
         case _:
-            return event.kind.lower()
+            return _PLAIN.get(type(event.detail), event.kind.lower())
 
 
 def _details(event: KeptEvent) -> tuple[str, ...]:
@@ -117,6 +122,8 @@ def _details(event: KeptEvent) -> tuple[str, ...]:
             return (f"reported by {mta}" if mta else "", until)
         case ComplaintDetail(user_agent=agent):
             return (f"reported by {agent}" if agent else "",)
+        case RenderingFailureDetail(error_message=problem, template_name=name):
+            return (f"template {name}: {problem}" if name else problem,)
         case DeliveryDetail(smtp_response=response):
             return (response,)
         case _:

@@ -290,6 +290,7 @@ def _refused(record: Record) -> list[str]:
 # What became of recipients that the message was not sent to.
 _WITHHELD: Final = {
     "suppressed": "on the suppression list, so it bounced",
+    "not rendered": "its template could not be rendered with the data of the call",
     "simulated bounce": "of the mailbox simulator, so it bounced",
     "simulated complaint": "of the mailbox simulator, so it was delivered and complained",
     "simulated delivery": "of the mailbox simulator, so it was delivered",

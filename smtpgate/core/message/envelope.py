@@ -135,12 +135,23 @@ class Envelope(Struct, frozen=True, gc=False):
         )
 
 
+class Unrendered(Struct, frozen=True, gc=False):
+    """A message of a template that the data could not complete: its template, and the problem.
+
+    ``template`` is empty for one that came with the call.
+    """
+
+    template: str
+    problem: str
+
+
 class Submission(Struct, frozen=True, gc=False):
     """A whole message with its envelope, by an authenticated principal, not yet decided on.
 
     ``action`` is the name of the request in policies. ``message`` is not dot-stuffed; the front
     end has made its line ends whole if ``message.bare_lf`` is "normalize". ``key_limits`` are
-    the access key's own.
+    the access key's own. One that is ``unrendered`` has a header block without what the
+    template was to give; it is accepted and not sent.
     """
 
     message_id: str
@@ -151,6 +162,7 @@ class Submission(Struct, frozen=True, gc=False):
     message: bytes | StoredMessage
     received_at: datetime
     key_limits: SendingLimits | None = None
+    unrendered: Unrendered | None = None
 
     def by_key(self, key: AccessKey) -> "Submission":
         """The same submission, by the access key as the directory has it now."""

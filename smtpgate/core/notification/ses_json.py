@@ -13,6 +13,7 @@ from smtpgate.core.outbox.event import (
     EventRecipient,
     NoticeDetail,
     RejectDetail,
+    RenderingFailureDetail,
     SendDetail,
     SendingEvent,
 )
@@ -25,7 +26,10 @@ _OBJECTS: Final[dict[EventKind, tuple[str, bool]]] = {
     "Complaint": ("complaint", False),
     "Delivery": ("delivery", True),
     "DeliveryDelay": ("deliveryDelay", True),
+    "RenderingFailure": ("failure", True),
 }
+# Kinds that SES writes in two words.
+_WRITTEN: Final[dict[EventKind, str]] = {"RenderingFailure": "Rendering Failure"}
 EVENT_SUBJECT: Final = "Amazon SES Email Event Notification"
 """The subject of events in SNS's envelope; notifications of identities have none."""
 EVENT_TOPIC_TEST: Final = "Successfully validated SNS topic for Amazon SES event publishing."
@@ -64,15 +68,16 @@ def _ordered(
     first, second = ("mail", mail), (name, details)
     if not mail_first:
         first, second = second, first
-    return {discriminator: event.kind, first[0]: first[1], second[0]: second[1]}
+    kind = _WRITTEN.get(event.kind, event.kind)
+    return {discriminator: kind, first[0]: first[1], second[0]: second[1]}
 
 
 def _details(event: SendingEvent) -> dict[str, Any]:
     match event.detail:
         case SendDetail() | NoticeDetail():  # a notice is never one of these
             return {}
-        case RejectDetail(reason=reason):
-            return {"reason": reason}
+        case RejectDetail() | RenderingFailureDetail() as detail:
+            return _unsent(detail)
         case BounceDetail() as detail:
             return _bounce(event, detail)
         case ComplaintDetail() as detail:
@@ -83,6 +88,12 @@ def _details(event: SendingEvent) -> dict[str, Any]:
             return _delay(event, detail)
         case _:
             assert_never(event.detail)
+
+
+def _unsent(detail: RejectDetail | RenderingFailureDetail) -> dict[str, Any]:
+    if isinstance(detail, RejectDetail):
+        return {"reason": detail.reason}
+    return {"errorMessage": detail.error_message, "templateName": detail.template_name}
 
 
 def _bounce(event: SendingEvent, detail: BounceDetail) -> dict[str, Any]:

@@ -16,7 +16,7 @@ SignatureVersion = Literal["1", "2"]
 
 NOTIFICATION_KINDS: Final[tuple[NotificationKind, ...]] = ("Bounce", "Complaint", "Delivery")
 # The types of events as version 2 of SES's API spells them. The gate has no events of the kind
-# None: it neither rewrites bodies nor renders templates, and has no lists of contacts. Event
+# None: it does not rewrite bodies, and has no lists of contacts. Event
 # destinations may list them all the same, since configurations for SES do.
 EVENT_TYPES: Final[Mapping[str, EventKind | None]] = {
     "SEND": "Send",
@@ -27,7 +27,7 @@ EVENT_TYPES: Final[Mapping[str, EventKind | None]] = {
     "DELIVERY_DELAY": "DeliveryDelay",
     "OPEN": None,
     "CLICK": None,
-    "RENDERING_FAILURE": None,
+    "RENDERING_FAILURE": "RenderingFailure",
     "SUBSCRIPTION": None,
 }
 

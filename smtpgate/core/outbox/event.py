@@ -17,7 +17,14 @@ from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.secret import Secret
 
 EventKind = Literal[
-    "Send", "Reject", "Bounce", "Complaint", "Delivery", "DeliveryDelay", "Notice"
+    "Send",
+    "Reject",
+    "Bounce",
+    "Complaint",
+    "Delivery",
+    "DeliveryDelay",
+    "RenderingFailure",
+    "Notice",
 ]
 _EVENTS: Final = b"smtpgate event"
 
@@ -111,6 +118,15 @@ class DelayDetail(Struct, frozen=True, gc=False, omit_defaults=True, tag="Delive
     reporting_mta: str = ""
 
 
+class RenderingFailureDetail(
+    Struct, frozen=True, gc=False, omit_defaults=True, tag="RenderingFailure"
+):
+    """The message was accepted, and its template could not be rendered with its data."""
+
+    error_message: str = ""
+    template_name: str = ""
+
+
 class NoticeDetail(Struct, frozen=True, gc=False, omit_defaults=True, tag="Notice"):
     """A notice of the gate itself, about no message: no event of SES's.
 
@@ -130,6 +146,7 @@ Detail: TypeAlias = (
     | ComplaintDetail
     | DeliveryDetail
     | DelayDetail
+    | RenderingFailureDetail
     | NoticeDetail
 )
 _KINDS: Final[Mapping[type[Struct], EventKind]] = {
@@ -139,6 +156,7 @@ _KINDS: Final[Mapping[type[Struct], EventKind]] = {
     ComplaintDetail: "Complaint",
     DeliveryDetail: "Delivery",
     DelayDetail: "DeliveryDelay",
+    RenderingFailureDetail: "RenderingFailure",
     NoticeDetail: "Notice",
 }
 EVENT_KINDS: Final = tuple(_KINDS.values())
@@ -160,7 +178,7 @@ class SendingEvent(Struct, frozen=True, gc=False):
 
     @property
     def kind(self) -> EventKind:
-        """The kind, as SES names it."""
+        """The kind, as SES names it, in one word."""
         return _KINDS[type(self.detail)]
 
     @property

@@ -1,4 +1,4 @@
-"""Recipients whose message is accepted and not sent: on a suppression list, or simulated.
+"""Recipients whose message is accepted and not sent: suppressed, simulated, or not rendered.
 
 Their events are those of a message that was sent: nobody else can report what became of it.
 """
@@ -12,12 +12,13 @@ from msgspec import Struct
 from smtpgate.core.address import Mailbox
 from smtpgate.core.feedback.kinds import ON_ACCOUNT_LIST, UNDETERMINED, complaint_type
 from smtpgate.core.feedback.simulator import Simulation
-from smtpgate.core.message.envelope import Recipient
+from smtpgate.core.message.envelope import Recipient, Unrendered
 from smtpgate.core.outbox.event import (
     BounceDetail,
     ComplaintDetail,
     DeliveryDetail,
     EventRecipient,
+    RenderingFailureDetail,
     SendingEvent,
     SentMail,
     sending_event,
@@ -31,15 +32,19 @@ _DELIVERED: Final = "250 2.0.0 Ok: delivered to the mailbox simulator"
 class Withheld(Struct, frozen=True, gc=False):
     """A recipient that the message is not sent to.
 
-    Without ``simulation`` the address is on a suppression list.
+    Without ``simulation`` the address is on a suppression list, unless nobody gets the message,
+    because its template could not be rendered.
     """
 
     mailbox: Mailbox
     simulation: Simulation | None = None
+    unrendered: Unrendered | None = None
 
     @property
     def outcome(self) -> str:
         """The fate of the recipient instead, in a word or two."""
+        if self.unrendered is not None:
+            return "not rendered"
         if self.simulation is None:
             return "suppressed"
         return f"simulated {self.simulation.kind}"
@@ -66,13 +71,21 @@ def withheld_events(
     hostname: str,
 ) -> Iterator[SendingEvent]:
     """The events of these recipients, in their order."""
+    withheld = tuple(withheld)
+    unrendered = next((one.unrendered for one in withheld if one.unrendered), None)
+    if unrendered is not None:  # then it is so for all
+        detail = RenderingFailureDetail(unrendered.problem, unrendered.template)
+        yield sending_event(
+            at, mail, [EventRecipient(one.mailbox.text) for one in withheld], detail
+        )
+        return
     originals = {one.mailbox: one.orcpt or "" for one in recipients}
     for one in withheld:
         original = originals.get(one.mailbox, "")
         if one.simulation is None:
             bounced = EventRecipient(one.mailbox.text, "failed", _STATUS, _DIAGNOSTIC, original)
-            detail = BounceDetail(ON_ACCOUNT_LIST, f"dns; {hostname}")
-            yield sending_event(at, mail, [bounced], detail)
+            suppressed = BounceDetail(ON_ACCOUNT_LIST, f"dns; {hostname}")
+            yield sending_event(at, mail, [bounced], suppressed)
         else:
             yield from _simulated(mail, one.mailbox, one.simulation, at, hostname, original)
 
