@@ -108,7 +108,7 @@ auth_failure_delay_s = 0
 [upstream.sink]
 host = "{host}"
 port = {port}
-tls = "off"
+tls = "{tls}"
 {upstream}
 [directory]
 apply = "directory"
@@ -158,15 +158,16 @@ async def open_gate(
     files: dict[str, str] | None = None,
     host: str = "127.0.0.1",
     port: int | None = None,
+    tls: str = "off",
     clock: Clock | None = None,
     **settings: str,
 ) -> AsyncIterator[Opened]:
     """Start a gate and its sink.
 
     ``accounts`` is added to accounts.toml after ``replace`` was done in it, ``files`` go into
-    the directory, ``host`` and ``port`` are another upstream's, ``clock`` is what the gate asks
-    for the time, and ``settings`` (gate, listener, upstream, sections) are TOML lines for the
-    configuration.
+    the directory, ``host``, ``port`` and ``tls`` are another upstream's, ``clock`` is
+    asked by the gate for the time, and ``settings`` (gate, listener, upstream, sections) are
+    TOML lines for the configuration.
     """
     directory = folder / "directory"
     directory.mkdir()
@@ -185,7 +186,7 @@ async def open_gate(
     async with Sink() as sink:
         lines = dict.fromkeys(("gate", "listener", "upstream", "sections"), "") | settings
         config = folder / "smtpgate.toml"
-        config.write_text(_CONFIG.format(host=host, port=port or sink.port, **lines))
+        config.write_text(_CONFIG.format(host=host, port=port or sink.port, tls=tls, **lines))
         (folder / "master.key").write_text(MASTER_KEYS)
         (folder / "master.key").chmod(0o600)
         loaded = load_config(config)
@@ -234,7 +235,15 @@ async def _begin(folder: Path) -> None:
     """Make what the first start of a gate makes, with the least configuration."""
     plain = folder / "plain.toml"
     plain.write_text(
-        _CONFIG.format(host="127.0.0.1", port=1, gate="", listener="", upstream="", sections="")
+        _CONFIG.format(
+            host="127.0.0.1",
+            port=1,
+            tls="off",
+            gate="",
+            listener="",
+            upstream="",
+            sections="",
+        )
     )
     config = load_config(plain)
     plain.unlink()
