@@ -87,6 +87,7 @@ async def create_v2(call: Call) -> Values:
     name = call.text("ConfigurationSetName")
     suppression = call.values.get("SuppressionOptions")
     must_not_validate(suppression or {})
+    _must_ask_for_nothing(call.values.get("DeliveryOptions") or {})
     reasons = None if suppression is None else reasons_given(suppression)
     ref = await _made(call, name, tags_of(call.values.get("Tags") or ()))
     options = call.values.get("SendingOptions") or {}
@@ -215,13 +216,17 @@ async def set_suppression(call: Call) -> Values:
 async def set_delivery_options(call: Call) -> Values:
     """Take the setting that asks for nothing: TLS beyond the gate is the upstream's."""
     _ = await _set(call)
-    options = call.values.get("DeliveryOptions") or call.values
+    _must_ask_for_nothing(call.values.get("DeliveryOptions") or call.values)
+    return {}
+
+
+def _must_ask_for_nothing(options: Values) -> None:
+    """Raises ApiError for delivery options that the gate cannot obey."""
     if (options.get("TlsPolicy") or "OPTIONAL").upper() == "REQUIRE":
         text = "TlsPolicy REQUIRE is not supported: TLS to recipients is set at the upstream."
         raise ApiError("invalid-value", text)
     if options.get("SendingPoolName"):
         raise ApiError("invalid-value", "Dedicated IP pools are not supported.")
-    return {}
 
 
 # -- event destinations ------------------------------------------------------------------------

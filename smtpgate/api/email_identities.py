@@ -89,7 +89,7 @@ async def get(call: Call) -> Values:
         "FeedbackForwardingStatus": bool(settings.is_forwarding),
         "VerifiedForSendingStatus": details.is_verified and details.paused_reason is None,
         "DkimAttributes": v2_dkim(call, dkim),
-        "MailFromAttributes": None if mail_from is None else v2_mail_from(mail_from),
+        "MailFromAttributes": v2_mail_from(mail_from),
         "Policies": {policy.name: policy.document for policy in attached},
         "Tags": v2_tags(tagged),
         "ConfigurationSetName": settings.configuration_set,

@@ -172,18 +172,7 @@ async def get_mail_from(call: Call) -> Values:
         if await known(call, name) is None:
             continue
         details = await mail_from_of(call, name)
-        if details is None:
-            found[name] = {
-                "MailFromDomain": "",
-                "MailFromDomainStatus": "Success",
-                "BehaviorOnMXFailure": "UseDefaultValue",
-            }
-            continue
-        found[name] = {
-            "MailFromDomain": details.domain,
-            "MailFromDomainStatus": v1_state(details.status),
-            "BehaviorOnMXFailure": _V1_ON_MX_FAILURE[details.on_mx_failure],
-        }
+        found[name] = _v1_mail_from(details)
     return {"MailFromDomainAttributes": found}
 
 
@@ -195,8 +184,21 @@ async def mail_from_of(call: Call, name: str) -> MailFromDetails | None:
         return None
 
 
-def v2_mail_from(details: MailFromDetails) -> dict[str, str]:
-    """A MAIL FROM domain as version 2 writes it."""
+def _v1_mail_from(details: MailFromDetails | None) -> dict[str, str]:
+    """A MAIL FROM domain as version 1 writes it; without one, the behaviour alone."""
+    if details is None:
+        return {"BehaviorOnMXFailure": "UseDefaultValue"}
+    return {
+        "MailFromDomain": details.domain,
+        "MailFromDomainStatus": v1_state(details.status),
+        "BehaviorOnMXFailure": _V1_ON_MX_FAILURE[details.on_mx_failure],
+    }
+
+
+def v2_mail_from(details: MailFromDetails | None) -> dict[str, str]:
+    """A MAIL FROM domain as version 2 writes it; without one, the behaviour alone."""
+    if details is None:
+        return {"BehaviorOnMxFailure": "USE_DEFAULT_VALUE"}
     return {
         "MailFromDomain": details.domain,
         "MailFromDomainStatus": v2_state(details.status),

@@ -287,6 +287,10 @@ async def test_configuration_sets_by_both_versions(tmp_path: Path) -> None:
                 },
             )
             assert missing[0] == code, missing
+        for options in ({"TlsPolicy": "REQUIRE"}, {"SendingPoolName": "pool"}):
+            given = {"ConfigurationSetName": "autumn", "DeliveryOptions": options}
+            refusal = await refused(newer.create_configuration_set, **given)
+            assert refusal[0] == "BadRequestException"
         named = await called(newer.list_configuration_sets)
         assert named["ConfigurationSets"] == ["spring"]
         await called(newer.delete_configuration_set, ConfigurationSetName="spring")

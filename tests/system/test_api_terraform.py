@@ -93,6 +93,9 @@ async def test_identities_of_version_1(tmp_path: Path) -> None:
             "BehaviorOnMXFailure": "UseDefaultValue",
         }
         await called(ses.set_identity_mail_from_domain, Identity=DOMAIN)
+        found = await called(ses.get_identity_mail_from_domain_attributes, Identities=[DOMAIN])
+        alone = {"BehaviorOnMXFailure": "UseDefaultValue"}  # as SES answers without a domain
+        assert found["MailFromDomainAttributes"] == {DOMAIN: alone}
         # aws_ses_identity_policy: an unknown name is left out, and is no error
         of = {"Identity": IDENTITY, "PolicyName": "p"}
         await called(ses.put_identity_policy, **of, Policy=POLICY)
@@ -191,6 +194,8 @@ async def test_resources_of_version_2(tmp_path: Path) -> None:
         assert found["ConfigurationSetName"] == "spring"
         assert len(found["DkimAttributes"]["Tokens"]) == 3
         assert found["VerificationStatus"] == "PENDING"
+        alone = {"BehaviorOnMxFailure": "USE_DEFAULT_VALUE"}
+        assert found["MailFromAttributes"] == alone
         await called(
             ses.put_email_identity_feedback_attributes, **named, EmailForwardingEnabled=True
         )
