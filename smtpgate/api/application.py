@@ -24,11 +24,11 @@ from smtpgate.api.served import services
 from smtpgate.core.account import AccessKey
 from smtpgate.core.api.constraints import violation_text, violations
 from smtpgate.core.api.faults import (
-    FAULTS,
     LATER,
     OF_SIGNATURES,
     ApiError,
     RefusedByReplyError,
+    row_of,
 )
 from smtpgate.core.api.model import Operation, Service
 from smtpgate.core.api.percent import query_pairs
@@ -325,7 +325,7 @@ def _not_served(name: str) -> ApiError:
 
 
 def _refusal(request: _Request, error: ApiError) -> _Answer:
-    row, text = FAULTS[error.fault], str(error)
+    row, text = row_of(error.fault, request.service), str(error)
     if request.is_rest:
         body = json.dumps({"message": text}).encode()
         headers = ((b"x-amzn-errortype", row.v2.encode()),)

@@ -148,6 +148,7 @@ async def subscribe(call: Call) -> Values:
     elif protocol in _MAIL:
         form = "email"
     else:
+        _ = await _found_topic(call)
         text = f"Invalid parameter: Protocol {protocol[:40]} is not supported"
         raise ApiError("invalid-parameter", text)
     ref = _topic(call, call.text("TopicArn"))

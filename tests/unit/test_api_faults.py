@@ -1,6 +1,8 @@
 """Refusals of messages as the API answers them."""
 
-from smtpgate.core.api.faults import FAULTS, fault_of_reply
+from smtpgate.api.served import services
+from smtpgate.core.api.faults import FAULTS, fault_of_reply, row_of
+from smtpgate.core.api.model import ErrorShape
 from smtpgate.core.reply import Reject
 from tests.support.rows import rows
 
@@ -28,3 +30,22 @@ def test_a_pause_has_the_exception_of_ses(
     row = FAULTS[error.fault]
     assert (row.v1, row.v2) == (older, newer)
     assert str(error).startswith("Sending ")
+
+
+@rows(
+    "fault, in_ses, in_sns",
+    [
+        ("invalid-value", "InvalidParameterValue", "InvalidParameterException"),
+        ("bad-token", "InvalidParameterValue", "InvalidParameterException"),
+        ("access-denied", "AccessDenied", "AuthorizationErrorException"),
+        ("not-found", "InvalidParameterValue", "NotFoundException"),
+        ("internal", "InternalFailure", "InternalErrorException"),
+    ],
+)
+def test_sns_has_codes_that_its_clients_have_exceptions_for(
+    fault: str, in_ses: str, in_sns: str
+) -> None:
+    assert row_of(fault, "ses") == FAULTS[fault]
+    assert FAULTS[fault].v1 == in_ses
+    row = row_of(fault, "sns")
+    assert services()["sns"].shapes[in_sns].error == ErrorShape(row.v1, row.v1_status)

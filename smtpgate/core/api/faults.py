@@ -67,6 +67,8 @@ FAULTS: Final[Mapping[str, FaultRow]] = {
     "invalid-parameter": FaultRow("InvalidParameter", 400, *_INVALID),
     "no-sns-object": FaultRow("NotFound", 404, "NotFoundException", 404),
     "no-sns-resource": FaultRow("ResourceNotFound", 404, "NotFoundException", 404),
+    "sns-access-denied": FaultRow("AuthorizationError", 403, "AccessDeniedException", 403),
+    "sns-internal": FaultRow("InternalError", 500, "InternalServiceErrorException", 500),
     # of sending
     "rejected": FaultRow("MessageRejected", 400, "MessageRejected", 400),
     # The model of v2: "it contains invalid content". nodemailer's verify() relies on that.
@@ -83,6 +85,15 @@ FAULTS: Final[Mapping[str, FaultRow]] = {
     "no-quota-left": FaultRow("Throttling", 400, "LimitExceededException", 400),
     "unavailable": FaultRow("ServiceUnavailable", 503, "InternalServiceErrorException", 500),
     "internal": FaultRow("InternalFailure", 500, "InternalServiceErrorException", 500),
+}
+
+# Where SNS has another code than SES: those that its clients have an exception for.
+_IN_SNS: Final[Mapping[str, str]] = {
+    "invalid-value": "invalid-parameter",
+    "bad-token": "invalid-parameter",
+    "not-found": "no-sns-object",
+    "access-denied": "sns-access-denied",
+    "internal": "sns-internal",
 }
 
 OF_SIGNATURES: Final[Mapping[SignatureFault, str]] = {
@@ -136,6 +147,11 @@ LATER: Final = frozenset(
     {"throttled", "no-quota-left", "unavailable", "internal", "changed-meanwhile"}
 )
 """The faults that are not of the call: the same one may succeed later."""
+
+
+def row_of(fault: str, service: str) -> FaultRow:
+    """The codes and statuses of a fault, in a service by the name that botocore gives it."""
+    return FAULTS[_IN_SNS.get(fault, fault) if service == "sns" else fault]
 
 
 def fault_of_reply(code: int, name: str, text: str) -> RefusedByReplyError:

@@ -1,0 +1,30 @@
+"""Topics by the API of a gate, called by botocore: the codes that clients of SNS know."""
+
+from pathlib import Path
+
+from tests.support.aws import aws_client, called
+from tests.support.world import DELEGATE
+from tests.system.test_api import DELEGATE_ROOT, INTERN, refused, serving
+
+TOPIC = f"arn:aws:sns:us-east-1:{DELEGATE}:events"
+
+
+async def test_refusals_have_the_codes_of_sns(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, _, port):
+        sns = aws_client("sns", port, DELEGATE_ROOT)
+        to_queue = {"TopicArn": TOPIC, "Protocol": "sqs", "Endpoint": "x"}
+        missing = ("NotFound", 404, "Topic does not exist")
+        assert await refused(sns.subscribe, **to_queue) == missing
+        await called(sns.create_topic, Name="events")
+        assert (await refused(sns.subscribe, **to_queue))[0] == "InvalidParameter"
+        to_file = {"TopicArn": TOPIC, "Protocol": "https", "Endpoint": "file:///x"}
+        for call, given in (
+            (sns.subscribe, to_file),
+            (sns.confirm_subscription, {"TopicArn": TOPIC, "Token": "x"}),
+            (sns.create_topic, {"Name": "no spaces allowed"}),
+            (sns.list_topics, {"NextToken": "%%"}),
+        ):
+            assert (await refused(call, **given))[:2] == ("InvalidParameter", 400), given
+        intern = aws_client("sns", port, INTERN)
+        denied = await refused(intern.create_topic, Name="events")
+        assert denied[:2] == ("AuthorizationError", 403)
