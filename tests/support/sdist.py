@@ -12,6 +12,10 @@ from tests.support.daemons import missing
 from tests.support.gate import ROOT
 
 ANSIBLE: Final = "ansible-12.3.0"
+MOTO: Final = "moto-5.2.5"
+# What moto needs beside the packages that the tests have for their own clients.
+_MOTO_NEEDS: Final = ("responses==0.26.3", "werkzeug==3.1.9", "xmltodict==1.0.4")
+_MOTO_TESTS: Final = ("__init__.py", "conftest.py", "test_awslambda", "test_ses", "test_sns")
 _COLLECTIONS: Final = ("ansible_collections/amazon/aws/", "ansible_collections/community/aws/")
 
 
@@ -49,18 +53,46 @@ def ansible_collections() -> Path:
     return unpacking.rename(kept / ANSIBLE)
 
 
+def moto_folder() -> Path:
+    """The folder with moto, its tests of SES and SNS, and in ``needs`` what it needs beside.
+
+    Fetched once. The other three quarters of the tests are not kept.
+    """
+    kept = ROOT / ".venv" / "sources"
+    if (kept / MOTO).exists():
+        return kept / MOTO
+    kept.mkdir(exist_ok=True)
+    _fetch(MOTO, kept, "--no-binary", "moto")
+    archive, unpacking = kept / f"{MOTO}.tar.gz", kept / f"{MOTO}.unpacking"
+    wanted = (
+        f"{MOTO}/moto/",
+        f"{MOTO}/pyproject.toml",
+        *(f"{MOTO}/tests/{one}" for one in _MOTO_TESTS),
+    )
+    with tarfile.open(archive) as packed:
+        members = [one for one in packed if one.name.startswith(wanted)]
+        packed.extractall(unpacking, members, filter="data")
+    archive.unlink()
+    _pip("install", "--target", unpacking / MOTO / "needs", *_MOTO_NEEDS)
+    (unpacking / MOTO).rename(kept / MOTO)
+    unpacking.rmdir()
+    return kept / MOTO
+
+
 def _fetch(name: str, into: Path, *options: str) -> None:
     """Download a package of PyPI, named with its version."""
     package, _, number = name.rpartition("-")
-    fetched = subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *options),
-            *("--dest", into, f"{package}=={number}"),
-        ],
+    _pip("download", *options, "--dest", into, f"{package}=={number}")
+
+
+def _pip(command: str, *words: str | Path) -> None:
+    """Fetch packages from PyPI, without those that they need."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", command, "--quiet", "--no-deps", *words],
         capture_output=True,
         text=True,
         timeout=180,
         check=False,
     )
-    if fetched.returncode != 0:
-        missing(f"{name} cannot be fetched: {fetched.stderr[-1000:]}")
+    if done.returncode != 0:
+        missing(f"{words[-1]} cannot be fetched: {done.stderr[-1000:]}")
