@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, model_validator
 
+from smtpgate.config.tls_port import CertificateConfig, TlsPort
 from smtpgate.config.toml import (
     Array,
     ExistingFile,
@@ -88,30 +89,6 @@ class GateConfig(Table):
         return self.max_inflight_octets // 8 if reserved is None else reserved
 
 
-class TlsPort(Table):
-    """A port for clients that log in, mostly with TLS."""
-
-    written_as: ClassVar[Mapping[str, str | None]] = {"name": None}
-    kind: ClassVar[str]
-
-    name: Name
-    address: Address = "127.0.0.1"
-    port: Port
-    cert_file: MadeFile | None = None
-    key_file: PrivateFile | None = None
-    min_tls: Literal["1.2", "1.3"] = "1.2"
-
-    @property
-    def section(self) -> str:
-        """The name of its section in the file."""
-        return f"{self.kind}.{self.name}"
-
-    @property
-    def label(self) -> str:
-        """The name that metrics and log lines have for it."""
-        return self.section
-
-
 class ListenerConfig(TlsPort):
     """``[listener.NAME]``: a port for SMTP clients."""
 
@@ -145,16 +122,12 @@ class ListenerConfig(TlsPort):
         return self._without_tls() if self.tls == "none" else self._with_tls()
 
     def _with_tls(self) -> Iterator[Problem]:
-        for key, value in (("cert_file", self.cert_file), ("key_file", self.key_file)):
-            if value is None:
-                yield (key,), f'is missing; tls = "{self.tls}" needs it'
+        yield from self.about_certificates(self.tls)
         if self.allow_plaintext_auth:
             yield ("allow_plaintext_auth",), 'is only for tls = "none"'
 
     def _without_tls(self) -> Iterator[Problem]:
-        for key, value in (("cert_file", self.cert_file), ("key_file", self.key_file)):
-            if value is not None:
-                yield (key,), 'has no effect with tls = "none"'
+        yield from self.about_certificates(self.tls)
         if not self.allow_plaintext_auth:
             text = '"none" sends passwords in clear text: set allow_plaintext_auth = true'
             yield ("tls",), f"{text}, or use TLS"
@@ -182,11 +155,7 @@ class ApiConfig(TlsPort):
 
     def contradictions(self) -> Iterator[Problem]:
         """TLS needs a certificate; without TLS, plain text must be asked for."""
-        for key, value in (("cert_file", self.cert_file), ("key_file", self.key_file)):
-            if self.tls == "implicit" and value is None:
-                yield (key,), 'is missing; tls = "implicit" needs it'
-            elif self.tls == "none" and value is not None:
-                yield (key,), 'has no effect with tls = "none"'
+        yield from self.about_certificates(self.tls)
         if self.tls == "none":
             if not self.allow_plaintext:
                 text = '"none" sends mail in clear text: set allow_plaintext = true, or use TLS'
@@ -365,6 +334,7 @@ class FeedbackConfig(Table):
     max_posts: Count = 10
     tls_cert_file: MadeFile | None = None
     tls_key_file: PrivateFile | None = None
+    certificates: Array[CertificateConfig] = ()
     min_tls: Literal["1.2", "1.3"] = "1.2"
     handshake_timeout_s: Seconds = 10
     postmaster: MailAddress | None = None

@@ -133,6 +133,7 @@ Array = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 MadeFile = Annotated[Path, _must_exist(Path.is_file, "file", "; `smtpgate init' makes it")]
 PrivateFile = Annotated[MadeFile, AfterValidator(_private)]
 ExistingFile = Annotated[Path, _must_exist(Path.is_file, "file")]
+ExistingPrivateFile = Annotated[ExistingFile, AfterValidator(_private)]
 FileOrFolder = Annotated[Path, _must_exist(Path.exists, "file or folder")]
 OwnPath = Annotated[Path, BeforeValidator(as_path)]
 

@@ -21,9 +21,3 @@ class ReloadAnswer(msgspec.Struct, frozen=True, gc=False):
     """The end of a reload: why something stays as it was, a text each."""
 
     problems: tuple[str, ...] = ()
-
-
-class ReloadPart(ControlRequest, frozen=True):
-    """Load in one process what the gate has loaded; one value, true."""
-
-    name: ClassVar[str] = "reload-part"

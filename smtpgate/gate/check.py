@@ -9,12 +9,13 @@ from smtpgate.directory.counts import counted, in_words
 from smtpgate.directory.sealing import MasterKeyError
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.upgrade import SCHEMA as DIRECTORY_SCHEMA
+from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.directory import is_missing, open_directory
 from smtpgate.gate.documents import documents_summary, planned_steps, read_documents
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.journal import JOURNAL_TROUBLES, journal_error, new_journal_store
 from smtpgate.gate.ledger import describe_ledger
-from smtpgate.gate.listen import server_tls, shortage_of_files
+from smtpgate.gate.listen import shortage_of_files
 from smtpgate.gate.shares import number_of_workers
 from smtpgate.gate.state_dir import look_at_state_dir, shortage_of_space
 from smtpgate.gate.upstream import new_upstream
@@ -31,8 +32,7 @@ async def check(config: Config) -> list[str]:
     Raises OpenError or DirectoryError.
     """
     clock, warnings = SystemClock(), list[str]()
-    for tls in server_tls(config).values():
-        warnings += tls.warnings(config.hostname, clock.now())
+    warnings += Certificates(config).warnings(clock.now())
     if (shortage := shortage_of_files(config)) is not None:
         warnings.append(shortage)
     if isinstance(config.log.target, Path) and not config.log.target.parent.is_dir():

@@ -23,6 +23,7 @@ from smtpgate.gate.frames import (
     Pong,
     Report,
     Serving,
+    Setup,
     Stopped,
     StoreRequest,
     TasksWritten,
@@ -114,9 +115,14 @@ class Crew:
         fork_server: ForkServer,
         sums: Iterable[SharedSums],
         host: Host,
+        new_setup: Callable[[], Setup],
         on_lost: Callable[[], None],
     ) -> None:
-        """``on_lost`` is called when no worker can be replaced any more."""
+        """Each new worker gets a setup first.
+
+        ``on_lost`` is called when no worker can be replaced any more.
+        """
+        self._new_setup = new_setup
         self._workers = workers
         self._fork_server = fork_server
         self._sums = tuple(sums)
@@ -277,6 +283,7 @@ class Crew:
             member = Member(number, self._clock.monotonic(), self._most_unanswered, self._take)
             member.pid, connection = await self._fork_server.fork(number)
             self._members[number] = member
+            member.send(self._new_setup())
             await member.channel.attach(connection)
             self._open_desk(member)
             member.channel.listen()

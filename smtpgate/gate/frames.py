@@ -1,12 +1,13 @@
 """Frames between parent and workers, as MessagePack: values, never code."""
 
 from datetime import timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 
 from smtpgate.admission import Note
 from smtpgate.api.notes import ApiNote
+from smtpgate.control import ControlRequest
 from smtpgate.core.limits import Charge, Crossing, LimitName, LimitStatus, Reservation
 from smtpgate.core.watch.batch import UseOfKey
 from smtpgate.directory.keys import KeyUse
@@ -17,6 +18,7 @@ from smtpgate.ledger.transactions import Look
 from smtpgate.metrics.histogram import HistogramState
 from smtpgate.metrics.observed import Count, SubmissionFacts
 from smtpgate.ports import Reading
+from smtpgate.smtp.certificate import PairOctets
 from smtpgate.store.requests import Begin, Finish
 
 
@@ -43,6 +45,23 @@ class PassedOn(Frame):
     number: int
 
 
+# -- requests that only workers answer, without a value ----------------------------------------
+
+
+class CatchUpPart(ControlRequest, frozen=True):
+    """Obey what has changed in the directory."""
+
+    name: ClassVar[str] = "catch-up"
+
+
+class CertificatesPart(ControlRequest, frozen=True):
+    """Use certificates that the parent has read and checked."""
+
+    name: ClassVar[str] = "certificates"
+
+    certificates: dict[str, tuple[PairOctets, ...]]
+
+
 # -- from the parent to a worker ---------------------------------------------------------------
 
 
@@ -50,6 +69,12 @@ class Ping(Frame):
     """Answer with a Pong of that number."""
 
     number: int
+
+
+class Setup(Frame):
+    """Begin, with what has changed since the fork server was forked."""
+
+    certificates: dict[str, tuple[PairOctets, ...]]
 
 
 class Ask(Frame):
@@ -227,7 +252,7 @@ class Keep(Frame):
 StoreAnswer: TypeAlias = BeginDone | BeginRefused | FinishDone | LookDone | NoteDone | NotDone
 StoreRequest: TypeAlias = AskBegin | AskFinish | AskLook | AskNote | Keep
 ToWorker: TypeAlias = (
-    Ping | Ask | StopAnswer | Drain | Noted | PassedOn | JournalKey | StoreAnswer
+    Setup | Ping | Ask | StopAnswer | Drain | Noted | PassedOn | JournalKey | StoreAnswer
 )
 OfAnswer: TypeAlias = AnswerValue | AnswerEnd
 ToParent: TypeAlias = (

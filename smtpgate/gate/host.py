@@ -23,14 +23,14 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.uses import KeyUses
 from smtpgate.feedback.listener import FeedbackListener
 from smtpgate.gate.apply_alone import apply_alone
-from smtpgate.gate.certificates import Certificates
+from smtpgate.gate.certificates import FEEDBACK, Certificates
 from smtpgate.gate.directory import prepare_directory
 from smtpgate.gate.documents import Apply, apply_here
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.feedback import new_feedback_listener, new_feedback_page
 from smtpgate.gate.frames import Report
 from smtpgate.gate.key_watch import new_key_watcher
-from smtpgate.gate.listen import FEEDBACK, shortage_of_files
+from smtpgate.gate.listen import shortage_of_files
 from smtpgate.gate.notifications import new_sns_pages, open_sns_face
 from smtpgate.gate.outbox import new_outbox
 from smtpgate.gate.reputation import new_reputation_worker
@@ -43,9 +43,11 @@ from smtpgate.log import JsonLog, Level
 from smtpgate.metrics import Metrics
 from smtpgate.outbox.sender import OutboxSender
 from smtpgate.ports import Carrier, Clock, Reading, Upstream
-from smtpgate.tasks import TaskOwner
+from smtpgate.tasks import Rhythm, TaskOwner
 
 _LAST_WORK_S: Final = 5
+# Between two looks at the files of certificates.
+_LOOK_S: Final = 60.0
 
 
 class Host:
@@ -89,10 +91,7 @@ class Host:
             config, store, self.stores.journal, clock, events=self.sinks, on_error=log.error
         )
         self.sns = open_sns_face(config, clock.now())
-        self.routes = Routes()
-        self.peers: Peers = OwnProcess(self.routes, log.error)
-        self._control = ControlServer(config.control_path, self.routes, log.error)
-        self._reloading = asyncio.Lock()
+        self._set_up_control()
         self.outbox: OutboxSender | None = None
         self.http: HttpServer | None = None
         self.feedback: FeedbackListener | None = None
@@ -101,6 +100,15 @@ class Host:
             self.metrics.watch(source)
         if self.reputation is not None:
             self.metrics.watch(self.reputation.readings)
+
+    def _set_up_control(self) -> None:
+        self.routes = Routes()
+        self.peers: Peers = OwnProcess(self.routes, self.log.error)
+        path = self.config.control_path
+        self._control = ControlServer(path, self.routes, self.log.error)
+        self._reloading = asyncio.Lock()
+        self._looks = Rhythm()  # at the files of certificates
+        self.renew_certificates: Callable[[], Awaitable[list[str]]] | None = None
 
     def _readings(self) -> Iterable[Reading]:
         yield Reading("smtpgate_directory_drift", self._drift)
@@ -222,6 +230,7 @@ class Host:
             await self.http.start()
         if self.feedback is not None:
             await self.feedback.start()
+        _ = self._for_life.start(self._watch_certificates(), name="certificates")
         _ = self._for_life.start(self.uses.run(), name="key uses")
         if self.watcher is not None:
             _ = self._for_life.start(self.watcher.run(), name="key watch")
@@ -236,6 +245,7 @@ class Host:
         """End that work, close the stores, and with a last line the log."""
         steps = (
             self._control.stop,
+            self._looks.end,
             self.uses.stop,
             *(() if self.watcher is None else (self.watcher.stop,)),
             self.verification.stop,
@@ -281,7 +291,7 @@ class Host:
         Whatever cannot be read stays as it is, and is logged; the problems, a text each.
         """
         async with self._reloading:
-            problems = self.certificates.reload(self.log, self.clock)
+            problems = await self._update_certificates(always=True)
             try:
                 await self._apply(apply)
                 problems += await then()
@@ -289,6 +299,26 @@ class Host:
                 self.log.note("error", "directory not applied", problem=str(error))
                 problems.append(str(error))
             return problems
+
+    async def _update_certificates(self, *, always: bool) -> list[str]:
+        """Load what is new in all processes; the problems, a text each."""
+        update = await self.certificates.update(self.log, self.clock, always=always)
+        problems = list(update.problems)
+        if update.is_changed and self.renew_certificates is not None:
+            late = await self.renew_certificates()
+            for problem in late:
+                self.log.note("error", "certificate not loaded", problem=problem)
+            problems += late
+        return problems
+
+    async def _watch_certificates(self) -> None:
+        """Load certificates when their files change."""
+        while await self._looks.goes_on(_LOOK_S):
+            async with self._reloading:
+                try:
+                    _ = await self._update_certificates(always=False)
+                except Exception as error:  # noqa: BLE001 - logged; the next look may succeed
+                    self.log.error(error)  # noqa: TRY400 - the gate's own log
 
     async def _apply(self, apply: Apply) -> None:
         if self.config.directory.apply is None:

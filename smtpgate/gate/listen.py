@@ -8,11 +8,8 @@ from typing import Final, Self
 from smtpgate.config import Config
 from smtpgate.config.toml import reason
 from smtpgate.gate.errors import OpenError
-from smtpgate.smtp.certificate import CertificateFiles, ServerTls
 from smtpgate.smtp.sockets import shortage_of_descriptors
 
-FEEDBACK: Final = "[feedback]"
-"""The name of the listener for mail that comes back; no other can have it."""
 _BACKLOG: Final = 512
 # The key that is wrong, where it is not the address, and what to do about it.
 _CURES: Final = {
@@ -90,32 +87,6 @@ def _bound(section: str, address: str, port: int) -> socket.socket:
         words = reason(OSError(error.errno, (error.strerror or "").partition(" (while ")[0]))
         problem = f"cannot listen on {address} port {port}: {words}{cure}"
         raise OpenError(f"{section}.{key}: {problem}") from None
-
-
-def server_tls(config: Config) -> dict[str, ServerTls]:
-    """The certificate of each port that has TLS, by its label, loaded. Raises OpenError."""
-    files = [
-        CertificateFiles.of(one)
-        for one in (*config.listeners, *config.apis)
-        if one.cert_file is not None and one.key_file is not None
-    ]
-    feedback = config.feedback
-    if feedback.enabled and feedback.tls_cert_file and feedback.tls_key_file:
-        files.append(
-            CertificateFiles(
-                name=FEEDBACK,
-                section="feedback",
-                cert_file=feedback.tls_cert_file,
-                key_file=feedback.tls_key_file,
-                min_tls=feedback.min_tls,
-                prefix="tls_",
-                host_key="feedback.domain",
-            )
-        )
-    try:
-        return {one.name: ServerTls(one) for one in files}
-    except OSError as error:
-        raise OpenError(str(error)) from None
 
 
 def connections_wanted(config: Config) -> int:

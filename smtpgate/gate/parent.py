@@ -9,11 +9,12 @@ from typing import Final
 
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
-from smtpgate.control.requests import ReloadPart
+from smtpgate.control import ControlRequest
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.crew import Crew
 from smtpgate.gate.documents import Apply, apply_here
+from smtpgate.gate.frames import CatchUpPart, CertificatesPart, Setup
 from smtpgate.gate.host import Host
 from smtpgate.gate.interpreter import settle
 from smtpgate.gate.listen import ListeningSockets
@@ -30,7 +31,7 @@ from smtpgate.tasks import TaskOwner
 from smtpgate.workers.fork_server import ForkServer
 from smtpgate.workers.shared_sums import SharedSums
 
-_RELOAD_S: Final = 60.0
+_PART_S: Final = 60.0
 _CHECKED_IN_WORKERS: Final = ("listeners", "directory")
 
 
@@ -114,9 +115,11 @@ class Parent:
             prepared.fork_server,
             prepared.sums,
             self.host,
+            lambda: Setup(self.host.certificates.octets),
             self.failed.set,
         )
         self.host.peers = crew
+        self.host.renew_certificates = self._renew_certificates
         self.host.take_reloads(self.reload)
         if prepared.http is not None:
             _ = self.host.serve_http(prepared.http, crew.refresh)
@@ -164,12 +167,16 @@ class Parent:
 
         Whatever cannot be read stays as it is, and is logged; the problems, a text each.
         """
-        return await self.host.reload(apply, self._reload_workers)
+        return await self.host.reload(apply, lambda: self._all_do(CatchUpPart()))
 
-    async def _reload_workers(self) -> list[str]:
-        async with asyncio.timeout(_RELOAD_S):
+    async def _renew_certificates(self) -> list[str]:
+        return await self._all_do(CertificatesPart(self.host.certificates.octets))
+
+    async def _all_do(self, part: ControlRequest) -> list[str]:
+        """Have all workers do that; the problems of those that cannot."""
+        async with asyncio.timeout(_PART_S):
             return [
-                f"worker {part.worker}: {part.problem}"
-                async for part in self.crew.ask(ReloadPart())
-                if part.problem is not None
+                f"worker {one.worker}: {one.problem}"
+                async for one in self.crew.ask(part)
+                if one.problem is not None
             ]

@@ -123,14 +123,14 @@ class Answers:
         """Answer from now on; all handlers are there."""
         self._may_begin.set()
 
-    def ask(self, ask: Ask) -> None:
-        """Answer a request."""
-        self._running[ask.number] = self._tasks.start(self._answer(ask), name=ask.name)
-
-    def stop(self, number: int) -> None:
-        """Answer that request no more."""
-        if (task := self._running.get(number)) is not None:
-            _ = task.cancel()
+    def take(self, frame: Ask | StopAnswer) -> None:
+        """Answer a request, or answer it no more."""
+        match frame:
+            case Ask(number, name):
+                self._running[number] = self._tasks.start(self._answer(frame), name=name)
+            case StopAnswer(number):
+                if (task := self._running.get(number)) is not None:
+                    _ = task.cancel()
 
     async def close(self) -> None:
         """End all answers."""

@@ -16,13 +16,14 @@ from typing import Final
 
 from smtpgate.config import Config
 from smtpgate.control import Routes
-from smtpgate.control.requests import ReloadPart
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.directory import open_directory
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.frames import (
     Ask,
+    CatchUpPart,
+    CertificatesPart,
     Drain,
     JournalKey,
     Noted,
@@ -30,6 +31,7 @@ from smtpgate.gate.frames import (
     Ping,
     Pong,
     Serving,
+    Setup,
     StopAnswer,
     Stopped,
     StoreAnswer,
@@ -93,7 +95,9 @@ class Worker:
         self._peers = WorkerPeers(self._send)
         self._stop = asyncio.Event()
         self._routes = Routes()
-        self._routes.add(ReloadPart, self._reload)
+        self._routes.add(CatchUpPart, self._catch_up)
+        self._routes.add(CertificatesPart, self._use_certificates)
+        self._setup: asyncio.Future[Setup] = asyncio.get_running_loop().create_future()
         config = inherited.config
         self._drain = Drain(config.gate.drain_s, time_to_finish_s(config))
         self._linked: LinkedStores | None = None
@@ -117,6 +121,7 @@ class Worker:
         channel.listen()
         status, cut = 1, 0
         try:
+            await self._set_up()
             async with open_directory(config, clock, [], use="read") as store:
                 cut = await self._serve(store)
             status = 0
@@ -127,11 +132,20 @@ class Worker:
         await self._end(cut)
         return status
 
+    async def _set_up(self) -> None:
+        """Use what has changed since the start of the gate, which forked this process.
+
+        Raises OpenError.
+        """
+        setup = await self._setup
+        try:
+            self._inherited.certificates.use(setup.certificates)
+        except OSError as error:
+            raise OpenError(str(error)) from None
+
     async def _serve(self, store: DirectoryStore) -> int:
         """Serve from the start to the end; how many transactions were cut short."""
         log = self._log
-        # They are as they were when the gate started, and may have been renewed since.
-        self._inherited.certificates.reload_quietly()
         sinks = Sinks(log, self._metrics, self._reporter, on_error=log.error)
         stores = self._linked or self._own_stores(sinks)
         stores.show(self._metrics, self._readiness)
@@ -207,15 +221,15 @@ class Worker:
         else:
             self._linked.link.take(received)
 
-    def _obey(self, frame: Ping | Ask | StopAnswer | Drain | Noted | PassedOn) -> None:
+    def _obey(self, frame: Setup | Ping | Ask | StopAnswer | Drain | Noted | PassedOn) -> None:
         match frame:
+            case Setup():
+                self._setup.set_result(frame)
             case Ping(number):
                 self._reporter.report()
                 self._send(Pong(number, self._state()))
-            case Ask() as ask:
-                self._answers.ask(ask)
-            case StopAnswer(number):
-                self._answers.stop(number)
+            case Ask() | StopAnswer():
+                self._answers.take(frame)
             case Drain() as drain:
                 self._drain = drain
                 self._stop.set()
@@ -234,6 +248,8 @@ class Worker:
             os._exit(1)
         self._drain = Drain(0, _ORPHANS_FINISH_S)
         self._stop.set()
+        if not self._setup.done():
+            self._setup.set_exception(OpenError("the parent has ended"))
 
     def _send(self, frame: ToParent) -> None:
         self._channel.send(encode(frame))
@@ -244,11 +260,13 @@ class Worker:
             metrics.readings(), list(metrics.histograms()), self._readiness.checks()
         )
 
-    async def _reload(self, _request: ReloadPart) -> AsyncGenerator[object]:
-        """Load what the parent has loaded; it has logged what is wrong with it."""
-        self._inherited.certificates.reload_quietly()
+    async def _catch_up(self, _request: CatchUpPart) -> AsyncGenerator[object]:
         if self._service is not None:
             await self._service.catch_up()
+        yield True
+
+    async def _use_certificates(self, part: CertificatesPart) -> AsyncGenerator[object]:
+        self._inherited.certificates.use(part.certificates)
         yield True
 
 

@@ -200,9 +200,15 @@ _ROWS: Final = (
     MetricRow(
         "smtpgate_certificate_not_after_timestamp_seconds",
         "gauge",
-        ("listener",),
-        "When the TLS certificate of a listener expires, in seconds since 1970.",
+        ("listener", "name"),
+        "When a listener's TLS certificate expires, in seconds since 1970, by its first name.",
         together="least",
+    ),
+    MetricRow(
+        "smtpgate_certificate_not_loaded",
+        "gauge",
+        ("listener",),
+        "Certificates of a listener whose newest files cannot be used: old ones are in use.",
     ),
     MetricRow(
         "smtpgate_upstream_connections",

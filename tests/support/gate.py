@@ -10,6 +10,7 @@ import os
 import signal
 import smtplib
 import ssl
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -189,8 +190,9 @@ class GatePlan:
 class Gate:
     """A running gate."""
 
-    def __init__(self, daemon: Daemon, plan: GatePlan) -> None:
+    def __init__(self, daemon: Daemon, plan: GatePlan, config: Path) -> None:
         self.daemon = daemon
+        self.config = config
         self.port = plan.submission_port
         self.tls_port = plan.submissions_port
         self.plan = plan
@@ -203,6 +205,11 @@ class Gate:
     def terminate(self) -> None:
         """Ask it to drain and stop (SIGTERM); returns at once."""
         self.daemon.signal(signal.SIGTERM)
+
+    def reload(self) -> subprocess.CompletedProcess[str]:
+        """Run `smtpgate reload', and wait for its end."""
+        words = [sys.executable, "-m", "smtpgate", "reload", "--config", str(self.config)]
+        return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
 
     def move_clock(self) -> None:
         """Move its clock on by 200 seconds (see ``tests/support/skewed.py``)."""
@@ -283,7 +290,7 @@ def start_gate(lab: Lab, authority: Authority, plan: GatePlan) -> Gate:
         ready=lambda: _is_ready(plan.http_port),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    return Gate(daemon, plan)
+    return Gate(daemon, plan, config)
 
 
 def workers_of(gate: Gate) -> dict[str, int]:

@@ -10,8 +10,10 @@ from smtpgate.core.reputation.thresholds import MEASURES
 from smtpgate.gate.check import check
 from smtpgate.gate.gate import Gate
 from smtpgate.metrics import CATALOGUE
+from tests.support.clock import move_loop, settle
 from tests.support.dialog import Dialog
 from tests.support.inprocess import client_tls, login, open_gate, send
+from tests.support.waiting import until
 
 
 def replace_certificate(folder: Path, name: str) -> trustme.CA:
@@ -61,7 +63,10 @@ async def test_a_reload_takes_the_newer_certificate_and_leaves_sessions_alone(
             dialog = await open_session(gate, newer)
             assert (await dialog.say("NOOP")).startswith("250")
         assert (await send(running)).startswith("250")
-        name = 'smtpgate_certificate_not_after_timestamp_seconds{listener="tls"} '
+        name = (
+            "smtpgate_certificate_not_after_timestamp_seconds"
+            '{listener="tls",name="gate.example"} '
+        )
         assert name in before
         assert name in gate.metrics.render().decode()
     assert {line["listener"] for line in noted(tmp_path, "certificate loaded")} == {
@@ -95,6 +100,25 @@ async def test_a_reload_keeps_the_certificate_in_use_when_the_newer_one_is_unrea
             assert (await dialog.say("NOOP")).startswith("250")
     (first, *_) = noted(tmp_path, "certificate not loaded")
     assert "listener.starttls: cert_file" in str(first["problem"])
+
+
+async def test_newer_files_are_loaded_within_a_minute_without_a_signal(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        await settle()
+        newer = replace_certificate(tmp_path, "gate.example")
+        await move_loop(60)
+        await until(lambda: len(noted(tmp_path, "certificate loaded")) == 2)
+        for open_session in (open_implicit, open_starttls):
+            dialog = await open_session(gate, newer)
+            assert (await dialog.say("NOOP")).startswith("250")
+        (tmp_path / "tls.key").write_text("nonsense")
+        await move_loop(60)
+        await until(lambda: len(noted(tmp_path, "certificate not loaded")) == 2)
+        await move_loop(60)
+        dialog = await open_implicit(gate, newer)
+        text = gate.metrics.render().decode()
+    assert 'smtpgate_certificate_not_loaded{listener="tls"} 1.0' in text
+    assert len(noted(tmp_path, "certificate not loaded")) == 2, "it is logged once"
 
 
 async def test_check_config_warns_of_a_certificate_for_another_name(tmp_path: Path) -> None:

@@ -332,4 +332,4 @@ async def test_a_report_comes_over_tls_where_there_is_a_certificate(tmp_path: Pa
         await until(lambda: len(upstream.messages) == 2)
         metrics = gate.metrics.render().decode()
         name = "smtpgate_certificate_not_after_timestamp_seconds"
-        assert f'{name}{{listener="[feedback]"}}' in metrics
+        assert f'{name}{{listener="[feedback]",name="gate.example"}}' in metrics

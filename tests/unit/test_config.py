@@ -181,6 +181,25 @@ def test_files_need_not_exist_before_they_are_made(tmp_path: Path) -> None:
     assert config.sole_upstream.ca_file == tmp_path / "ca.pem"
 
 
+def test_further_certificates_may_stand_in_tables_or_alone(tmp_path: Path) -> None:
+    for name in ("one.crt", "one.key", "two.crt", "two.key"):
+        (tmp_path / name).write_text("PEM\n")
+        (tmp_path / name).chmod(0o600)
+    files = "\n".join(
+        f'[[listener.a.certificates]]\ncert_file = "{one}.crt"\nkey_file = "{one}.key"'
+        for one in ("one", "two")
+    )
+    text = MINIMAL + f"[listener.a]\nport = 1\n{files}\n"
+    (config,) = (one for one in load_config(written(tmp_path, text)).listeners if one.port == 1)
+    assert [one.cert_file.name for one in config.certificates] == ["one.crt", "two.crt"]
+    half = text.replace("port = 1", 'port = 1\ncert_file = "one.crt"')
+    with pytest.raises(ConfigError, match=r'a\.key_file: is missing; tls = "starttls" needs'):
+        load_config(written(tmp_path, half))
+    off = text.replace("port = 1", 'port = 1\ntls = "none"\nallow_plaintext_auth = true')
+    with pytest.raises(ConfigError, match=r"a\.certificates: has no effect with tls"):
+        load_config(written(tmp_path, off))
+
+
 def test_the_upstream_is_greeted_with_the_name_of_the_gate(tmp_path: Path) -> None:
     named = load_config(written(tmp_path, '[gate]\nhostname = "Gate.Example.COM"\n' + MINIMAL))
     assert named.sole_upstream.helo == "gate.example.com"
@@ -329,6 +348,8 @@ def sample(tmp_path: Path) -> Path:
         "redis.url",
         "journal.url",
         "sns.key",
+        "other.crt",
+        "other.key",
     ):
         (tmp_path / "private" / name).write_text("content\n")
         (tmp_path / "private" / name).chmod(0o600)
@@ -362,7 +383,9 @@ def test_the_sample_loads_with_every_key_set(sample: Path) -> None:
 
 
 # Where the sample shows what most will want, and says beside it what the default is.
-NOT_THE_DEFAULT: Final = {"address", "port", "host", "tls", "cert_file", "key_file", "apply"}
+NOT_THE_DEFAULT: Final = {
+    *("address", "port", "host", "tls", "cert_file", "key_file", "certificates", "apply")
+}
 
 
 def test_the_sample_shows_the_defaults(sample: Path) -> None:

@@ -231,11 +231,8 @@ class PlayedWorker:
 
     def send(self, frame: ToWorker) -> None:
         self.got.append(frame)
-        match frame:
-            case Ask():
-                self.answers.ask(frame)
-            case StopAnswer(number):
-                self.answers.stop(number)
+        assert isinstance(frame, Ask | StopAnswer)
+        self.answers.take(frame)
 
 
 def routes_with(handler: Callable[[Wait], AsyncGenerator[object]]) -> Routes:

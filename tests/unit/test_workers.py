@@ -20,7 +20,6 @@ from smtpgate.admission import Note, RecipientsNote, RecipientsSeen, RefusedMess
 from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
 from smtpgate.control import FromWorker
-from smtpgate.control.requests import ReloadPart
 from smtpgate.core.address import ReversePath, parse_mailbox
 from smtpgate.core.limits.sums import LocalSums
 from smtpgate.core.reply import Reply
@@ -28,9 +27,11 @@ from smtpgate.gate.crew import Crew, Member
 from smtpgate.gate.frames import (
     AnswerValue,
     Ask,
+    CatchUpPart,
     Drain,
     Noted,
     Serving,
+    Setup,
     decode_for_parent,
     decode_for_worker,
     encode,
@@ -351,6 +352,7 @@ def crew_of(folder: Path, played: PlayedForkServer, workers: int = 1) -> Crew:
         played.parents_side,
         [SharedSums(workers)],
         cast("Host", host),
+        lambda: Setup({}),
         lambda: None,
     )
 
@@ -386,7 +388,7 @@ async def test_a_worker_can_be_sent_frames_from_its_fork_on(
     played.report(b"f", 0, 1001)
     while not crew.members:  # noqa: ASYNC110 - the first moment is what is tested
         await asyncio.sleep(0)
-    asking = asyncio.create_task(anext(crew.ask(ReloadPart())))
+    asking = asyncio.create_task(anext(crew.ask(CatchUpPart())))
     await asyncio.sleep(0)
     await worker.attach(connection)
     worker.listen()
@@ -394,7 +396,7 @@ async def test_a_worker_can_be_sent_frames_from_its_fork_on(
     await starting
     draining = asyncio.create_task(crew.drain(1, 1))
     await until(lambda: Drain(1, 1) in map(decode_for_worker, frames))
-    assert Ask(1, "reload-part", b"{}") in map(decode_for_worker, frames)
+    assert Ask(1, "catch-up", b"{}") in map(decode_for_worker, frames)
     worker.send(encode(AnswerValue(1, ["loaded"])))
     assert await asking == FromWorker(0, ["loaded"])
     await worker.end()
