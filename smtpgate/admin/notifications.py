@@ -86,8 +86,6 @@ async def update(
         for kind, topic in topics.items():
             its = None if topic is None else named(session, account_id, topic)
             columns[f"{kind.lower()}_topic"] = its
-            if topic is None:
-                columns[f"{kind.lower()}_headers"] = False
     if headers:
         session.must_be_allowed("SetIdentityHeadersInNotifications", resource)
         columns |= {f"{kind.lower()}_headers": has for kind, has in headers.items()}

@@ -13,7 +13,7 @@ from typing import Final
 
 from smtpgate.api.call import Call, Handler, Values
 from smtpgate.core.address import AddressError, Mailbox, ReversePath, parse_forward_path
-from smtpgate.core.api.faults import ApiError, fault_of_reply
+from smtpgate.core.api.faults import ApiError, RefusedByReplyError, fault_of_reply
 from smtpgate.core.api.simple_message import (
     Attachment,
     SimpleMessage,
@@ -23,6 +23,7 @@ from smtpgate.core.api.simple_message import (
     read_addresses,
 )
 from smtpgate.core.arn import ArnError, IdentityArn
+from smtpgate.core.authorization.context import principal_context
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Envelope, Submission, Unrendered
 from smtpgate.core.message.headers import (
@@ -31,9 +32,13 @@ from smtpgate.core.message.headers import (
     normalize_line_ends,
     split_message,
 )
+from smtpgate.core.policy import Request
+from smtpgate.core.policy.access import possible_access
 
 # The reply of the catalogue to a message that the upstream may have accepted.
 _IN_DOUBT: Final = "upstream-in-doubt"
+_NOT_VERIFIED: Final = "not-verified"
+_ARN_FIELD: Final = b"x-ses-source-arn"
 SEND_EMAIL: Final = "ses:SendEmail"
 _TAG: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _TAG_VALUE: Final = re.compile(r"[A-Za-z0-9_.@-]{1,256}")
@@ -231,18 +236,26 @@ async def _send_raw(
     fields: Sequence[tuple[str, str]],
 ) -> Values:
     octets = normalize_line_ends(message)
-    try:
-        block = split_message(octets).block
-    except HeaderError as error:
-        raise ApiError("bad-message", f"{error}") from None
+    if not source or not destinations:
+        # Else the pipeline is the first to cut the header block.
+        block = _block_of(octets)
+        source = source or _source_of(block)
+        destinations = destinations or _named_recipients(block)
     return await send(
         call,
         SEND_RAW_EMAIL,
         octets,
-        reverse_path=source or _source_of(block),
-        recipients=destinations or _named_recipients(block),
+        reverse_path=source,
+        recipients=destinations,
         fields=fields,
     )
+
+
+def _block_of(message: bytes) -> HeaderBlock:
+    try:
+        return split_message(message).block
+    except HeaderError as error:
+        raise ApiError("bad-message", f"{error}") from None
 
 
 def _source_of(block: HeaderBlock) -> str:
@@ -315,7 +328,28 @@ async def send(
         return {"MessageId": message_id}
     if reply.name == _IN_DOUBT:
         await call.parts.doubts.note(attempt, message_id, call.at)
-    raise fault_of_reply(reply.code, reply.name, reply.text)
+    fault = fault_of_reply(reply.code, reply.name, reply.text)
+    if reply.name == _NOT_VERIFIED and _ARN_FIELD not in (before + _head(message)).lower():
+        fault = _without_policy(call, action, envelope) or fault
+    raise fault
+
+
+def _without_policy(call: Call, action: str, envelope: Envelope) -> RefusedByReplyError | None:
+    """The fault of a user whose policies never allow to send with that domain, if it is one.
+
+    Amazon SES asks the user's policies before it looks for the identity. So a client that tries
+    its settings with an address that nobody has verified learns that it lacks a policy.
+    """
+    principal, gate = call.principal, call.parts.config.gate
+    mailbox = envelope.reverse_path.mailbox
+    domain = "" if mailbox is None else mailbox.domain
+    arn = str(IdentityArn(gate.partition, gate.region, call.account_id, domain))
+    context = principal_context(principal, gate.region)
+    request = Request(principal.caller, action, arn, context)
+    if possible_access(request, identity_policies=(), user_policies=principal.policies):
+        return None
+    text = f"User `{principal.arn}' is not authorized to perform `{action}' on resource `{arn}'"
+    return RefusedByReplyError("access-denied", text)
 
 
 def _envelope(
@@ -333,8 +367,13 @@ def _envelope(
     (author, *others) = _read(reverse_path)
     if others:
         raise ApiError("invalid-value", "The source must be one address.")
-    head = message[: message.find(b"\r\n\r\n")]
-    return Envelope.of(ReversePath(author.mailbox), found, smtputf8=not head.isascii())
+    return Envelope.of(
+        ReversePath(author.mailbox), found, smtputf8=not _head(message).isascii()
+    )
+
+
+def _head(message: bytes) -> bytes:
+    return message[: message.find(b"\r\n\r\n")]
 
 
 def _recipient(text: str) -> Mailbox:

@@ -16,7 +16,7 @@ from smtpgate.demo.sink import Sink
 from smtpgate.gate.gate import Gate
 from tests.support.aws import aws_client, called
 from tests.support.inprocess import is_signed, open_gate
-from tests.support.world import DELEGATE, IDENTITY, OWNER
+from tests.support.world import DELEGATE, IDENTITY, OWNER, may_send
 
 OWNER_ROOT, DELEGATE_ROOT = "AKIAOWNERROOT0000000", "AKIADELEGATEROOT0000"
 KEYS = {OWNER: OWNER_ROOT, DELEGATE: DELEGATE_ROOT}
@@ -87,6 +87,36 @@ async def test_the_announcement_s_calls(tmp_path: Path) -> None:
         assert (await refused(delegate.get_send_quota))[:2] == ("AccessDenied", 403)
         quota = await called(aws_client("ses", port, DELEGATE_ROOT).get_send_quota)
         assert quota == {"Max24HourSend": 1000, "MaxSendRate": 1000, "SentLast24Hours": 1}
+
+
+async def test_a_client_that_tries_its_settings_learns_whether_it_may_send(
+    tmp_path: Path,
+) -> None:
+    # As nodemailer's verify() does, with an address that nobody has verified.
+    trial = {
+        "FromEmailAddress": "invalid@invalid",
+        "Destination": {"ToAddresses": ["invalid@invalid"]},
+        "Content": {"Raw": {"Data": b"From: <invalid@invalid>\r\nTo: <invalid@invalid>\r\n"}},
+    }
+    everywhere = may_send("ses:Send*")
+    other = f'"arn:aws:ses:us-east-1:{DELEGATE}:identity/a.example"'
+    only_here = everywhere.replace('"*"', other)
+    for policy, code in (
+        (everywhere, "MessageRejected"),
+        (only_here, "AccessDeniedException"),
+        (may_send("ses:SendEmail"), "AccessDeniedException"),
+    ):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        files = {"may-send.json": policy}
+        async with open_gate(folder, accounts=ROOT, sections=API, files=files) as (gate, _):
+            port = gate.service.apis["ses"].port
+            mailer, intern, root = (
+                aws_client("sesv2", port, one) for one in (MAILER, INTERN, DELEGATE_ROOT)
+            )
+            assert (await refused(mailer.send_email, **trial))[0] == code
+            assert (await refused(intern.send_email, **trial))[0] == "AccessDeniedException"
+            assert (await refused(root.send_email, **trial))[0] == "MessageRejected"
 
 
 async def test_a_message_in_parts_is_made_into_mime(tmp_path: Path) -> None:
@@ -227,6 +257,16 @@ async def test_notifications_of_owner_and_delegate(tmp_path: Path) -> None:
         await called(owner.set_identity_notification_topic, **setting)
         found = await called(owner.get_identity_notification_attributes, Identities=[IDENTITY])
         assert found["NotificationAttributes"][IDENTITY]["BounceTopic"] == theirs
+        # Headers stay as they were set while a topic comes and goes.
+        bounces = {"Identity": IDENTITY, "NotificationType": "Bounce"}
+        await called(
+            owner.set_identity_headers_in_notifications_enabled, **bounces, Enabled=True
+        )
+        await called(owner.set_identity_notification_topic, **bounces)
+        found = await called(owner.get_identity_notification_attributes, Identities=[IDENTITY])
+        settings = found["NotificationAttributes"][IDENTITY]
+        assert "BounceTopic" not in settings
+        assert settings["HeadersInBounceNotificationsEnabled"]
         code, _, text = await refused(
             owner.set_identity_notification_topic, Identity=IDENTITY, NotificationType="Open"
         )
