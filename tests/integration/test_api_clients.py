@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab, eventually, free_port, missing, need
-from tests.support.gate import ACCOUNTS, LOGIN, Gate, GatePlan, is_signed, start_gate
+from tests.support.gate import ACCOUNTS, LOGIN, ROOT, Gate, GatePlan, is_signed, start_gate
 from tests.support.mailclients import NODEMAILER
 from tests.support.npm import npm_folder
 from tests.support.recorder import Recorded, Recorder, recorder
@@ -280,6 +280,45 @@ def test_symfony_mailer_and_async_aws(api: Api) -> None:
     for scheme, one in zip(schemes, sent, strict=True):
         assert ids[scheme].encode() in one.header
         assert one.recipients == ("jane@example.net", "joe@example.org")
+
+
+def go_program(lab: Lab, source: Path) -> Path:
+    """A program of Go, made with the packages that .ci/unpack has unpacked."""
+    unpacked = ROOT / ".cache/debian/go/usr"
+    if not unpacked.exists():
+        missing("Go is not there (.ci/unpack downloads Debian's golang-1.19-go and its SDK)")
+    program = lab.folder / source.stem
+    done = subprocess.run(
+        [unpacked / "lib/go-1.19/bin/go", "build", "-o", program, source],
+        env={
+            "PATH": os.environ["PATH"],
+            "GOROOT": str(unpacked / "lib/go-1.19"),
+            "GOPATH": str(unpacked / "share/gocode"),
+            "GO111MODULE": "off",
+            "GOCACHE": str(ROOT / ".cache/go-build"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+def test_the_sdk_for_go(api: Api) -> None:
+    job = {"url": api.url, "from": FROM}
+    found = json.loads(api.run([go_program(api.lab, HERE / "call.go")], job))
+    raw, simple = api.sent(2)
+    assert found["Raw"].encode() in raw.header
+    assert found["Simple"].encode() in simple.header
+    assert (raw.recipients, read(raw)["Subject"]) == (("jane@example.net",), "Raw")
+    assert simple.recipients == ("jane@example.net", "joe@example.org")
+    assert read(simple)["Subject"] == "Grüße"
+    assert found["Sent"] >= 3
+    assert found["Quota"] > 0
+    assert "Email address is not verified." in found["Refused"]
+    assert found["NotFound"] == ["NotFoundException", 404, True]
 
 
 def test_the_modules_of_ansible_find_done_what_they_have_done(api: Api) -> None:
