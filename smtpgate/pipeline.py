@@ -52,7 +52,9 @@ from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.outbox.mail import sent_mail
 from smtpgate.core.outbox.refusals import refused_at_once
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
-from smtpgate.core.signing import signature_fields, takes_long_to_sign
+from smtpgate.core.routing.route import RelayRoute, RoutedMessage
+from smtpgate.core.routing.routes import Routes
+from smtpgate.core.signing import keys_for, signature_fields, takes_long_to_sign
 from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent, RecipientReply
 from smtpgate.core.upstream.verdict import bounced_at_once, is_gates_own, refusal_of, worded
 from smtpgate.pacing import Pacer
@@ -103,6 +105,7 @@ class Pipeline:
         store: Store,
         pacer: Pacer,
         upstream: Upstream,
+        routes: Routes,
         admission: Admission,
         publisher: EventPublisher | None,
         withholding: Withholding,
@@ -121,6 +124,7 @@ class Pipeline:
         self._store = store
         self._pacer = pacer
         self._upstream = upstream
+        self._routes = routes
         self._admission = admission
         self._publisher = publisher
         self._withholding = withholding
@@ -162,10 +166,11 @@ class Pipeline:
                 stopwatch.begin("recipients")
                 await self._withhold(authorization, done)
             if not done.withheld or done.relayed:
+                route = self._route(message, done)
                 stopwatch.begin("signing")
-                signed = await self._sign(message, authorization, done)
+                signed = await self._sign(message, authorization, route, done)
                 stopwatch.begin("relay")
-                await self._relay(message, signed, done, client_gone)
+                await self._relay(message, signed, route, done, client_gone)
         return reply_of("accepted", message_id=done.submission.message_id)
 
     # -- the stages ----------------------------------------------------------------------------
@@ -315,14 +320,36 @@ class Pipeline:
             done.counted = len(done.withheld) - done.simulated
             done.outcome, done.reason = "accepted", "accepted"
 
+    def _route(self, message: ReadMessage, done: SubmissionDone) -> RelayRoute:
+        """The way to the upstreams that may get the message; mostly there is only one."""
+        choice = self._routes.only or self._routes.choose(
+            RoutedMessage(
+                account_id=done.submission.principal.account.id,
+                identity=done.from_identity,
+                from_domain=message.authors[0].mailbox.domain,
+                listener=done.submission.client.listener,
+                tags=message.intent.tags,
+            )
+        )
+        done.route, done.route_reason = choice.route.name, choice.reason
+        return choice.route
+
     async def _sign(
-        self, message: ReadMessage, authorization: Authorization, done: SubmissionDone
+        self,
+        message: ReadMessage,
+        authorization: Authorization,
+        route: RelayRoute,
+        done: SubmissionDone,
     ) -> list[Body]:
-        """Complete the header block and sign it with the keys of the From identity's owner."""
+        """Complete the header block and sign it with the keys of the From identity's owner.
+
+        There are no more signatures than each upstream of the route takes.
+        """
         submission, hostname = done.submission, self._rules.hostname
         message_id, now = submission.message_id, submission.received_at
         block = complete(message.block, message_id=message_id, hostname=hostname, now=now)
-        identity, keys = authorization.signing_identity, _keys_of(authorization)
+        identity = authorization.signing_identity
+        keys = keys_for(_keys_of(authorization), route.max_signatures)
         signatures: tuple[Field, ...] = ()
         if identity is not None and keys:
             try:
@@ -355,6 +382,7 @@ class Pipeline:
         self,
         message: ReadMessage,
         signed: list[Body],
+        route: RelayRoute,
         done: SubmissionDone,
         client_gone: ClientGone,
     ) -> None:
@@ -372,7 +400,7 @@ class Pipeline:
             require_tls=envelope.require_tls,
         )
         account_id = done.submission.principal.account.id
-        attempt = DeliveryAttempt(account_id, done.from_identity, client_gone)
+        attempt = DeliveryAttempt(account_id, done.from_identity, client_gone, route=route)
         if self._publisher is not None:
             attempt.in_part = partial(self._note_refused, self._publisher, done)
             await self._add_sends(done)
@@ -390,6 +418,8 @@ class Pipeline:
                 if refusal is not None:
                     _refuse(done, refusal)
             raise
+        finally:
+            done.tried = attempt.failed
         refusal = self._note_delivery(delivery, done)
         if refusal is not None:
             await self._note_bounces(bounced_at_once(delivery, refusal), done)

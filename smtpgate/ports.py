@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # a command that needs the clock or an error loads nothing of
     from smtpgate.core.reputation.judgement import Reputation
     from smtpgate.core.reputation.sender import RatedMail, RatedSender, RatingSettings
     from smtpgate.core.reputation.volume import Day
+    from smtpgate.core.routing.failed_try import FailedTry
+    from smtpgate.core.routing.route import RelayRoute
     from smtpgate.core.upstream import Answered, Delivery, InDoubt, RecipientReply
 
 
@@ -147,7 +149,10 @@ class DeliveryAttempt:
     that serves From; mail of the gate itself has neither. ``client_gone`` is done when its
     client has left, which ends a wait for a connection. ``certain`` is what is known when the
     delivery is cut short, by a cancellation or a fault of ours; ``None`` when nothing was
-    accepted. Without ``in_part`` nothing is sent if any recipient was refused.
+    accepted. Without ``in_part`` nothing is sent if any recipient was refused; ``is_in_part``
+    is true once it was called. ``route`` is the way that was chosen for the message, by default
+    that of the gate's own mail. ``failed`` are the upstreams that were of no use for it, and
+    ``served_s`` is how long the last one had it, without the wait for a connection.
     """
 
     account_id: str = ""
@@ -155,6 +160,10 @@ class DeliveryAttempt:
     client_gone: ClientGone = None
     certain: Answered | InDoubt | None = None
     in_part: InPart | None = None
+    is_in_part: bool = False
+    route: RelayRoute | None = None
+    failed: tuple[FailedTry, ...] = ()
+    served_s: float = 0.0
 
     @property
     def is_abandoned(self) -> bool:
@@ -162,8 +171,24 @@ class DeliveryAttempt:
         return self.client_gone is not None and self.client_gone.done()
 
 
+class UpstreamFacts(Protocol):
+    """The facts that are known of an upstream, or of several that may get the same messages."""
+
+    @property
+    def extensions(self) -> frozenset[str] | None:
+        """The EHLO keywords that it last offered; ``None`` before the first connection."""
+
+    @property
+    def max_octets(self) -> int | None:
+        """The largest message that it takes, as it lately said; ``None`` when unknown."""
+
+    @property
+    def max_recipients(self) -> int | None:
+        """The most recipients that it takes at once, as it showed; ``None`` when unknown."""
+
+
 class Upstream(Protocol):
-    """The next hop."""
+    """The next hop: an upstream, or one of several."""
 
     async def deliver(
         self,
@@ -177,17 +202,15 @@ class Upstream(Protocol):
         cancellation, ``attempt.certain`` has what is known.
         """
 
-    @property
-    def extensions(self) -> frozenset[str] | None:
-        """The EHLO keywords that it last offered; ``None`` before the first connection."""
 
-    @property
-    def max_octets(self) -> int | None:
-        """The largest message that it takes, as it lately said; ``None`` when unknown."""
+class Upstreams(Protocol):
+    """All upstreams, of which a message may get to some."""
 
-    @property
-    def max_recipients(self) -> int | None:
-        """The most recipients that it takes at once, as it showed; ``None`` when unknown."""
+    def facts(self, listener: str, account_id: str = "") -> UpstreamFacts:
+        """The facts of all upstreams that may get the messages of that listener and account.
+
+        An empty account is one that is not known yet.
+        """
 
 
 class Begun(Struct, frozen=True, gc=False):

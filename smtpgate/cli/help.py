@@ -24,6 +24,7 @@ GUIDES: Final = (
     "dkim",
     "journal",
     "relays",
+    "upstreams",
     "api",
     "feedback",
     "notifications",

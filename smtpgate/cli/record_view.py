@@ -77,6 +77,12 @@ def _decided(record: Record) -> dict[str, object]:
         "uncounted": record.uncounted or None,
         "signing_domain": record.signing_domain,
         "selectors": list(record.selectors),
+        "route": record.route[0] or None,
+        "route_reason": record.route[1] or None,
+        "tried": [
+            {"upstream": one.upstream, "cause": one.cause, "problem": one.problem}
+            for one in record.tried
+        ],
         "upstream": record.upstream,
         "upstream_reply": _text(record.upstream_reply),
         "refused": [

@@ -12,7 +12,9 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, PrivateAttr
 
 from smtpgate.config import sections
+from smtpgate.config.routes import RouteConfig, route_problems, route_table, unused_upstreams
 from smtpgate.config.toml import (
+    Array,
     FileProblemsError,
     FileReading,
     Problem,
@@ -28,6 +30,7 @@ from smtpgate.config.values import (
     share_an_address,
 )
 from smtpgate.core.account import SendingLimits
+from smtpgate.core.routing.routes import Routes
 
 
 class ConfigError(FileProblemsError):
@@ -46,6 +49,7 @@ class Config(Table):
         "listeners": "listener",
         "apis": "api",
         "upstreams": "upstream",
+        "routes": "route",
     }
 
     gate: sections.GateConfig = _section()
@@ -58,6 +62,7 @@ class Config(Table):
     upstreams: Annotated[tuple[sections.UpstreamConfig, ...], from_sections] = Field(
         default=(), alias="upstream", validate_default=True
     )
+    routes: Array[RouteConfig] = Field(default=(), alias="route")
     directory: sections.DirectoryConfig = _section()
     dns: sections.DnsConfig = sections.DnsConfig()
     ledger: sections.LedgerConfig = sections.LedgerConfig()
@@ -95,6 +100,7 @@ class Config(Table):
             if upstream.tls == "off" and not is_loopback(upstream.host):
                 key = f"upstream.{upstream.name}.tls"
                 yield f'{key}: "off" sends all mail to {upstream.host} in clear text'
+        yield from unused_upstreams(self.upstreams, self.routes)
         yield from self.ledger.unwise()
         if self.feedback.credentials and not is_loopback(self.http.address):
             yield (
@@ -135,11 +141,19 @@ class Config(Table):
         """The sending limits of an account without its own."""
         return SendingLimits(self.limits.max_24h_send, self.limits.max_send_rate_per_s)
 
-    @property
-    def sole_upstream(self) -> sections.UpstreamConfig:
-        """The upstream, of which this version has one; ``helo`` is filled in."""
-        (upstream,) = self.upstreams
+    def with_helo(self, upstream: sections.UpstreamConfig) -> sections.UpstreamConfig:
+        """The upstream with its ``helo`` filled in."""
         return upstream.model_copy(update={"helo": upstream.helo or self.hostname})
+
+    @property
+    def deadline_s(self) -> float:
+        """The time that the longest delivery may take, whatever upstreams it is routed to."""
+        return max(upstream.deadline_s for upstream in self.upstreams)
+
+    @cached_property
+    def route_table(self) -> Routes:
+        """The ways of messages; without ``[[route]]`` one to all upstreams."""
+        return route_table(self.upstreams, self.routes)
 
     def contradictions(self) -> Iterator[Problem]:
         """The keys of one section that do not go together with those of another."""
@@ -170,9 +184,9 @@ class Config(Table):
                 yield ("gate", "workers"), text
 
     def _about_upstreams(self) -> Iterator[Problem]:
-        for extra in self.upstreams[1:]:
-            text = "is a second upstream; this version relays to one"
-            yield ("upstream", extra.name), text
+        ports = [listener.name for listener in self.listeners]
+        ports += [api.label for api in self.apis]
+        yield from route_problems(self.upstreams, self.routes, ports)
         for upstream in self.upstreams:
             for one in self.listeners:
                 if one.port == upstream.port and is_same_place(one.address, upstream.host):

@@ -167,20 +167,22 @@ class ApiConfig(TlsPort):
 
 
 class UpstreamConfig(Table):
-    """``[upstream.NAME]``: the mail server that messages are relayed to."""
+    """``[upstream.NAME]``: a mail server that messages are relayed to."""
 
     written_as: ClassVar[Mapping[str, str | None]] = {"name": None, "password": "password_file"}
 
     name: Name
     host: Host
     port: Annotated[int, Field(ge=1, le=65535)] = 25
+    priority: Annotated[int, Field(ge=0, le=65535)] = 10
+    weight: Annotated[int, Field(ge=1, le=65535)] = 1
     tls: Literal["required", "opportunistic", "off"] = "required"
     tls_implicit: bool = False
     ca_file: ExistingFile | None = None
     tls_name: Domain | None = None
     username: Annotated[str, Field(min_length=1)] | None = None
     password: SecretFile = None
-    helo: Domain = ""  # empty: the gate's hostname, see Config.sole_upstream
+    helo: Domain = ""  # empty: the gate's hostname, see Config.with_helo
     chunking: bool = True
     max_connections: Count = 20
     max_connections_per_account: Count | None = None
@@ -192,6 +194,9 @@ class UpstreamConfig(Table):
     data_timeout_s: Seconds = 180
     deadline_s: Seconds = 240
     remember_refused_s: Annotated[int, Field(ge=60)] = 7200
+    max_failures: Annotated[int, Field(ge=0, le=1000)] = 5
+    probe_interval_s: Annotated[float, Field(ge=0, le=3600)] = 30
+    max_signatures: Count | None = None
 
     @model_validator(mode="before")
     @classmethod

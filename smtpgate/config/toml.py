@@ -268,6 +268,7 @@ def _choice(known: Sequence[str], seen: object) -> str:
 _WORDS: Final = {
     "missing": "is missing",
     "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
     "finite_number": "must be a finite number",
 }
 _WANTED: Final = {

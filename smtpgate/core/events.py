@@ -24,6 +24,7 @@ from smtpgate.core.reply import Reply
 from smtpgate.core.reputation.judgement import Reputation
 from smtpgate.core.reputation.sender import RatedKind
 from smtpgate.core.reputation.states import Status
+from smtpgate.core.routing.failed_try import FailedTry
 from smtpgate.core.suppression.withheld import Withheld
 from smtpgate.core.upstream.delivery import RecipientReply
 from smtpgate.core.watch.signals import KeyFinding, Level
@@ -96,7 +97,9 @@ class SubmissionDone(Struct, gc=False, kw_only=True):
     the one that it names, or that it has by default. ``events`` are the
     bounces of these, or of all recipients of a message that was refused for them; ``None`` if
     there never was one. ``withheld`` are recipients that an accepted message is not sent to;
-    their events are among ``events`` too.
+    their events are among ``events`` too. ``route`` is the one that it was sent by, for
+    ``route_reason``, and empty if there is only one; ``tried`` are upstreams of it that were of
+    no use.
     """
 
     submission: Submission
@@ -129,6 +132,9 @@ class SubmissionDone(Struct, gc=False, kw_only=True):
     return_path: Mailbox | None = None
     refused: tuple[RecipientReply, ...] = ()
     withheld: tuple[Withheld, ...] = ()
+    route: str = ""
+    route_reason: str = ""
+    tried: tuple[FailedTry, ...] = ()
     tasks: tuple[Task, ...] | None = None
     events: tuple[SendingEvent, ...] | None = None
     done_at: datetime | None = None

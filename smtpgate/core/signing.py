@@ -202,6 +202,16 @@ def takes_long_to_sign(body: Body) -> bool:
     return not isinstance(body, StoredBody) and len(body) > LARGE_OCTETS
 
 
+def keys_for(keys: Sequence[DkimKey], most: int | None) -> Sequence[DkimKey]:
+    """The keys that sign for a server that takes so many signatures: RSA first.
+
+    Every verifier knows RSA, and not all know Ed25519 (RFC 8463 §3).
+    """
+    if most is None or len(keys) <= most:
+        return keys
+    return sorted(keys, key=lambda key: key.private_key.algorithm != "rsa-sha256")[:most]
+
+
 def signature_fields(
     block: HeaderBlock,
     body: Body,

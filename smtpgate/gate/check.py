@@ -1,10 +1,11 @@
 """``smtpgate check-config``: reads everything that a start would read, and changes nothing."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
+from smtpgate.core.routing.group import GroupMember
 from smtpgate.directory.counts import counted, in_words
 from smtpgate.directory.sealing import MasterKeyError
 from smtpgate.directory.store import DirectoryStore
@@ -38,7 +39,6 @@ async def check(config: Config) -> list[str]:
     if isinstance(config.log.target, Path) and not config.log.target.parent.is_dir():
         warnings.append(f"log.target: there is no folder {config.log.target.parent}")
     new_upstream(config, clock, TaskOwner())
-    upstream = config.sole_upstream
     warnings += look_at_state_dir(config.gate.state_dir)
     if (shortage := shortage_of_space(config)) is not None:
         warnings.append(shortage)
@@ -51,11 +51,27 @@ async def check(config: Config) -> list[str]:
             f"listener {one.name}: {one.address} port {one.port}, tls {one.tls}"
             for one in config.listeners
         ),
-        f"upstream {upstream.name}: {upstream.host} port {upstream.port}, tls {upstream.tls}",
+        *(
+            f"upstream {one.name}: {one.host} port {one.port}, tls {one.tls}"
+            for one in config.upstreams
+        ),
+        *_routes(config),
         *summary,
         describe_ledger(config),
         journal,
     ]
+
+
+def _routes(config: Config) -> Iterator[str]:
+    """The routes; the only one of a configuration without any needs no line."""
+    for route in config.route_table if config.routes else ():
+        fallback = f", then {_names(route.fallback)}" if route.fallback else ""
+        default = " (default)" if route.conditions.is_for_all else ""
+        yield f"route {route.name}{default}: {_names(route.group)}{fallback}"
+
+
+def _names(members: Iterable[GroupMember]) -> str:
+    return ", ".join(member.upstream for member in members)
 
 
 async def _about_directory(config: Config, clock: Clock, warnings: list[str]) -> list[str]:
@@ -93,7 +109,7 @@ async def _counted(store: DirectoryStore) -> str:
 
 
 async def _about_journal(config: Config, warnings: list[str]) -> str:
-    """The place of the journal, and its state at a start.
+    """The member of the journal, and its state at a start.
 
     A fault of a journal that mail does not wait for is a warning.
     """

@@ -57,7 +57,7 @@ def new_outbox(
         ),
         carriers,
         config.outbox,
-        mail_timeout_s=config.sole_upstream.deadline_s + _BESIDE_UPSTREAM_S,
+        mail_timeout_s=config.deadline_s + _BESIDE_UPSTREAM_S,
         clock=clock,
         events=events,
         random=SystemRandom().random,
@@ -92,18 +92,19 @@ def new_carriers(
 
 
 class OwnPath:
-    """The upstream and the directory of a parent, whose workers have the others.
+    """The upstreams and the directory of a parent, whose workers have the others.
 
-    One connection, and a directory that is only asked for the key of the gate's own domain.
+    One connection to each upstream, and a directory that is only asked for the key of the
+    gate's own domain.
     """
 
     def __init__(
         self, config: Config, store: DirectoryStore, clock: Clock, events: EventSink
     ) -> None:
         """Put it together; nothing is opened yet. Raises OpenError."""
-        upstream = config.sole_upstream
         share = {"max_connections": 1, "max_connections_per_account": 1}
-        own = config.model_copy(update={"upstreams": (upstream.model_copy(update=share),)})
+        upstreams = tuple(one.model_copy(update=share) for one in config.upstreams)
+        own = config.model_copy(update={"upstreams": upstreams})
         self._tasks = TaskOwner()
         self.upstream = new_upstream(own, clock, self._tasks)
         self.directory = new_live_directory(config, store, clock, events=events)

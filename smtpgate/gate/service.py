@@ -63,7 +63,7 @@ def _new_session_id() -> str:
 
 def time_to_finish_s(config: Config) -> float:
     """The time that a complete message may take: its rate, the upstream, and the rest."""
-    return config.sole_upstream.deadline_s + config.limits.max_wait_s + _BESIDE_UPSTREAM_S
+    return config.deadline_s + config.limits.max_wait_s + _BESIDE_UPSTREAM_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +200,7 @@ class SmtpService:
             store=self._around.stores.of_messages,
             pacer=self.pacer,
             upstream=self.upstream,
+            routes=self.upstream.routes,
             admission=self.admission,
             publisher=publisher,
             withholding=Withholding(
@@ -270,7 +271,7 @@ class SmtpService:
                     tls=self._around.certificates.of.get(listener.name),
                     admission=self.admission,
                     pipeline=pipeline,
-                    upstream=self.upstream,
+                    upstreams=self.upstream,
                     authenticator=authenticator,
                     watch=self.watch,
                     events=self._events,
@@ -290,9 +291,8 @@ class SmtpService:
             for listener in self.config.listeners
         }
 
-    def _note_limit(self, connections: int, problem: str) -> None:
-        """Log that the upstream refused a further connection; messages wait for the others."""
-        upstream = self.upstream.name
+    def _note_limit(self, upstream: str, connections: int, problem: str) -> None:
+        """Log that an upstream refused a further connection; messages wait for the others."""
         self._log.note(
             "warning",
             "upstream-limit",

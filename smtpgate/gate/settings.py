@@ -22,7 +22,7 @@ def pipeline_rules(config: Config) -> Rules:
 def admission_rules(config: Config) -> AdmissionRules:
     """The settings of what a sender may do before its message."""
     return AdmissionRules(
-        remember_refused_s=config.sole_upstream.remember_refused_s,
+        remember_refused_s=max(one.remember_refused_s for one in config.upstreams),
         max_refusals=config.limits.max_refusals,
         refusals_per_minute=config.limits.refusals_per_minute,
         refusal_delay_s=config.limits.refusal_delay_s,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from smtpgate.config import Config
+from smtpgate.config.sections import UpstreamConfig
 
 _MOST: Final = 8
 _CGROUPS: Final = Path("/sys/fs/cgroup")
@@ -20,13 +21,13 @@ _OWN_CGROUP: Final = Path("/proc/self/cgroup")
 def number_of_workers(config: Config) -> int:
     """The configured number; by default one a core that the process may use, at most 8.
 
-    Each worker needs a connection to the upstream, so there are no more than these. A ledger
+    Each worker needs a connection to each upstream, so there are no more than these. A ledger
     in memory belongs to one process.
     """
     if config.ledger.kind == "memory":
         return 1
     wanted = config.gate.workers or min(usable_cores(), _MOST)
-    return min(wanted, config.sole_upstream.max_connections)
+    return min(wanted, *(upstream.max_connections for upstream in config.upstreams))
 
 
 def usable_cores(own: Path = _OWN_CGROUP, root: Path = _CGROUPS) -> int:
@@ -65,21 +66,32 @@ def part(whole: int, number: int, workers: int) -> int:
 
 def config_of_worker(config: Config, number: int, workers: int) -> Config:
     """The configuration of the worker of that number, with its part of what is divided."""
-    upstream = config.upstreams[0]
-    # The parent has one for its own mail, if there are enough.
-    parents = 1 if config.has_outbox and upstream.max_connections > workers else 0
-    shares = {
-        "max_connections": part(upstream.max_connections - parents, number, workers),
-        "max_connections_per_account": max(1, part(upstream.account_share, number, workers)),
-        "max_waiting_per_account": _at_least(upstream.max_waiting_per_account, workers),
-    }
     cache = {"cache_octets": max(1_000_000, config.directory.cache_octets // workers)}
     lines = {"refusals_per_minute": _at_least(config.log.refusals_per_minute, workers)}
     return config.model_copy(
         update={
-            "upstreams": (upstream.model_copy(update=shares),),
+            "upstreams": tuple(
+                _upstream_of_worker(upstream, number, workers, has_own_mail=config.has_outbox)
+                for upstream in config.upstreams
+            ),
             "directory": config.directory.model_copy(update=cache),
             "log": config.log.model_copy(update=lines),
+        }
+    )
+
+
+def _upstream_of_worker(
+    upstream: UpstreamConfig, number: int, workers: int, *, has_own_mail: bool
+) -> UpstreamConfig:
+    # The parent has one connection for its own mail, if there are enough.
+    parents = 1 if has_own_mail and upstream.max_connections > workers else 0
+    return upstream.model_copy(
+        update={
+            "max_connections": part(upstream.max_connections - parents, number, workers),
+            "max_connections_per_account": max(
+                1, part(upstream.account_share, number, workers)
+            ),
+            "max_waiting_per_account": _at_least(upstream.max_waiting_per_account, workers),
         }
     )
 

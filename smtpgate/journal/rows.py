@@ -21,6 +21,7 @@ from smtpgate.core.history.record import (
     LimitState,
     Record,
     RefusedRecipient,
+    TriedUpstream,
     Verdict,
     WithheldRecipient,
 )
@@ -206,6 +207,8 @@ class _Verdict(Struct, gc=False, omit_defaults=True):
     masked: bool | None = None
     refused: tuple[tuple[str, str], ...] | None = None
     withheld: tuple[tuple[str, str], ...] | None = None
+    route: tuple[str, str] | None = None
+    tried: tuple[tuple[str, str, str], ...] | None = None
 
 
 def _verdict(verdict: Verdict) -> _Verdict:
@@ -233,6 +236,8 @@ def _verdict(verdict: Verdict) -> _Verdict:
         masked=verdict.is_masked or None,
         refused=verdict.refused or None,
         withheld=verdict.withheld or None,
+        route=verdict.route if verdict.route[0] else None,
+        tried=verdict.tried or None,
     )
 
 
@@ -388,6 +393,8 @@ def record_of(row: Row, texts: Texts) -> Record:
         stage_s=tuple((stage, seconds) for stage, seconds in verdict.get("stages", ())),
         refused=tuple(starmap(RefusedRecipient, verdict.get("refused", ()))),
         withheld=tuple(starmap(WithheldRecipient, verdict.get("withheld", ()))),
+        route=tuple(verdict.get("route", ("", ""))),
+        tried=tuple(starmap(TriedUpstream, verdict.get("tried", ()))),
     )
 
 

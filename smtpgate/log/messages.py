@@ -62,6 +62,14 @@ class _QuotaReached(Struct, gc=False):
     max_24h_send: int
 
 
+class _Tried(Struct, gc=False):
+    """An upstream that was of no use for the message."""
+
+    upstream: str
+    cause: str
+    problem: str
+
+
 class _Line(Struct, gc=False, omit_defaults=True, kw_only=True):
     """A line; a key whose value is not known is absent."""
 
@@ -100,6 +108,9 @@ class _Line(Struct, gc=False, omit_defaults=True, kw_only=True):
     long_line: int | None = None
     signing_domain: str | None = None
     selectors: tuple[str, ...] | None = None
+    route: str | None = None
+    route_reason: str | None = None
+    tried: list[_Tried] | None = None
     upstream: str | None = None
     upstream_reply: str | None = None
     refused: list[_Refused] | None = None
@@ -134,6 +145,11 @@ def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
     line.long_line = done.long_line
     line.signing_domain, line.selectors = done.signing_domain, done.selectors or None
     line.upstream, line.upstream_reply = done.upstream, _text(done.upstream_reply)
+    line.route, line.route_reason = done.route or None, done.route_reason or None
+    if done.tried:
+        line.tried = [
+            _Tried(one.upstream, one.cause, one.problem[:MAX_TEXT]) for one in done.tried
+        ]
     if done.refused:
         line.refused = [
             _Refused(str(one.reply), str(one.mailbox) if with_recipients else None)
@@ -207,7 +223,7 @@ def _add_message(line: _Line, done: SubmissionDone, *, with_recipients: bool) ->
 def _level(done: SubmissionDone) -> Level:
     if done.reason == "internal-error":
         return "error"
-    is_odd = done.crossings or done.uncounted or done.long_line
+    is_odd = done.crossings or done.uncounted or done.long_line or done.tried
     return "info" if done.outcome == "accepted" and not is_odd else "warning"
 
 

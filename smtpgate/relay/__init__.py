@@ -1,5 +1,6 @@
-"""The relay: sockets and a pool around the upstream session of the core."""
+"""The relay: sockets and pools around the upstream session of the core, and routes."""
 
 from smtpgate.relay.pool import PooledUpstream
+from smtpgate.relay.routed import RoutedUpstream
 
-__all__ = ["PooledUpstream"]
+__all__ = ["PooledUpstream", "RoutedUpstream"]

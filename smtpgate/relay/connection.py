@@ -143,6 +143,7 @@ class Connection(asyncio.Protocol):
             self._carry_out(steps)
             step = await self._next()
             if isinstance(step, RefusedInPart) and in_part is not None:
+                attempt.is_in_part = True
                 step = await self._in_part(step, in_part)
             if isinstance(step, SendMessage):
                 await self._stream(step)

@@ -31,7 +31,7 @@ from smtpgate.core.upstream import (
     recipient_limit,
 )
 from smtpgate.ports import Clock, DeliveryAttempt, Reading
-from smtpgate.relay.connection import Connection, StaleConnectionError
+from smtpgate.relay.connection import Connection, StaleConnectionError, cause_of
 from smtpgate.relay.connector import Connector
 from smtpgate.relay.limit import ConnectionLimit
 from smtpgate.relay.turns import Turns
@@ -44,13 +44,14 @@ _RECIPIENT_LIMIT_KEPT_S: Final = 3600.0
 # What a waiter gets: a connection in use before, or only the right to open one.
 _Slot = Connection | None
 _Waiter = asyncio.Future[_Slot]
+OnLimit = Callable[[str, int, str], None]
 
 
 class PooledUpstream:
-    """The next hop, over kept connections; implements the Upstream port.
+    """One upstream, over kept connections.
 
-    ``on_limit`` is called when the server allows fewer connections than before, with their
-    number and the server's refusal.
+    ``on_limit`` is called when the server allows fewer connections than before, with its name,
+    their number and the server's refusal.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class PooledUpstream:
         *,
         clock: Clock,
         tasks: TaskOwner,
-        on_limit: Callable[[int, str], None] | None = None,
+        on_limit: OnLimit | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -86,6 +87,11 @@ class PooledUpstream:
     def name(self) -> str:
         """Its name in the configuration."""
         return self._config.name
+
+    @property
+    def deadline_s(self) -> float:
+        """The time that a delivery may take."""
+        return self._config.deadline_s
 
     @property
     def extensions(self) -> frozenset[str] | None:
@@ -142,25 +148,41 @@ class PooledUpstream:
         yield Reading("smtpgate_upstream_waiting", self.waiting, (name,))
         yield Reading("smtpgate_upstream_connection_limit", self.connection_limit, (name,))
 
+    def has_room_for(self, account_id: str) -> bool:
+        """True if a message of that account need not wait for a connection."""
+        return not self._turns and self._turns.has_share(account_id) and self._has_room()
+
     async def deliver(
-        self, envelope: Envelope, message: Sequence[Body], attempt: DeliveryAttempt
+        self,
+        envelope: Envelope,
+        message: Sequence[Body],
+        attempt: DeliveryAttempt,
+        deadline: float | None = None,
     ) -> Delivery:
-        """Carry out one mail transaction; every end that it can come to is a Delivery."""
+        """Carry out one mail transaction; every end that it can come to is a Delivery.
+
+        It has until the ``deadline``, in the event loop's time, and at most ``deadline_s``.
+        """
+        own = asyncio.get_running_loop().time() + self._config.deadline_s
+        deadline = own if deadline is None else min(deadline, own)
         try:
-            delivery = await self._deliver(envelope, message, attempt)
+            delivery = await self._deliver(envelope, message, attempt, deadline)
         except NotSentError as error:
             return error.delivery
         except OSError as error:
-            return NotSent("upstream-unreachable", str(error))
+            return NotSent("upstream-unreachable", str(error), cause_of(error))
         if isinstance(delivery, Answered) and not delivery.is_accepted:
             self._learn_from(delivery)
         return delivery
 
     async def _deliver(
-        self, envelope: Envelope, message: Sequence[Body], attempt: DeliveryAttempt
+        self,
+        envelope: Envelope,
+        message: Sequence[Body],
+        attempt: DeliveryAttempt,
+        deadline: float,
     ) -> Answered | InDoubt:
         """Use a kept connection, or a fresh one when that is dead. Raises NotSentError."""
-        deadline = asyncio.get_running_loop().time() + self._config.deadline_s
         slot = await self._acquire(attempt, deadline)
         while True:
             try:
@@ -245,7 +267,7 @@ class PooledUpstream:
     def _note_refused(self, problem: str) -> None:
         working = len(self._working)
         if self._limit.refused(working, self._clock.monotonic()) and self._on_limit is not None:
-            self._on_limit(working, problem)
+            self._on_limit(self.name, working, problem)
 
     # -- slots ---------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from smtpgate.core.events import BudgetExhausted, CommandRefused, Event, Handsha
 from smtpgate.core.limits.budget import BudgetName
 from smtpgate.core.message.envelope import Client, Recipient, SmtpFacts
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
+from smtpgate.ports import UpstreamFacts
 from smtpgate.smtp.chunks import ChunkProtocol
 from smtpgate.smtp.command import MailCommand
 from smtpgate.smtp.handshake import handshake_problem
@@ -100,6 +101,7 @@ class Dialogue(ChunkProtocol):
         self._peer = peer
         self._session_id = parts.new_session_id()
         self._client: Client | None = None
+        self._upstream: UpstreamFacts | None = None
         self._has_tls_failed = False
 
     # -- facts ---------------------------------------------------------------------------------
@@ -113,7 +115,7 @@ class Dialogue(ChunkProtocol):
 
     def forget_client(self) -> None:
         """Something about the client has changed."""
-        self._client = None
+        self._client = self._upstream = None
 
     @property
     def client_address(self) -> str:
@@ -128,8 +130,17 @@ class Dialogue(ChunkProtocol):
     @property
     def max_octets(self) -> int:
         """The largest message: the gate's bound, or the upstream's where that is smaller."""
-        bound, upstream = self.parts.max_message_octets, self.parts.upstream.max_octets
+        bound, upstream = self.parts.max_message_octets, self.upstream.max_octets
         return bound if upstream is None else min(bound, upstream)
+
+    @property
+    def upstream(self) -> UpstreamFacts:
+        """The facts of the upstreams that may get the client's messages."""
+        if self._upstream is None:
+            key = self.key
+            account_id = "" if key is None else key.principal.account.id
+            self._upstream = self.parts.upstreams.facts(self._peer.listener, account_id)
+        return self._upstream
 
     @property
     def may_start_tls(self) -> bool:

@@ -154,7 +154,7 @@ def _greeted(session: Dialogue, argument: bytes, *, is_esmtp: bool) -> None:
 
 
 def _extensions(session: Dialogue) -> list[str]:
-    upstream = session.parts.upstream.extensions
+    upstream = session.upstream.extensions
     offered = [f"SIZE {session.max_octets}", *_ALWAYS]
     offered += [
         name for name in ("8BITMIME", "SMTPUTF8") if upstream is None or name in upstream

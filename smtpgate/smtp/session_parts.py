@@ -7,7 +7,7 @@ from datetime import datetime
 from smtpgate.admission import Admission
 from smtpgate.config.sections import ListenerConfig
 from smtpgate.pipeline import Pipeline
-from smtpgate.ports import Clock, EventSink, Upstream
+from smtpgate.ports import Clock, EventSink, Upstreams
 from smtpgate.smtp.arrival import Arrival
 from smtpgate.smtp.certificate import ServerTls
 from smtpgate.smtp.credentials import Authenticator
@@ -19,7 +19,7 @@ from smtpgate.tasks import LoopTurns, Offload, TaskOwner
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionParts:
-    """All that the sessions of one listener share; ``upstream`` is there for its limits.
+    """All that the sessions of one listener share; ``upstreams`` are there for their limits.
 
     ``can_report``: the gate sends reports by mail (RFC 3464).
     """
@@ -34,7 +34,7 @@ class SessionParts:
     tls: ServerTls | None
     admission: Admission
     pipeline: Pipeline
-    upstream: Upstream
+    upstreams: Upstreams
     authenticator: Authenticator
     watch: SessionWatch
     events: EventSink

@@ -125,7 +125,7 @@ def on_rcpt(dialogue: Dialogue, argument: bytes) -> None:
 
 def max_recipients(dialogue: Dialogue) -> int:
     """The fewer of the gate's limit and the upstream's."""
-    limit, learned = dialogue.parts.max_recipients, dialogue.parts.upstream.max_recipients
+    limit, learned = dialogue.parts.max_recipients, dialogue.upstream.max_recipients
     return limit if learned is None else min(limit, learned)
 
 

@@ -22,6 +22,7 @@ from smtpgate.core.events import HANDSHAKE_PROBLEMS
 from smtpgate.core.limits.budget import BUDGETS, Budget
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
 from smtpgate.core.reply import CATALOGUE
+from smtpgate.core.routing.failed_try import CAUSES
 from smtpgate.metrics.catalogue import CATALOGUE as METRICS
 from tests.support.api_model import SERVICES
 
@@ -31,7 +32,7 @@ GUIDE: Final = ROOT / "smtpgate" / "guide"
 SAMPLE: Final = ROOT / "config" / "smtpgate.toml"
 _EVERYWHERE: Final = frozenset({"config", "json", "yes", "help"})
 # A section that is off, and a key that is not set, begin with #.
-_HEADER: Final = re.compile(r"#?\[([a-z]+(?:\.[a-z]+)?)\]")
+_HEADER: Final = re.compile(r"#?\[\[?([a-z]+(?:\.[a-z]+)?)\]\]?")
 _KEY: Final = re.compile(r"#?([a-z0-9_]+) = (.+)")
 
 
@@ -166,6 +167,9 @@ def tables() -> dict[str, str]:
         "logins": _table(
             ("reason", "meaning"),
             ((f"`{reason}`", row.at_login) for reason, row in LOGIN_REASONS.items()),
+        ),
+        "causes": _table(
+            ("cause", "meaning"), ((f"`{cause}`", what) for cause, what in CAUSES.items())
         ),
         "handshakes": _table(
             ("reason", "meaning"),

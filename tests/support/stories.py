@@ -30,6 +30,7 @@ from smtpgate.core.reply import (
     Reply,
     reply_of,
 )
+from smtpgate.core.routing.failed_try import FailedTry
 from smtpgate.core.upstream.verdict import worded
 from tests.support.cases import CASES
 from tests.support.clock import MovableClock
@@ -243,6 +244,24 @@ def records() -> Iterator[tuple[str, Record]]:
         yield f"{name}-seen-by-a-stranger", as_seen_by(record, DELEGATE)
         yield f"{name}-seen-by-its-owner", as_seen_by(record, "888888888888")
     yield from _within_others()
+    yield from _routed()
+
+
+def _routed() -> Iterator[tuple[str, Record]]:
+    """By a route, after upstreams that were of no use."""
+    event = _done(5)
+    event.upstream, event.upstream_reply = "backup", Reply(250, "2.0.0", "queued as 1")
+    event.reply = reply_of("accepted", message_id=_ID)
+    event.route, event.route_reason = "newsletters", "account 999999999999, tag campaign"
+    problem = "upstream smarthost: cannot connect: connection refused"
+    event.tried = (
+        FailedTry("smarthost", "connect", problem),
+        FailedTry("second", "open", "upstream second: 421 4.3.2 stopping"),
+    )
+    yield "routed", _record(event)
+    yield "routed-seen-by-the-owner", as_seen_by(_record(event), "888888888888")
+    event.route, event.route_reason, event.tried = "others", "default", ()
+    yield "routed-by-default", _record(event)
 
 
 def _masked() -> Iterator[tuple[str, Record]]:

@@ -258,7 +258,7 @@ async def relay_to(
     server: UpstreamServer,
     *,
     clock: Clock = _STANDING,
-    on_limit: Callable[[int, str], None] | None = None,
+    on_limit: Callable[[str, int, str], None] | None = None,
     **settings: object,
 ) -> AsyncIterator[PooledUpstream]:
     """The relay under test, with that server as its upstream; no connection outlives it."""

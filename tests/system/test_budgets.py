@@ -570,7 +570,7 @@ async def test_an_account_has_a_bounded_number_of_messages_in_the_upstream_s_lin
         first = asyncio.create_task(send(await login(gate)))
         await upstream.until(lambda: bool(upstream.messages))
         second = asyncio.create_task(send(await login(gate)))
-        await until(lambda: gate.upstream.waiting == 1)
+        await until(lambda: gate.upstream.pools["sink"].waiting == 1)
         third = await send(await login(gate))
         assert third.startswith("451 4.3.2 Too many messages wait for the upstream mail server")
         assert "(upstream-busy: " in third

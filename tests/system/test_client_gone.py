@@ -60,9 +60,9 @@ async def test_a_message_whose_client_hangs_up_while_it_waits_is_sent_at_the_ret
     async with busy_gate(tmp_path) as (gate, upstream, first):
         leaving = await in_tls(gate) if is_tls else await login(gate)
         await hand_over(leaving)
-        await until(lambda: gate.upstream.waiting == 1)
+        await until(lambda: gate.upstream.pools["sink"].waiting == 1)
         leaving.writer.transport.abort() if is_tls else leaving.writer.close()
-        await until(lambda: gate.upstream.waiting == 0)
+        await until(lambda: gate.upstream.pools["sink"].waiting == 0)
         upstream.release()
         assert (await first.reply()).startswith("250")
         assert (await send(await login(gate))).startswith("250")
@@ -81,7 +81,7 @@ async def test_a_client_that_said_all_it_had_to_say_still_has_its_replies(
         polite = await login(gate)
         await hand_over(polite, b"QUIT\r\n")
         polite.writer.write_eof()
-        await until(lambda: gate.upstream.waiting == 1)
+        await until(lambda: gate.upstream.pools["sink"].waiting == 1)
         upstream.release()
         assert (await first.reply()).startswith("250")
         assert (await polite.reply()).startswith("250 2.0.0 Ok")
@@ -166,7 +166,7 @@ async def test_what_the_upstream_does_not_take_at_once_waits_and_the_operator_ca
         upstream.answers["MESSAGE"] = HOLD
         dialogs = [await login(gate) for _ in range(8)]
         sending = [asyncio.create_task(send(dialog)) for dialog in dialogs]
-        await until(lambda: gate.upstream.waiting == 6)
+        await until(lambda: gate.upstream.pools["sink"].waiting == 6)
         metrics = gate.metrics.render().decode()
         assert 'smtpgate_upstream_connection_limit{upstream="sink"} 2.0' in metrics
         assert 'smtpgate_upstream_waiting{upstream="sink"} 6.0' in metrics

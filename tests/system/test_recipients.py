@@ -208,4 +208,4 @@ async def test_the_number_of_recipients_that_the_upstream_takes_is_learned(
         assert (await try_all(dialog, *to[10:]))[-1].startswith("250")
         assert len(upstream.messages) == 2
         clock.move(3601)
-        assert gate.upstream.max_recipients is None, "a limit may be raised"
+        assert gate.upstream.pools["sink"].max_recipients is None, "a limit may be raised"

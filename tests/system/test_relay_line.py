@@ -172,7 +172,7 @@ async def test_a_message_that_need_not_wait_is_sent_though_its_client_left() -> 
 async def test_messages_wait_for_the_connections_that_work_when_the_server_takes_no_more() -> (
     None
 ):
-    learned: list[tuple[int, str]] = []
+    learned: list[tuple[str, int, str]] = []
     async with (
         open_upstream("PIPELINING") as server,
         relay_to(server, on_limit=lambda *what: learned.append(what)) as upstream,
@@ -183,7 +183,7 @@ async def test_messages_wait_for_the_connections_that_work_when_the_server_takes
         server.release()
         assert all(delivery.is_accepted for delivery in await asyncio.gather(*deliveries))
         assert upstream.connection_limit == 2
-        assert "421 4.7.0 too many connections" in learned[-1][1]
+        assert "421 4.7.0 too many connections" in learned[-1][2]
         assert len(server.visits) == 8, "once is enough to learn it"
         assert sorted(arrived(server)) == list(range(8))
 

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from smtpgate.config import Config, ConfigError, load_config
+from smtpgate.config.routes import RouteConfig
 from smtpgate.config.sections import DirectoryConfig, HttpConfig, ListenerConfig, UpstreamConfig
 from smtpgate.config.toml import Table
 from smtpgate.config.values import share_an_address
@@ -35,6 +36,10 @@ def written(folder: Path, text: str) -> Path:
     path = folder / "smtpgate.toml"
     path.write_text(text)
     return path
+
+
+def helo_of(config: Config) -> str:
+    return config.with_helo(config.upstreams[0]).helo
 
 
 def test_a_key_and_a_credential_may_stand_above_those_that_they_replace(tmp_path: Path) -> None:
@@ -106,7 +111,7 @@ def test_the_password_comes_from_its_file_and_does_not_print(tmp_path: Path) -> 
     password_file.chmod(0o600)
     login = 'tls = "off"\nusername = "gate"\npassword_file = "password"\n'
     config = load_config(written(tmp_path, MINIMAL.replace('tls = "off"\n', login)))
-    assert config.sole_upstream.password == Secret("open sesame")
+    assert config.upstreams[0].password == Secret("open sesame")
     assert "sesame" not in repr(config)
     assert config.warnings == ()
 
@@ -178,7 +183,7 @@ def test_files_need_not_exist_before_they_are_made(tmp_path: Path) -> None:
     )
     config = load_config(written(tmp_path, text), require_files=False)
     assert config.listeners[0].cert_file == tmp_path / "tls.crt"
-    assert config.sole_upstream.ca_file == tmp_path / "ca.pem"
+    assert config.upstreams[0].ca_file == tmp_path / "ca.pem"
 
 
 def test_further_certificates_may_stand_in_tables_or_alone(tmp_path: Path) -> None:
@@ -202,11 +207,11 @@ def test_further_certificates_may_stand_in_tables_or_alone(tmp_path: Path) -> No
 
 def test_the_upstream_is_greeted_with_the_name_of_the_gate(tmp_path: Path) -> None:
     named = load_config(written(tmp_path, '[gate]\nhostname = "Gate.Example.COM"\n' + MINIMAL))
-    assert named.sole_upstream.helo == "gate.example.com"
+    assert helo_of(named) == "gate.example.com"
     unnamed = load_config(written(tmp_path, MINIMAL))
-    assert unnamed.sole_upstream.helo
+    assert helo_of(unnamed)
     text = MINIMAL.replace('tls = "off"\n', 'tls = "off"\nhelo = "relay.example.com"\n')
-    assert load_config(written(tmp_path, text)).sole_upstream.helo == "relay.example.com"
+    assert helo_of(load_config(written(tmp_path, text))) == "relay.example.com"
 
 
 def test_a_configuration_can_be_made_in_code(tmp_path: Path) -> None:
@@ -226,7 +231,7 @@ def test_a_configuration_can_be_made_in_code(tmp_path: Path) -> None:
         http=HttpConfig(port=0),
     )
     assert config.listeners[0].name == "a"
-    assert config.sole_upstream.password == Secret("open sesame")
+    assert config.upstreams[0].password == Secret("open sesame")
 
 
 def test_a_configuration_does_not_change() -> None:
@@ -277,7 +282,7 @@ def test_a_model_already_made_can_be_part_of_another(tmp_path: Path) -> None:
 
 def test_two_loopback_addresses_are_two_places(tmp_path: Path) -> None:
     text = MINIMAL.replace("587", "25").replace('host = "127.0.0.1"', 'host = "127.0.0.2"')
-    assert load_config(written(tmp_path, text)).sole_upstream.port == 25
+    assert load_config(written(tmp_path, text)).upstreams[0].port == 25
 
 
 @pytest.mark.parametrize("tls", ["off", "opportunistic"])
@@ -291,7 +296,7 @@ def test_a_password_for_this_machine_needs_no_verified_tls(
     text = MINIMAL.replace('tls = "off"', login).replace(
         'host = "127.0.0.1"', f'host = "{host}"'
     )
-    assert load_config(written(tmp_path, text)).sole_upstream.tls == tls
+    assert load_config(written(tmp_path, text)).upstreams[0].tls == tls
 
 
 # -- the sample --------------------------------------------------------------------------------
@@ -320,7 +325,7 @@ def sample_section(name: str) -> list[str]:
     """The lines of the first section of that kind."""
     lines = SAMPLE.read_text().splitlines()
     heads = [i for i, line in enumerate(lines) if line.startswith(("[", "#["))]
-    start = next(i for i in heads if re.fullmatch(rf"#?\[{name}(\.[a-z]+)?\]", lines[i]))
+    start = next(i for i in heads if re.fullmatch(rf"#?\[\[?{name}(\.[a-z]+)?\]\]?", lines[i]))
     return lines[start : min([i for i in heads if i > start], default=len(lines))]
 
 
@@ -376,15 +381,17 @@ def test_the_sample_loads_with_every_key_set(sample: Path) -> None:
     # Beside url_file they would be one too many.
     text = re.sub(r'(?m)^(?:path = "state/|url = ).*\n', "", text)
     text = text.replace('kind = "sqlite"', 'kind = "redis"')
+    text += '[[route]]\nupstreams = ["default"]\n'
     config = load_config(written(sample.parent, text))
     assert config.gate.hostname == "gate.example.com"
-    assert config.sole_upstream.username == "gate"
+    assert config.upstreams[0].username == "gate"
     assert config.ledger.server_url == Secret("content")
 
 
 # Where the sample shows what most will want, and says beside it what the default is.
 NOT_THE_DEFAULT: Final = {
-    *("address", "port", "host", "tls", "cert_file", "key_file", "certificates", "apply")
+    *("address", "port", "host", "tls", "cert_file", "key_file", "certificates", "apply"),
+    "upstreams",
 }
 
 
@@ -399,6 +406,7 @@ def test_the_sample_shows_the_defaults(sample: Path) -> None:
         "listener": config.listeners[0],
         "api": config.apis[0],
         "upstream": config.upstreams[0],
+        "route": RouteConfig(upstreams=("default",)),
     }
     for section, model in SECTIONS.items():
         shown = firsts.get(section) or getattr(config, section)

@@ -166,16 +166,16 @@ def test_parts_add_up_and_differ_by_one_at_most(whole: int, workers: int) -> Non
 def test_workers_divide_the_connections_to_the_upstream(tmp_path: Path, workers: int) -> None:
     config = load_config(load(tmp_path))
     parts = [
-        config_of_worker(config, number, workers).sole_upstream for number in range(workers)
+        config_of_worker(config, number, workers).upstreams[0] for number in range(workers)
     ]
-    of_parent = 1 if config.sole_upstream.max_connections > workers else 0
+    of_parent = 1 if config.upstreams[0].max_connections > workers else 0
     assert (
         sum(one.max_connections for one in parts) + of_parent
-        == config.sole_upstream.max_connections
+        == config.upstreams[0].max_connections
     )
     assert all(1 <= one.account_share <= one.max_connections for one in parts)
     assert sum(one.account_share for one in parts) <= max(
-        workers, config.sole_upstream.account_share
+        workers, config.upstreams[0].account_share
     )
 
 

@@ -77,6 +77,14 @@ class WithheldRecipient(NamedTuple):
     outcome: str
 
 
+class TriedUpstream(NamedTuple):
+    """An upstream that was of no use for a message."""
+
+    upstream: str
+    cause: str
+    problem: str
+
+
 class Verdict(Struct, frozen=True, gc=False):
     """The part of a record that is not known when its row is begun."""
 
@@ -96,6 +104,8 @@ class Verdict(Struct, frozen=True, gc=False):
     stage_s: tuple[tuple[Stage, float], ...]
     refused: tuple[RefusedRecipient, ...] = ()
     withheld: tuple[WithheldRecipient, ...] = ()
+    route: tuple[str, str] = ("", "")
+    tried: tuple[TriedUpstream, ...] = ()
 
     @property
     def without_addresses(self) -> "Verdict":
@@ -175,7 +185,9 @@ class Record(Struct, frozen=True, gc=False, kw_only=True):
     not keep them. ``options`` are the parameters of MAIL and RCPT that the sender chose for its
     delivery (:func:`options_of`). ``tags`` and ``organization_id`` are the sender's at that
     time. ``uncounted`` says why the recipients were not counted. ``is_masked``: only the owner
-    of the last identity that was checked may see the reason.
+    of the last identity that was checked may see the reason. ``route`` is the name of
+    the route, empty if there is only one, and what of the message it was chosen for; ``tried``
+    are the upstreams of it that were of no use.
     """
 
     id: str
@@ -215,6 +227,8 @@ class Record(Struct, frozen=True, gc=False, kw_only=True):
     stage_s: tuple[tuple[Stage, float], ...] = ()
     refused: tuple[RefusedRecipient, ...] = ()
     withheld: tuple[WithheldRecipient, ...] = ()
+    route: tuple[str, str] = ("", "")
+    tried: tuple[TriedUpstream, ...] = ()
 
     @property
     def sent_to(self) -> int:
@@ -342,6 +356,8 @@ def submission_record(
         stage_s=verdict.stage_s,
         refused=verdict.refused,
         withheld=verdict.withheld,
+        route=verdict.route,
+        tried=verdict.tried,
     )
 
 
@@ -367,6 +383,13 @@ def verdict_of(done: SubmissionDone) -> Verdict:
         else (),
         tuple(WithheldRecipient(one.mailbox.text, one.outcome) for one in done.withheld)
         if done.withheld
+        else (),
+        (done.route, done.route_reason),
+        tuple(
+            TriedUpstream(one.upstream, one.cause, one.problem[:_MAX_TEXT])
+            for one in done.tried
+        )
+        if done.tried
         else (),
     )
 

@@ -1,6 +1,6 @@
 """A record explained in plain words: the request, the decision, and the result."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,6 +15,7 @@ from smtpgate.core.message.author import Author
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.reason import reason_row
 from smtpgate.core.reply import Reject
+from smtpgate.core.routing.failed_try import CAUSES
 from smtpgate.core.upstream.verdict import worded
 from smtpgate.core.wording import numbered
 
@@ -120,7 +121,7 @@ def _submission(record: Record, reason: str) -> Iterator[_Part]:
     yield "Limits", list(_limits(record))
     yield "Signature", [_signature(record)]
     yield "Recipients", [*_options(record), *_withheld(record)]
-    yield "Upstream", [*_upstream(record), *_refused(record)]
+    yield "Upstream", [*_way(record), *_upstream(record), *_refused(record)]
     yield "Reply", _reply(record)
 
 
@@ -321,6 +322,19 @@ def _upstream(record: Record) -> list[str]:
     )
 
 
+_CAUSES: Final[Mapping[str, str]] = {str(cause): text for cause, text in CAUSES.items()}
+
+
+def _way(record: Record) -> Iterator[str]:
+    """The route of the message, and the upstreams of it that were of no use."""
+    name, reason = record.route
+    if name:
+        yield f"Route {name}, by {reason}" if reason else f"Route {name}"
+    for one in record.tried:
+        problem = f" ({one.problem})" if one.problem else ""
+        yield f"{one.upstream} was of no use: {_CAUSES.get(one.cause, one.cause)}{problem}"
+
+
 def _answer(record: Record) -> str:
     if record.upstream_reply is not None:
         return f"{record.upstream} replied: {record.upstream_reply}"
@@ -354,8 +368,14 @@ def as_seen_by(record: Record, account_id: str) -> Record:
     record = record.masked_for(account_id)
     if reason_row(record.reason).is_inner:
         record = structs.replace(record, detail="")
+    if record.tried:
+        tried = tuple(one._replace(problem="") for one in record.tried)
+        record = structs.replace(record, tried=tried)
     if account_id != record.account_id:
-        record = structs.replace(record, username="", organization_id=None, tags=())
+        route = (record.route[0], "")
+        record = structs.replace(
+            record, username="", organization_id=None, tags=(), route=route
+        )
         record = _without_limits_of_others(record, account_id)
     decision = record.decision
     if decision is None:

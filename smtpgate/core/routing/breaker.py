@@ -1,0 +1,148 @@
+"""The circuit breaker of an upstream: whether messages go to it, by what became of the last.
+
+Closed: messages go. After failures in a row, or when it takes far longer than usual, it opens:
+messages go to other upstreams, or are refused at once. After a while the upstream is probed; if
+that works the breaker is half-open, and lets one message through at a time while others wait
+elsewhere. The first that is answered closes it, a failure opens it again, for twice as long.
+
+One that opened because the upstream is slow does not forbid it: messages still go there when
+they can go nowhere else. The owner says what happened, and brings the time.
+"""
+
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from smtpgate.core.upstream.delivery import Cause
+
+BreakerState = Literal["closed", "half-open", "open"]
+# Whether a message may go to an upstream now, and whether to others first.
+Stand = Literal["ready", "last resort", "closed off"]
+
+# A server that is overloaded or stopping says 421: it counts as two failures of other kinds.
+_POINTS: Final = {"421": 2}
+# These say nothing about the server's health.
+_NO_FAILURES: Final = frozenset({"busy", "extension"})
+_OPEN_S: Final = 2.0
+_LONGEST_OPEN_S: Final = 60.0
+# Mean times of a delivery: over the last few, and over many.
+_LATELY: Final = 0.3
+_USUALLY: Final = 0.02
+_MANY: Final = 20
+_SLOW_RATIO: Final = 10.0
+_SLOW_S: Final = 5.0
+
+
+class BreakerRules(Struct, frozen=True, gc=False):
+    """When a breaker opens: ``max_failures`` in a row, never if 0."""
+
+    max_failures: int = 5
+    slow_s: float = _SLOW_S
+    slow_ratio: float = _SLOW_RATIO
+
+
+class Breaker:
+    """The breaker of one upstream; moments are seconds of a clock that only goes forward."""
+
+    def __init__(self, rules: BreakerRules) -> None:
+        self.state: BreakerState = "closed"
+        self.is_slow = False
+        self.problem = ""
+        self.retry_at = 0.0
+        self._rules = rules
+        self._points = 0
+        self._openings = 0
+        self._on_trial = 0
+        self._usual_s = self._lately_s = 0.0
+        self._measured = 0
+
+    @property
+    def usual_s(self) -> float:
+        """The usual time of a delivery, 0 before there were any."""
+        return self._usual_s
+
+    def stand(self) -> Stand:
+        """The answer to a message that would go there now."""
+        if self.state == "closed":
+            return "ready"
+        if self.state == "half-open":
+            return "last resort" if self._on_trial else "ready"
+        return "last resort" if self.is_slow else "closed off"
+
+    def begin(self) -> None:
+        """A message goes there."""
+        self._on_trial += 1
+
+    def end(self) -> None:
+        """It has its end, whatever that is."""
+        self._on_trial -= 1
+
+    def succeeded(self, now: float, seconds: float | None = None) -> bool:
+        """The server answered a message, for good or bad; whether the state changed.
+
+        ``seconds`` is how long that took, ``None`` of a message that says nothing about it.
+        """
+        self._points = 0
+        if seconds is not None:
+            self._measure(seconds)
+        if self._is_out_of_line() and self._may_open():
+            if self.state == "open" and self.is_slow:
+                return False
+            lately, usual = f"{self._lately_s:.1f} s", f"{self._usual_s:.1f}"
+            return self._open(f"a message takes {lately}, usually {usual}", now, is_slow=True)
+        if self.state == "closed":
+            return False
+        self.state, self.is_slow, self.problem = "closed", False, ""
+        self._openings = 0
+        return True
+
+    def failed(self, cause: Cause, problem: str, now: float) -> bool:
+        """It was of no use for a message; whether the state changed."""
+        if cause in _NO_FAILURES or not self._may_open():
+            return False
+        self._points += _POINTS.get(cause, 1)
+        if self.state == "open":
+            if self.is_slow and self._points >= self._rules.max_failures:
+                return self._open(problem, now)
+            return False
+        if self.state == "half-open" or self._points >= self._rules.max_failures:
+            return self._open(problem, now)
+        return False
+
+    def probed(self, now: float, problem: str | None = None, cause: Cause = "lost") -> bool:
+        """A probe was answered, or failed for that ``problem``; whether the state changed."""
+        if problem is not None:
+            if self.state == "closed":
+                return self.failed(cause, problem, now)
+            return self._open(problem, now)
+        if self.state != "open":
+            return False
+        self.state, self._points = "half-open", 0
+        # It is measured again: whether it is still slow shows soon.
+        self._lately_s = self._usual_s
+        return True
+
+    def _may_open(self) -> bool:
+        return self._rules.max_failures > 0
+
+    def _open(self, problem: str, now: float, *, is_slow: bool = False) -> bool:
+        is_new = self.state != "open" or self.is_slow != is_slow
+        self.state, self.is_slow, self.problem = "open", is_slow, problem
+        self._openings += 1
+        self.retry_at = now + min(_OPEN_S * 2 ** min(self._openings - 1, 10), _LONGEST_OPEN_S)
+        return is_new
+
+    def _measure(self, seconds: float) -> None:
+        if not self._measured:
+            self._usual_s = self._lately_s = seconds
+        self._measured += 1
+        self._lately_s += _LATELY * (seconds - self._lately_s)
+        if not self._is_out_of_line():
+            # The mean of the first ones, then of the many.
+            share = max(_USUALLY, 1 / self._measured)
+            self._usual_s += share * (seconds - self._usual_s)
+
+    def _is_out_of_line(self) -> bool:
+        rules = self._rules
+        usual_s = max(self._usual_s * rules.slow_ratio, rules.slow_s)
+        return self._measured > _MANY and self._lately_s > usual_s
