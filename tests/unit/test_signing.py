@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from smtpgate.core import signing
 from smtpgate.core.identity import DkimKey
 from smtpgate.core.message.headers import Field, HeaderBlock, split_message
-from smtpgate.core.signing import body_hash, relaxed_body, signature_fields
+from smtpgate.core.signing import body_hash, keys_for, relaxed_body, signature_fields
 from smtpgate.demo.verify import verify
 from smtpgate.signing.private_keys import load_private_key
 from tests.support.cases import load_cases
@@ -55,6 +55,14 @@ def signed(message: bytes, *keys: DkimKey) -> bytes:
 def tags_of(field: Field) -> dict[str, str]:
     text = re.sub(r"\s", "", field.value.decode("ascii"))
     return dict(part.split("=", 1) for part in text.split(";"))
+
+
+def test_a_server_that_takes_one_signature_gets_the_rsa_one() -> None:
+    rsa, ed = rsa_key(), ed25519_key()
+    assert list(keys_for([ed, rsa], None)) == [ed, rsa]
+    assert list(keys_for([ed, rsa], 2)) == [ed, rsa]
+    assert list(keys_for([ed, rsa], 1)) == [rsa]
+    assert list(keys_for([ed], 1)) == [ed]
 
 
 @rows("size", [1, 2, 3, 5, 8, 256 * 1024])
