@@ -377,10 +377,7 @@ def record_of(row: Row, texts: Texts) -> Record:
         authors=tuple(map(_author_in, facts.get("from", ()))),
         sender=None if sender is None else _author_in(sender),
         resent=tuple(map(_author_in, facts.get("resent", ()))),
-        identities=tuple(
-            UsedIdentity(role, _mailbox_in(address), arn, how)
-            for role, address, arn, how in facts.get("used", ())
-        ),
+        identities=_identities_in(facts),
         decision=None if decision is None else _decision_in(decision, texts),
         is_masked=verdict.get("masked", False),
         limits=_limits_in(row.account_id, facts),
@@ -395,6 +392,13 @@ def record_of(row: Row, texts: Texts) -> Record:
         withheld=tuple(starmap(WithheldRecipient, verdict.get("withheld", ()))),
         route=tuple(verdict.get("route", ("", ""))),
         tried=tuple(starmap(TriedUpstream, verdict.get("tried", ()))),
+    )
+
+
+def _identities_in(facts: Facts) -> tuple[UsedIdentity, ...]:
+    return tuple(
+        UsedIdentity(role, _mailbox_in(address), arn, how)
+        for role, address, arn, how in facts.get("used", ())
     )
 
 
