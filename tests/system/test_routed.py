@@ -34,7 +34,7 @@ MESSAGE: Final = [b"Subject: Spring\r\n\r\n", b"Hello\r\n"]
 
 @dataclass
 class Sent:
-    """What became of a message."""
+    """The end of a message, and the upstreams that it was tried at."""
 
     delivery: Delivery
     attempt: DeliveryAttempt
