@@ -240,11 +240,11 @@ async def test_a_message_does_not_wait_while_an_equal_upstream_has_room() -> Non
         few = {"max_connections": 1}
         configs = named(first, "first", **few), named(second, "second", **few)
         upstream = await stack.enter_async_context(routed_to(*configs))
-        held_back = asyncio.create_task(send(upstream))
+        delayed = asyncio.create_task(send(upstream))
         await first.until(lambda: bool(first.messages))
         assert (await send(upstream)).by == "second"
         first.release()
-        assert (await held_back).by == "first"
+        assert (await delayed).by == "first"
 
 
 # -- facts -------------------------------------------------------------------------------------
