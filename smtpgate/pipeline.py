@@ -53,7 +53,7 @@ from smtpgate.core.outbox.mail import sent_mail
 from smtpgate.core.outbox.refusals import refused_at_once
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
 from smtpgate.core.routing.route import RelayRoute, RoutedMessage
-from smtpgate.core.routing.routes import Routes
+from smtpgate.core.routing.routes import RouteTable
 from smtpgate.core.signing import keys_for, signature_fields, takes_long_to_sign
 from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent, RecipientReply
 from smtpgate.core.upstream.verdict import bounced_at_once, is_gates_own, refusal_of, worded
@@ -105,7 +105,7 @@ class Pipeline:
         store: Store,
         pacer: Pacer,
         upstream: Upstream,
-        routes: Routes,
+        routes: RouteTable,
         admission: Admission,
         publisher: EventPublisher | None,
         withholding: Withholding,

@@ -30,7 +30,7 @@ from smtpgate.config.values import (
     share_an_address,
 )
 from smtpgate.core.account import SendingLimits
-from smtpgate.core.routing.routes import Routes
+from smtpgate.core.routing.routes import RouteTable
 
 
 class ConfigError(FileProblemsError):
@@ -151,7 +151,7 @@ class Config(Table):
         return max(upstream.deadline_s for upstream in self.upstreams)
 
     @cached_property
-    def route_table(self) -> Routes:
+    def route_table(self) -> RouteTable:
         """The ways of messages; without ``[[route]]`` one to all upstreams."""
         return route_table(self.upstreams, self.routes)
 

@@ -11,7 +11,7 @@ from smtpgate.config.values import AccountId, Domain, Name
 from smtpgate.core.policy.problem import hint
 from smtpgate.core.routing.group import GroupMember
 from smtpgate.core.routing.route import Conditions, RelayRoute
-from smtpgate.core.routing.routes import Routes
+from smtpgate.core.routing.routes import RouteTable
 
 _SECTION: Final = "route"
 
@@ -40,12 +40,14 @@ class RouteConfig(Table):
         )
 
 
-def route_table(upstreams: Sequence[UpstreamConfig], routes: Sequence[RouteConfig]) -> Routes:
+def route_table(
+    upstreams: Sequence[UpstreamConfig], routes: Sequence[RouteConfig]
+) -> RouteTable:
     """The table of a configuration without errors."""
     of_name = {upstream.name: upstream for upstream in upstreams}
     if not routes:
-        return Routes([_route("", list(of_name), (), of_name)])
-    return Routes(
+        return RouteTable([_route("", list(of_name), (), of_name)])
+    return RouteTable(
         [
             _route(name_of(route, at), route.upstreams, route.fallback, of_name, route)
             for at, route in enumerate(routes)

@@ -16,7 +16,7 @@ from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.routing.failed_try import FailedTry
 from smtpgate.core.routing.group import GroupMember, by_priority
 from smtpgate.core.routing.route import RelayRoute
-from smtpgate.core.routing.routes import Routes
+from smtpgate.core.routing.routes import RouteTable
 from smtpgate.core.upstream import Delivery, NotSent
 from smtpgate.ports import DeliveryAttempt, Reading, UpstreamFacts
 from smtpgate.relay.joint_facts import JointFacts
@@ -35,7 +35,7 @@ class RoutedUpstream:
     def __init__(
         self,
         pools: Mapping[str, PooledUpstream],
-        routes: Routes,
+        routes: RouteTable,
         *,
         chance: Callable[[], float],
     ) -> None:

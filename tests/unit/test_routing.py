@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from smtpgate.core.routing.group import GroupMember, by_priority
 from smtpgate.core.routing.route import Conditions, RelayRoute, RoutedMessage
-from smtpgate.core.routing.routes import Routes
+from smtpgate.core.routing.routes import RouteTable
 from tests.support.cases import load_cases
 from tests.support.rows import rows
 
@@ -20,8 +20,8 @@ def members(names: list[str]) -> tuple[GroupMember, ...]:
     return tuple(map(GroupMember, names))
 
 
-def routes_of(case: dict[str, Any]) -> Routes:
-    return Routes(
+def routes_of(case: dict[str, Any]) -> RouteTable:
+    return RouteTable(
         [
             RelayRoute(
                 one["name"],
@@ -71,7 +71,7 @@ messages = st.builds(
 def test_a_message_goes_only_where_its_client_was_said_to_reach(
     all_conditions: list[Conditions], message: RoutedMessage
 ) -> None:
-    routes = Routes(
+    routes = RouteTable(
         [
             RelayRoute(str(at), (GroupMember(f"up{at}"),), (), one)
             for at, one in enumerate([*all_conditions, Conditions()])

@@ -19,7 +19,7 @@ class Choice(Struct, frozen=True, gc=False):
     reason: str = ""
 
 
-class Routes:
+class RouteTable:
     """The routes in their order; the last one takes what no other does."""
 
     def __init__(self, routes: Sequence[RelayRoute]) -> None:
