@@ -62,10 +62,10 @@ class IdentityRef:
 
 @dataclass(frozen=True, slots=True)
 class TaggedRef:
-    """A resource that can have tags: an identity, or a configuration set."""
+    """A resource that can have tags: an identity, a configuration set, or a topic."""
 
     account_id: str
-    kind: Literal["identity", "set"]
+    kind: Literal["identity", "set", "topic"]
     name: str
 
 

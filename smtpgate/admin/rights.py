@@ -155,12 +155,15 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "CreateEventDestination": _with("ses:CreateConfigurationSetEventDestination"),
     "UpdateEventDestination": _with("ses:UpdateConfigurationSetEventDestination"),
     "DeleteEventDestination": _with("ses:DeleteConfigurationSetEventDestination"),
-    # Tags of identities and configuration sets.
+    # Tags of identities and configuration sets; of topics.
     "TagResource": _with("ses:TagResource"),
     "UntagResource": _with("ses:UntagResource"),
     "ListTagsForResource": _with(
         "ses:ListTagsForResource", "ses:GetEmailIdentity", "ses:GetConfigurationSet"
     ),
+    "TagTopic": _with("sns:TagResource"),
+    "UntagTopic": _with("sns:UntagResource"),
+    "ListTagsOfTopic": _with("sns:ListTagsForResource"),
     # Suppression lists. That an owner's list is for delegates too is a use of the list.
     "PutSuppressedDestination": _with("ses:PutSuppressedDestination"),
     "GetSuppressedDestination": _with("ses:GetSuppressedDestination"),

@@ -5,7 +5,7 @@ or by an operator's word. So the gate cannot be made to call or mail those who n
 """
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -28,10 +28,12 @@ from smtpgate.core.notification.standard_webhooks import (
     webhook_secret,
 )
 from smtpgate.core.secret import Secret
+from smtpgate.core.tag import read_tags
 from smtpgate.directory import topic_grants
 from smtpgate.directory import topics as rows
 from smtpgate.directory.change import Change
 from smtpgate.directory.rows import refusing
+from smtpgate.directory.tags import Tagged, put_tags
 from smtpgate.directory.topic_grants import TopicGrantRow
 from smtpgate.directory.topics import SubscriptionRow, TopicRow
 
@@ -92,10 +94,18 @@ class NewSubscription:
 
 
 async def create(
-    session: Session, ref: TopicRef, signature_version: SignatureVersion = "1"
+    session: Session,
+    ref: TopicRef,
+    signature_version: SignatureVersion = "1",
+    tags: Mapping[str, str] | None = None,
 ) -> TopicDetails:
-    """Make a topic."""
-    session.must_be_allowed("CreateTopic", session.topic_arn(ref))
+    """Make a topic, with those tags."""
+    arn = session.topic_arn(ref)
+    session.must_be_allowed("CreateTopic", arn)
+    if tags:
+        session.must_be_allowed("TagTopic", arn)
+        with refusing("Tags"):
+            read_tags(tags.items())
     row = TopicRow(
         account_id=ref.account_id,
         region=session.region,
@@ -103,7 +113,10 @@ async def create(
         signature_version=signature_version,
     )
     async with session.changing() as change:
-        return _details(session, await rows.create_topic(change, row), 0)
+        row = await rows.create_topic(change, row)
+        if tags:
+            await put_tags(change, Tagged(row.account_id, row.region, "topic", row.name), tags)
+        return _details(session, row, 0)
 
 
 async def update(

@@ -4,16 +4,16 @@ https://docs.aws.amazon.com/sns/latest/api/API_Subscribe.html
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Final
 
-from smtpgate.admin import topics
+from smtpgate.admin import tags, topics
 from smtpgate.admin.errors import ConflictError, NotFoundError
-from smtpgate.admin.refs import SubscriptionRef, TopicRef
+from smtpgate.admin.refs import SubscriptionRef, TaggedRef, TopicRef
 from smtpgate.admin.topics import SubscriptionDetails, TopicDetails
 from smtpgate.api.call import Call, Handler, Values
 from smtpgate.api.notifications import topic_arn
 from smtpgate.api.paging import after_of, page_of, token_of
+from smtpgate.api.tags import tags_of, v2_tags
 from smtpgate.core.api.faults import ApiError
 from smtpgate.core.notification.names import SnsArn
 from smtpgate.core.notification.settings import SignatureVersion, SubscriptionForm
@@ -32,14 +32,14 @@ _MAIL: Final = frozenset({"email", "email-json"})
 _VERSIONS: Final[Mapping[str, SignatureVersion]] = {"1": "1", "2": "2"}
 
 
-def _topic(call: Call, arn: str) -> TopicRef:
+def _topic(call: Call, arn: str, parameter: str = "TopicArn") -> TopicRef:
     """The topic of an ARN, which must be of this gate. Raises ApiError."""
     try:
         found = SnsArn.parse(arn)
     except ValueError:
-        raise ApiError("invalid-parameter", "Invalid parameter: TopicArn") from None
+        raise ApiError("invalid-parameter", f"Invalid parameter: {parameter}") from None
     if found.id is not None or not _is_here(call, found):
-        raise ApiError("invalid-parameter", "Invalid parameter: TopicArn")
+        raise ApiError("invalid-parameter", f"Invalid parameter: {parameter}")
     return TopicRef(found.account_id, found.name)
 
 
@@ -63,14 +63,20 @@ def _is_here(call: Call, arn: SnsArn) -> bool:
 
 
 async def create_topic(call: Call) -> Values:
-    """Make a topic; one that is there is no error."""
+    """Make a topic; one that is there with the same tags is no error."""
     name = call.text("Name")
     attributes = call.values.get("Attributes") or {}
     version = _VERSIONS.get(attributes.get("SignatureVersion", "1"))
     if version is None:
         raise ApiError("invalid-parameter", "Invalid parameter: SignatureVersion")
-    with suppress(ConflictError):
-        await topics.create(call.session(), TopicRef(call.account_id, name), version)
+    wanted = tags_of(call.values.get("Tags") or ())
+    ref = TopicRef(call.account_id, name)
+    try:
+        await topics.create(call.session(), ref, version, wanted)
+    except ConflictError:
+        if wanted and wanted != await tags.of(call.session(), _tagged(ref)):
+            text = "Invalid parameter: Tags Reason: Topic already exists with different tags"
+            raise ApiError("invalid-parameter", text) from None
     return {"TopicArn": topic_arn(call, name)}
 
 
@@ -235,13 +241,45 @@ async def _found_subscription(call: Call) -> SubscriptionDetails:
         raise ApiError("no-sns-object", "Subscription does not exist") from None
 
 
-async def list_tags(call: Call) -> Values:
-    """The tags of a topic: it has none."""
+# -- tags of topics ----------------------------------------------------------------------------
+
+
+def _tagged(ref: TopicRef) -> TaggedRef:
+    return TaggedRef(ref.account_id, "topic", ref.name)
+
+
+def _resource(call: Call) -> TaggedRef:
+    return _tagged(_topic(call, call.text("ResourceArn"), "ResourceArn"))
+
+
+async def tag(call: Call) -> Values:
+    """Set tags of a topic; others stay."""
     try:
-        _ = await topics.get(call.session(), _topic(call, call.text("ResourceArn")))
+        await tags.put(call.session(), _resource(call), tags_of(call.values["Tags"]))
     except NotFoundError:
-        raise ApiError("no-sns-resource", "Resource does not exist") from None
-    return {"Tags": []}
+        raise _no_resource() from None
+    return {}
+
+
+async def untag(call: Call) -> Values:
+    """Remove tags of a topic by their keys."""
+    try:
+        await tags.drop(call.session(), _resource(call), call.values["TagKeys"])
+    except NotFoundError:
+        raise _no_resource() from None
+    return {}
+
+
+async def list_tags(call: Call) -> Values:
+    """The tags of a topic."""
+    try:
+        return {"Tags": v2_tags(await tags.of(call.session(), _resource(call)))}
+    except NotFoundError:
+        raise _no_resource() from None
+
+
+def _no_resource() -> ApiError:
+    return ApiError("no-sns-resource", "Resource does not exist")
 
 
 SNS: Final[Mapping[str, Handler]] = {
@@ -256,5 +294,7 @@ SNS: Final[Mapping[str, Handler]] = {
     "ListSubscriptionsByTopic": list_subscriptions,
     "GetSubscriptionAttributes": subscription_attributes,
     "SetSubscriptionAttributes": set_subscription_attributes,
+    "TagResource": tag,
+    "UntagResource": untag,
     "ListTagsForResource": list_tags,
 }

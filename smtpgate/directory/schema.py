@@ -137,7 +137,7 @@ identities = Table(
     Index(None, "next_check_at"),
 )
 
-# Tags of identities and configuration sets (kind "set").
+# Tags of identities, configuration sets (kind "set") and topics.
 resource_tags = Table(
     "resource_tags",
     metadata,

@@ -1,16 +1,32 @@
 """The resources that can have tags, looked up before their tags are."""
 
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Protocol
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.configuration_sets import configuration_set
 from smtpgate.directory.identities import identity
 from smtpgate.directory.tags import Tagged, TaggedKind
+from smtpgate.directory.topics import topic
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_Find = Callable[[AsyncConnection, str, str, str], Awaitable[_Named]]
+_FINDERS: Final[Mapping[TaggedKind, _Find]] = {
+    "identity": identity,
+    "set": configuration_set,
+    "topic": topic,
+}
 
 
 async def tagged_resource(
     connection: AsyncConnection, account_id: str, region: str, kind: TaggedKind, name: str
 ) -> Tagged:
-    """The identity or configuration set of that name. Raises NotFoundError."""
-    find = identity if kind == "identity" else configuration_set
-    row = await find(connection, account_id, region, name)
+    """The resource of that kind and name. Raises NotFoundError."""
+    row = await _FINDERS[kind](connection, account_id, region, name)
     return Tagged(account_id, region, kind, row.name)

@@ -1,4 +1,4 @@
-"""Tags of identities and configuration sets in the directory."""
+"""Tags of identities, configuration sets and topics in the directory."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from smtpgate.directory.change import AuditSubject, Change, RefusedChangeError
 from smtpgate.directory.rows import delete_by_key, selects
 from smtpgate.directory.schema import resource_tags
 
-TaggedKind = Literal["identity", "set"]
+TaggedKind = Literal["identity", "set", "topic"]
 MAX_TAGS: Final = 50  # of a resource, as AWS
 
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """A resource that has tags: an identity, or a configuration set."""
+    """A resource that has tags: an identity, a configuration set, or a topic."""
 
     account_id: str
     region: str

@@ -50,6 +50,7 @@ from smtpgate.directory.schema import (
 )
 from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys
+from smtpgate.directory.tags import Tagged, drop_all_tags
 from smtpgate.directory.topic_grants import grantees_of, topic_place
 
 MAX_TOPICS: Final = 1000  # of an account
@@ -236,13 +237,16 @@ def _uses(row: TopicRow) -> Sequence[tuple[str, ColumnElement[bool]]]:
 
 
 async def remove_topics(change: Change, rows: Sequence[TopicRow]) -> None:
-    """Delete topics that are known to exist, with their subscriptions."""
+    """Delete topics that are known to exist, with their subscriptions and tags."""
     keys = [row.key for row in rows]
     of_subscriptions = [
         {"account_id": row.account_id, "region": row.region, "topic": row.name} for row in rows
     ]
     await delete_by_key(change, subscriptions, of_subscriptions)
     await delete_by_key(change, topic_grants, of_subscriptions)
+    await drop_all_tags(
+        change, [Tagged(row.account_id, row.region, "topic", row.name) for row in rows]
+    )
     await delete_rows(change, topics, keys, rows)
 
 

@@ -175,6 +175,11 @@ class Names:
         return TaggedRef(self.account_id, "identity", self.domain.name)
 
     @property
+    def tagged_topic(self) -> TaggedRef:
+        """The topic as something with tags."""
+        return TaggedRef(self.account_id, "topic", self.topic.name)
+
+    @property
     def root(self) -> OwnerRef:
         """The account's root."""
         return OwnerRef(self.account_id, None)
@@ -581,6 +586,9 @@ ROWS: Final = (
     row(tags.put, "ses:TagResource", lambda s, n: tags.put(s, n.tagged, {"team": "news"})),
     row(tags.drop, "ses:UntagResource", lambda s, n: tags.drop(s, n.tagged, ["team"])),
     row(tags.of, READ_TAGS, lambda s, n: tags.of(s, n.tagged)),
+    row(tags.put, "sns:TagResource", lambda s, n: tags.put(s, n.tagged_topic, {"a": "b"})),
+    row(tags.drop, "sns:UntagResource", lambda s, n: tags.drop(s, n.tagged_topic, ["a"])),
+    row(tags.of, "sns:ListTagsForResource", lambda s, n: tags.of(s, n.tagged_topic)),
     row(
         dkim.activate,
         f"ses:SetIdentityDkimEnabled|{SIGN}",
@@ -642,7 +650,11 @@ ROWS: Final = (
         "ses:PutIdentityPolicy|ses:UpdateEmailIdentityPolicy",
         lambda s, n: policies.roll_back(s, n.domain, "p", 1),
     ),
-    row(topics.create, "sns:CreateTopic", lambda s, n: topics.create(s, n.new_topic)),
+    row(
+        topics.create,
+        "sns:CreateTopic sns:TagResource",
+        lambda s, n: topics.create(s, n.new_topic, tags={"team": "news"}),
+    ),
     row(topics.update, "sns:SetTopicAttributes", lambda s, n: topics.update(s, n.topic, "2")),
     row(topics.pages, "sns:ListTopics", lambda s, n: topics.pages(s, n.account_id)),
     row(topics.get, "sns:GetTopicAttributes", lambda s, n: topics.get(s, n.topic)),

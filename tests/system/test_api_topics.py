@@ -28,3 +28,33 @@ async def test_refusals_have_the_codes_of_sns(tmp_path: Path) -> None:
         intern = aws_client("sns", port, INTERN)
         denied = await refused(intern.create_topic, Name="events")
         assert denied[:2] == ("AuthorizationError", 403)
+
+
+async def test_topics_have_tags(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, _, port):
+        sns = aws_client("sns", port, DELEGATE_ROOT)
+        team, stage = {"Key": "team", "Value": "news"}, {"Key": "stage", "Value": "test"}
+        given = {"Name": "events", "Tags": [team]}
+        made = await called(sns.create_topic, **given)
+        assert await called(sns.create_topic, **given) == made
+        assert await called(sns.create_topic, Name="events") == made
+        other = await refused(sns.create_topic, Name="events", Tags=[stage])
+        text = "Invalid parameter: Tags Reason: Topic already exists with different tags"
+        assert other == ("InvalidParameter", 400, text)
+        named = {"ResourceArn": TOPIC}
+        await called(sns.tag_resource, **named, Tags=[stage])
+        assert await called(sns.list_tags_for_resource, **named) == {"Tags": [stage, team]}
+        await called(sns.untag_resource, **named, TagKeys=["team", "absent"])
+        assert await called(sns.list_tags_for_resource, **named) == {"Tags": [stage]}
+        bad = await refused(sns.tag_resource, **named, Tags=[{"Key": "aws:x", "Value": ""}])
+        assert bad[0] == "InvalidParameter"
+        await called(sns.delete_topic, TopicArn=TOPIC)
+        missing = ("ResourceNotFound", 404, "Resource does not exist")
+        for call, more in (
+            (sns.list_tags_for_resource, {}),
+            (sns.tag_resource, {"Tags": [team]}),
+            (sns.untag_resource, {"TagKeys": ["team"]}),
+        ):
+            assert await refused(call, **named, **more) == missing
+        await called(sns.create_topic, Name="events")  # the old one's tags are gone with it
+        assert await called(sns.list_tags_for_resource, **named) == {"Tags": []}
