@@ -1,6 +1,7 @@
 """An export: documents that can be read by others, and by the gate again."""
 
 import stat
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ from smtpgate.directory.policies import MAY_SEND, put_policy
 from smtpgate.directory.quotas import QuotaKey
 from smtpgate.directory.store import DirectoryStore
 from tests.support.directory import ACTOR
-from tests.support.documents import read
+from tests.support.documents import applied, read
 from tests.support.tenants import (
     ACME,
     OTHER,
@@ -133,6 +134,70 @@ async def test_an_account_is_a_document_with_its_policies_beside_it(
     assert document.read_text() == DOCUMENT
     assert (folder / "111111111111/users/mailer/may-send.json").read_text() == MAY_SEND
     assert not await planned(store, read(folder), prune=True)
+
+
+MAIL: Final = """\
+[accounts.111111111111]
+name = "Acme"
+suppress = [
+    "complaint",
+]
+
+[accounts.111111111111.identities."example.com"]
+verified = true
+suppress_for_delegates = true
+configuration_set = "spring"
+reputation = "pause"
+
+[accounts.111111111111.identities."example.com".mail_from]
+domain = "bounce.example.com"
+on_mx_failure = "reject"
+
+[accounts.111111111111.identities."example.com".notifications]
+bounce = "bounces"
+complaint = "bounces"
+headers = [
+    "bounce",
+]
+forwarding = false
+
+[accounts.111111111111.configuration_sets.autumn]
+
+[accounts.111111111111.configuration_sets.spring]
+status = "paused"
+suppress = []
+reputation = "rate"
+
+[accounts.111111111111.configuration_sets.spring.destinations.all]
+types = [
+    "SEND",
+    "BOUNCE",
+]
+topic = "bounces"
+enabled = false
+
+[accounts.111111111111.notifications."222222222222/example.net"]
+delivery = "bounces"
+
+[accounts.111111111111.topics.bounces]
+signature_version = "2"
+open_to = [
+    "222222222222",
+]
+"""
+
+
+async def test_topics_sets_and_settings_of_mail_are_exported_as_they_were_declared(
+    store: DirectoryStore, folder: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "accounts.toml"
+    others = '[accounts.222222222222.identities."example.net"]\n'
+    source.write_text(MAIL + others)
+    await applied(store, read(source))
+    first, _ = await export(store, folder, accounts=None)
+    assert tomllib.loads(first.read_text()) == tomllib.loads(MAIL)
+    plan = await planned(store, read(folder), prune=True)
+    assert (plan.steps, plan.drift) == ((), ())
 
 
 async def test_only_its_owner_can_read_an_export(store: DirectoryStore, folder: Path) -> None:

@@ -32,7 +32,7 @@ from smtpgate.directory.dkim import (
 )
 from smtpgate.directory.documents.current_fields import current_fields
 from smtpgate.directory.documents.desired import Desired
-from smtpgate.directory.documents.fields import ObjectKey
+from smtpgate.directory.documents.object_keys import ObjectKey
 from smtpgate.directory.documents.plan import Plan
 from smtpgate.directory.identities import (
     IdentityRow,

@@ -133,6 +133,7 @@ async def content(store: DirectoryStore) -> dict[str, Any]:
         "policies": policies,
         "limits": quotas,
         "DKIM keys": dkim_keys,
+        "parts": dict(found.parts),
         "secrets": secrets,
     }
 

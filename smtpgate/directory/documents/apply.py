@@ -11,7 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.directory.change import AuditSubject, Change, ConflictError
 from smtpgate.directory.documents.current import read_current
 from smtpgate.directory.documents.desired import Desired
-from smtpgate.directory.documents.fields import Fields, ObjectKey, all_fields
+from smtpgate.directory.documents.fields import (
+    all_fields,
+)
 from smtpgate.directory.documents.last_applied import (
     LastApplied,
     Records,
@@ -19,6 +21,7 @@ from smtpgate.directory.documents.last_applied import (
     read_last_applied,
     records_to_keep,
 )
+from smtpgate.directory.documents.object_keys import Fields, ObjectKey
 from smtpgate.directory.documents.plan import Plan
 from smtpgate.directory.documents.plan_accounts import make_plan
 from smtpgate.directory.documents.planning import Planning

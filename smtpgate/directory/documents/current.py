@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.accounts import AccountRow, account_page
 from smtpgate.directory.dkim import DkimKeyRow, dkim_key_page
+from smtpgate.directory.documents.object_keys import Fields, ObjectKey
+from smtpgate.directory.documents.parts import read_parts
 from smtpgate.directory.identities import IdentityRow, identity_page
 from smtpgate.directory.keys import AccessKeyRow, access_key_page
 from smtpgate.directory.policies import PolicyOwner, PolicyRow
@@ -45,7 +47,7 @@ class Current:
     ``sealed`` has the secret of each access key, ``gone`` the last version of each policy that
     was deleted, ``quotas`` an owner's own under ``""`` and its caps under the delegates,
     ``elsewhere`` the accounts that have identities in other regions, ``with_topics`` those that
-    have topics or configuration sets, which documents do not have.
+    have topics or configuration sets there. ``parts`` are those of parts.py.
     """
 
     accounts: Mapping[str, AccountRow]
@@ -59,6 +61,7 @@ class Current:
     quotas: Mapping[_OwnerKey, Mapping[str, Quota]]
     elsewhere: frozenset[str]
     with_topics: frozenset[str] = frozenset()
+    parts: Mapping[ObjectKey, Fields] = field(default_factory=dict)
 
     def policies_of(self, owner: PolicyOwner) -> Mapping[str, PolicyRow]:
         """The policies of a user or of an identity, by name."""
@@ -104,7 +107,12 @@ async def read_current(connection: AsyncConnection, region: str) -> Current:
         select(identities.c.account_id).distinct().where(identities.c.region != region)
     )
     with_topics = await connection.execute(
-        union(select(topics.c.account_id), select(configuration_sets.c.account_id))
+        union(
+            select(topics.c.account_id).where(topics.c.region != region),
+            select(configuration_sets.c.account_id).where(
+                configuration_sets.c.region != region
+            ),
+        )
     )
     return Current(
         accounts={row.id: row async for row in accounts},
@@ -118,6 +126,7 @@ async def read_current(connection: AsyncConnection, region: str) -> Current:
         quotas=await _quotas(connection, region),
         elsewhere=frozenset(row.account_id for row in elsewhere),
         with_topics=frozenset(row.account_id for row in with_topics),
+        parts=await read_parts(connection, region),
     )
 
 

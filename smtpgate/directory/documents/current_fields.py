@@ -3,18 +3,20 @@
 from smtpgate.directory.documents.current import Current
 from smtpgate.directory.documents.fields import (
     LIMITS,
-    Fields,
-    ObjectKey,
     limit_fields,
     owner_text,
 )
+from smtpgate.directory.documents.object_keys import Fields, ObjectKey
+from smtpgate.directory.documents.parts import DEFAULTS
 from smtpgate.directory.quotas import QuotaKey, limits_in
 
 
 def current_fields(current: Current, key: ObjectKey) -> Fields | None:
     """The fields of an object as they are now; ``None`` when it is not there."""
     reader = _READERS.get(key.kind)
-    return None if reader is None else reader(current, key)
+    if reader is None:
+        return current.parts.get(key, DEFAULTS.get(key.kind))
+    return reader(current, key)
 
 
 def _account(current: Current, key: ObjectKey) -> Fields | None:
@@ -53,6 +55,7 @@ def _identity(current: Current, key: ObjectKey) -> Fields | None:
     return {
         "is_verified": row.is_verified and row.method == "trust",
         "paused_reason": row.paused_reason,
+        "suppresses_delegates": row.suppresses_delegates,
     }
 
 

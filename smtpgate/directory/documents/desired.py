@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from smtpgate.config.toml import Location, dotted_key
 from smtpgate.core.identity import PrivateKey
 from smtpgate.core.proof.dkim_stages import KeyStage
 from smtpgate.core.secret import Secret
+from smtpgate.directory.documents.object_keys import Fields, ObjectKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +125,20 @@ class DesiredIdentity:
     policies: tuple[DesiredPolicy, ...]
     dkim_keys: tuple[DesiredDkimKey, ...]
     caps: Mapping[str, Limits]
+    suppresses_delegates: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredPart:
+    """A part that documents declare; ``owners`` are the objects that it is a part of."""
+
+    location: SourceLocation
+    key: ObjectKey
+    owners: tuple[ObjectKey, ...]
+    wanted: Fields
+
+
+@dataclass(frozen=True, kw_only=True)
 class Desired:
     """All objects that documents declare; ``warnings`` are about unwise ones."""
 
@@ -133,4 +146,10 @@ class Desired:
     users: tuple[DesiredUser, ...] = ()
     access_keys: tuple[DesiredKey, ...] = ()
     identities: tuple[DesiredIdentity, ...] = ()
+    parts: tuple[DesiredPart, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def wanted_parts(self) -> Mapping[ObjectKey, Fields]:
+        """The fields of the parts, by their keys."""
+        return {part.key: part.wanted for part in self.parts}

@@ -21,6 +21,7 @@ import tomli_w
 from smtpgate.directory.accounts import AccountRow
 from smtpgate.directory.change import NotFoundError
 from smtpgate.directory.documents.current import Current, read_current
+from smtpgate.directory.documents.export_parts import PartTables
 from smtpgate.directory.documents.fields import LIMITS
 from smtpgate.directory.identities import IdentityRow
 from smtpgate.directory.keys import AccessKeyRow
@@ -80,6 +81,7 @@ class _Exporter:
         self.documents: list[PurePosixPath] = []
         self._current = current
         self._partition = partition
+        self._parts = PartTables(current.parts)
         self._users: defaultdict[str, list[UserRow]] = defaultdict(list)
         self._identities: defaultdict[str, list[IdentityRow]] = defaultdict(list)
         self._access_keys: defaultdict[str, list[AccessKeyRow]] = defaultdict(list)
@@ -99,6 +101,7 @@ class _Exporter:
         users = {user.name: self._user(user) for user in self._users[account_id]}
         identities = {one.name: self._identity(one) for one in self._identities[account_id]}
         table |= _unless_empty(users=users, identities=identities)
+        table |= self._parts.of_account(account_id)
         path = PurePosixPath(f"{account_id}.toml")
         self.files[path] = tomli_w.dumps({"accounts": {account_id: table}}).encode()
         self.documents.append(path)
@@ -120,6 +123,8 @@ class _Exporter:
         return {
             **({"verified": True} if is_trusted else {}),
             **_pause(row.paused_reason),
+            **({"suppress_for_delegates": True} if row.suppresses_delegates else {}),
+            **self._parts.of_identity(row.account_id, row.name),
             **self._policies(row.policies(self._partition), "identities"),
             **_unless_empty(
                 dkim=[{"selector": selector} for selector in selectors],

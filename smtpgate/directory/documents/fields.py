@@ -7,7 +7,7 @@ and of a private key its public half alone.
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final
 
 from smtpgate.core.naming import user_key
 from smtpgate.directory.documents.desired import (
@@ -21,23 +21,12 @@ from smtpgate.directory.documents.desired import (
     Limits,
     Pause,
 )
+from smtpgate.directory.documents.object_keys import Fields, ObjectKey
 from smtpgate.directory.policies import PolicyOwner
 from smtpgate.directory.quotas import Quota
 from smtpgate.signing.private_keys import dns_record
 
-# By the fields' names, which are those of the columns where there is one.
-Fields: TypeAlias = Mapping[str, Any]
 LIMITS: Final = ("max_24h_send", "max_send_rate_per_s")
-
-
-class ObjectKey(NamedTuple):
-    """The key of an object: the columns of ``applied_objects`` that identify it."""
-
-    kind: str
-    account_id: str = ""
-    region: str = ""
-    subject: str = ""
-    name: str = ""
 
 
 def account_key(account_id: str) -> ObjectKey:
@@ -110,8 +99,9 @@ def fields_of_key(key: DesiredKey) -> Fields:
 
 def fields_of_identity(identity: DesiredIdentity) -> Fields:
     """Of an identity itself."""
-    verified = identity.is_verified
+    verified, suppresses = identity.is_verified, identity.suppresses_delegates
     return {
+        **({} if suppresses is None else {"suppresses_delegates": suppresses}),
         **({} if verified is None else {"is_verified": verified}),
         **_pause(identity.pause),
     }
@@ -142,7 +132,8 @@ def _pause(pause: Pause) -> dict[str, Any]:
 
 def all_fields(desired: Desired, region: str) -> dict[ObjectKey, Fields]:
     """Of every object that documents name, as it is kept."""
-    return {key: plain(wanted) for key, wanted in _all_fields(desired, region)}
+    found = {key: plain(wanted) for key, wanted in _all_fields(desired, region)}
+    return found | {part.key: plain(part.wanted) for part in desired.parts}
 
 
 def _all_fields(desired: Desired, region: str) -> Iterator[tuple[ObjectKey, Fields]]:

@@ -18,7 +18,10 @@ from smtpgate.core.naming import user_key
 from smtpgate.directory.change import Change
 from smtpgate.directory.documents.current import Current
 from smtpgate.directory.documents.current_fields import current_fields
-from smtpgate.directory.documents.fields import Fields, ObjectKey, plain
+from smtpgate.directory.documents.fields import (
+    plain,
+)
+from smtpgate.directory.documents.object_keys import Fields, ObjectKey
 from smtpgate.directory.rows import delete_by_key
 from smtpgate.directory.schema import applied_objects, audit_log
 

@@ -40,7 +40,6 @@ from smtpgate.core.arn import ArnError, identity_name
 from smtpgate.core.naming import (
     MAX_NETWORKS,
     access_key_id,
-    account_id,
     contact_address,
     one_line,
     organization_id,
@@ -51,6 +50,18 @@ from smtpgate.core.naming import (
 )
 from smtpgate.core.policy import PolicyError, is_policy_name
 from smtpgate.core.policy.strict_json import Json, Number, kind_of, parse_json
+from smtpgate.directory.documents.mail_models import (
+    AccountId,
+    Judged,
+    MailFromTable,
+    NotificationsTable,
+    OwnerNotificationsTable,
+    Reasons,
+    SetName,
+    SetTable,
+    TopicName,
+    TopicTable,
+)
 from smtpgate.directory.quotas import MAX_CAPS
 
 # A policy is a JSON file too, so documents are recognised by their names.
@@ -86,7 +97,6 @@ def _from_text(value: object, info: ValidationInfo) -> object:
 Line = Annotated[str, AfterValidator(one_line)]
 FileName = Annotated[str, Field(min_length=1)]
 Policies = dict[Annotated[str, AfterValidator(_policy_name)], FileName]
-_AccountId: TypeAlias = Annotated[str, AfterValidator(account_id)]
 _Expiry: TypeAlias = Annotated[Moment, BeforeValidator(_from_text)]
 
 
@@ -184,7 +194,12 @@ class IdentityTable(Table):
     paused_reason: Line = ""
     policies: Policies = Field(default_factory=dict)
     dkim: Array[DkimTable] = ()
-    caps: dict[_AccountId, CapTable] = Field(default_factory=dict)
+    mail_from: MailFromTable | None = None
+    configuration_set: SetName | None = None
+    notifications: OwnerNotificationsTable | None = None
+    suppress_for_delegates: bool | None = None
+    reputation: Judged | None = None
+    caps: dict[AccountId, CapTable] = Field(default_factory=dict)
 
     @field_validator("caps")
     @classmethod
@@ -207,6 +222,10 @@ class AccountTable(LimitsTable):
         default_factory=dict
     )
     identities: dict[str, IdentityTable] = Field(default_factory=dict)
+    topics: dict[TopicName, TopicTable] = Field(default_factory=dict)
+    configuration_sets: dict[SetName, SetTable] = Field(default_factory=dict)
+    notifications: dict[str, NotificationsTable] = Field(default_factory=dict)
+    suppress: Reasons | None = None
 
     @field_validator("organization")
     @classmethod
@@ -238,7 +257,7 @@ class AccountTable(LimitsTable):
 
 
 class _Accounts(Table):
-    accounts: dict[_AccountId, AccountTable] = Field(default_factory=dict)
+    accounts: dict[AccountId, AccountTable] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias
 
 from smtpgate.directory.change import Change
-from smtpgate.directory.documents.fields import Fields
+from smtpgate.directory.documents.object_keys import Fields
 
 Sign: TypeAlias = Literal["+", "~", "-"]
 # Does some steps of one kind together.

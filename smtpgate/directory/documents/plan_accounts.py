@@ -27,6 +27,7 @@ from smtpgate.directory.documents.plan import Plan, Step
 from smtpgate.directory.documents.plan_identities import identity_steps
 from smtpgate.directory.documents.plan_keys import access_key_away, access_key_steps
 from smtpgate.directory.documents.plan_limits import first_limits, limits_in_words, new_limits
+from smtpgate.directory.documents.plan_parts import part_steps
 from smtpgate.directory.documents.planning import (
     Order,
     Ordered,
@@ -57,6 +58,7 @@ def make_plan(planning: Planning) -> Plan:
         *_user_steps(planning),
         *access_key_steps(planning),
         *identity_steps(planning),
+        *part_steps(planning),
         # Last, because owners can only be deleted after their objects.
         *_users_away(planning),
         *_accounts_away(planning),
@@ -132,6 +134,7 @@ def _with_belongings(planning: Planning) -> frozenset[str]:
                 (account, identity_key(account, planning.region, name))
                 for account, name in current.identities
             ),
+            *((key.account_id, key) for key in current.parts if key.kind in ("topic", "set")),
         )
         if key not in removed
     )

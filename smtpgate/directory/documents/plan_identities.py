@@ -18,13 +18,13 @@ from smtpgate.directory.dkim import (
 )
 from smtpgate.directory.documents.desired import DesiredDkimKey, DesiredIdentity
 from smtpgate.directory.documents.fields import (
-    ObjectKey,
     account_key,
     dkim_object_key,
     fields_of_dkim_key,
     fields_of_identity,
     identity_key,
 )
+from smtpgate.directory.documents.object_keys import ObjectKey
 from smtpgate.directory.documents.plan import Step, Work
 from smtpgate.directory.documents.plan_limits import cap_steps
 from smtpgate.directory.documents.planning import (
@@ -97,6 +97,7 @@ def _new(planning: Planning, identity: DesiredIdentity) -> IdentityRow:
         region=planning.region,
         name=identity.name,
         paused_reason=identity.pause.after(None),
+        suppresses_delegates=bool(identity.suppresses_delegates),
         **verification,
     )
 

@@ -12,12 +12,12 @@ from smtpgate.core.secret import Secret
 from smtpgate.directory.change import AuditSubject, Change
 from smtpgate.directory.documents.desired import DesiredKey, SourceLocation
 from smtpgate.directory.documents.fields import (
-    ObjectKey,
     account_key,
     fields_of_key,
     key_key,
     user_object_key,
 )
+from smtpgate.directory.documents.object_keys import ObjectKey
 from smtpgate.directory.documents.plan import Step, Work
 from smtpgate.directory.documents.plan_limits import first_limits, limits_in_words, new_limits
 from smtpgate.directory.documents.planning import (

@@ -12,12 +12,11 @@ from smtpgate.directory.documents.current import Current
 from smtpgate.directory.documents.current_fields import current_fields
 from smtpgate.directory.documents.desired import Desired, DesiredPolicy, SourceLocation
 from smtpgate.directory.documents.fields import (
-    Fields,
-    ObjectKey,
     fields_of_policy,
     plain,
     policy_key,
 )
+from smtpgate.directory.documents.object_keys import Fields, ObjectKey
 from smtpgate.directory.documents.plan import Columns, Drift, Sign, Step
 from smtpgate.directory.policies import (
     PolicyOwner,
@@ -35,6 +34,11 @@ _WORDS: Final = {
     "expires_at": "expires",
     "is_verified": "verified",
     "record": "public key",
+    "is_sending": "sending",
+    "is_enabled": "enabled",
+    "is_forwarding": "forwarding",
+    "suppressed_reasons": "suppress",
+    "suppresses_delegates": "suppress for delegates",
 }
 
 
@@ -52,9 +56,15 @@ class Order(IntEnum):
     CAP = 8
     DKIM_AWAY = 9
     DKIM = 10
-    IDENTITY_AWAY = 11
-    USER_AWAY = 12
-    ACCOUNT_AWAY = 13
+    TOPIC = 11
+    SET = 12
+    PART_AWAY = 13
+    PART = 14
+    IDENTITY_AWAY = 15
+    SET_AWAY = 16
+    TOPIC_AWAY = 17
+    USER_AWAY = 18
+    ACCOUNT_AWAY = 19
 
 
 Ordered: TypeAlias = tuple[Order, Step]

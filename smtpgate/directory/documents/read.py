@@ -20,6 +20,7 @@ from smtpgate.directory.documents.desired import (
     DesiredDkimKey,
     DesiredIdentity,
     DesiredKey,
+    DesiredPart,
     DesiredPolicy,
     DesiredUser,
     Limits,
@@ -37,6 +38,7 @@ from smtpgate.directory.documents.models import (
     UserTable,
     read_documents,
 )
+from smtpgate.directory.documents.read_parts import PartReader
 from smtpgate.directory.policies import PolicyOwner, policy_problems
 from smtpgate.signing.private_keys import load_private_key
 
@@ -51,6 +53,7 @@ _OWN_KEYS: Final = (
     "max_24h_send",
     "max_send_rate_per_s",
     "access_keys",
+    "suppress",
 )
 
 
@@ -97,6 +100,7 @@ class _Reader:
         self._users: list[DesiredUser] = []
         self._access_keys: list[DesiredKey] = []
         self._identities: list[DesiredIdentity] = []
+        self._parts: list[DesiredPart] = []
         self._private_keys: dict[bytes, PrivateKey] = {}
         self._locations: dict[tuple[str, ...], SourceLocation] = {}
 
@@ -107,6 +111,7 @@ class _Reader:
             users=tuple(self._users),
             access_keys=tuple(self._access_keys),
             identities=tuple(self._identities),
+            parts=tuple(self._parts),
             warnings=tuple(dict.fromkeys(self._warnings)),
         )
 
@@ -155,6 +160,11 @@ class _Reader:
             self._add_user(account_id, name, user, location / "users" / name)
         for name, identity in table.identities.items():
             self._add_identity(account_id, name, identity, location / "identities" / name)
+        for part in PartReader(self._region, self._note).of_account(
+            account_id, table, location
+        ):
+            if self._is_first(part.location, *part.key):
+                self._parts.append(part)
 
     # -- users and access keys -----------------------------------------------------------------
 
@@ -252,6 +262,7 @@ class _Reader:
                 policies=policies,
                 dkim_keys=tuple(self._dkim_keys(name, table.dkim, location)),
                 caps={delegate: _limits(cap) for delegate, cap in table.caps.items()},
+                suppresses_delegates=table.suppress_for_delegates,
             )
         )
 

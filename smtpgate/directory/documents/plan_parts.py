@@ -1,0 +1,209 @@
+"""Topics, sets and settings of documents against those of the directory, and their steps.
+
+A row is read when its step is taken, because its owner may be made in the same plan.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Final, NamedTuple
+
+from smtpgate.directory.documents import perform_parts as perform
+from smtpgate.directory.documents.current_fields import current_fields
+from smtpgate.directory.documents.desired import DesiredPart
+from smtpgate.directory.documents.fields import identity_key
+from smtpgate.directory.documents.object_keys import Fields, ObjectKey
+from smtpgate.directory.documents.parts import set_key, topic_key
+from smtpgate.directory.documents.plan import Step, Work
+from smtpgate.directory.documents.planning import (
+    Order,
+    Ordered,
+    Planning,
+    differences,
+    stated,
+)
+from smtpgate.directory.topic_grants import topic_place
+
+
+class PartKind(NamedTuple):
+    """A kind of part: its words, when it is made and deleted, and what does that."""
+
+    words: str
+    order: Order
+    order_away: Order
+    put: Work
+    remove: Work
+
+
+KINDS: Final[Mapping[str, PartKind]] = {
+    "topic": PartKind(
+        "topic {0.account_id}/{0.subject}",
+        Order.TOPIC,
+        Order.TOPIC_AWAY,
+        perform.put_topics,
+        perform.remove_topics,
+    ),
+    "set": PartKind(
+        "configuration set {0.account_id}/{0.subject}",
+        Order.SET,
+        Order.SET_AWAY,
+        perform.put_sets,
+        perform.remove_sets,
+    ),
+    "destination": PartKind(
+        "event destination {0.name} of configuration set {0.account_id}/{0.subject}",
+        Order.PART,
+        Order.PART_AWAY,
+        perform.put_destinations,
+        perform.remove_destinations,
+    ),
+    "default-set": PartKind(
+        "default configuration set of identity {0.account_id}/{0.subject}",
+        Order.PART,
+        Order.PART_AWAY,
+        perform.put_default_sets,
+        perform.remove_default_sets,
+    ),
+    "mail-from": PartKind(
+        "MAIL FROM domain of identity {0.account_id}/{0.subject}",
+        Order.PART,
+        Order.PART_AWAY,
+        perform.put_mail_from_domains,
+        perform.remove_mail_from_domains,
+    ),
+    "notifications": PartKind(
+        "notifications of account {0.account_id} for identity {0.name}/{0.subject}",
+        Order.PART,
+        Order.PART_AWAY,
+        perform.put_notifications,
+        perform.reset_notifications,
+    ),
+    "suppression": PartKind(
+        "suppression list of account {0.account_id}",
+        Order.PART,
+        Order.PART_AWAY,
+        perform.put_suppression,
+        perform.reset_suppression,
+    ),
+    "rating": PartKind(
+        "reputation of {1} {0.account_id}/{0.subject}",
+        Order.PART,
+        Order.PART_AWAY,
+        perform.put_ratings,
+        perform.remove_ratings,
+    ),
+}
+# Deleted in this order: what a deleted set has goes with it, and what is used stays.
+_AWAY: Final = (
+    "default-set",
+    "set",
+    "destination",
+    "notifications",
+    "mail-from",
+    "suppression",
+    "rating",
+    "topic",
+)
+_RATED: Final = {"set": "configuration set", "identity": "delegates on identity"}
+
+
+def part_steps(planning: Planning) -> Iterator[Ordered]:
+    """The steps that make topics, sets and settings the desired ones."""
+    for part in planning.desired.parts:
+        yield from _part(planning, part)
+    away = [key for key in planning.current.parts if key not in planning.desired.wanted_parts]
+    for key in sorted(away, key=lambda one: (_AWAY.index(one.kind), one)):
+        if not planning.removed.isdisjoint(_owners(key)):
+            continue  # it goes with its owner
+        what, is_theirs = _what(key), planning.force or key in planning.before
+        if planning.prune and is_theirs and _is_used(planning, key):
+            planning.note_drift(key, what, "in no document, and in use")
+        elif planning.prunes(key, what):
+            kind, columns = KINDS[key.kind], planning.columns(key)
+            yield kind.order_away, Step("-", what, "", kind.remove, key, columns)
+
+
+def _is_used(planning: Planning, key: ObjectKey) -> bool:
+    """True if a setting that stays, or that documents declare, names the topic or the set."""
+    if key.kind not in ("topic", "set"):
+        return False
+    after = {**planning.current.parts, **planning.desired.wanted_parts}
+    return any(
+        _names(one, fields, key)
+        for one, fields in after.items()
+        if one not in planning.removed and planning.removed.isdisjoint(_owners(one))
+    )
+
+
+def _names(part: ObjectKey, fields: Fields, key: ObjectKey) -> bool:
+    """True if the fields of a part name a topic or a set of its own account."""
+    if part.account_id != key.account_id:
+        return False  # a topic of another account may go, and its grants with it
+    if key.kind == "set":
+        return bool(fields.get("configuration_set") == key.subject)
+    if part.kind not in ("destination", "notifications"):
+        return False
+    return any(value == key.subject for name, value in fields.items() if name.endswith("topic"))
+
+
+def _part(planning: Planning, part: DesiredPart) -> Iterator[Ordered]:
+    key, wanted, kind = part.key, part.wanted, KINDS[part.key.kind]
+    what, there = _what(key), current_fields(planning.current, key)
+    columns = planning.columns(key, wanted)
+    if there is None or not planning.away.isdisjoint(part.owners):
+        if planning.makes(key, wanted, what, *part.owners):
+            _note_missing(planning, part, wanted)
+            yield kind.order, Step("+", what, stated(wanted), kind.put, (key, wanted), columns)
+    elif changes := planning.changes(key, wanted, what):
+        _note_missing(planning, part, changes)
+        words = differences(SimpleNamespace(**there), changes)
+        item = key, {**there, **changes}
+        yield kind.order, Step("~", what, words, kind.put, item, columns)
+
+
+def _what(key: ObjectKey) -> str:
+    return KINDS[key.kind].words.format(key, _RATED.get(key.name, ""))
+
+
+def _owners(key: ObjectKey) -> Sequence[ObjectKey]:
+    """The objects with which a part is deleted."""
+    place = key.account_id, key.region, key.subject
+    match key.kind:
+        case "destination":
+            return (set_key(*place),)
+        case "rating":
+            return (set_key(*place) if key.name == "set" else identity_key(*place),)
+        case "mail-from" | "default-set":
+            return (identity_key(*place),)
+        case "notifications" if key.name == key.account_id:
+            return (identity_key(*place),)
+    return ()
+
+
+def _note_missing(planning: Planning, part: DesiredPart, changes: Fields) -> None:
+    """Note the topics and sets that changes name and that there are not."""
+    account_id, region = part.key.account_id, part.key.region
+    for name, value in changes.items():
+        if value is None:
+            continue
+        if name == "configuration_set" and not _after(
+            planning, set_key(account_id, region, value)
+        ):
+            planning.note(part.location, f"there is no configuration set {value}")
+        if name.removesuffix("_topic") != name or name == "topic":
+            owner_id, topic = topic_place(account_id, value)
+            its = _after(planning, topic_key(owner_id, region, topic))
+            if its is None or (owner_id != account_id and account_id not in its["open_to"]):
+                problem = f"there is no topic {value}"
+                if owner_id != account_id:
+                    problem += f", or it is not open to {account_id}"
+                planning.note(part.location, problem)
+
+
+def _after(planning: Planning, key: ObjectKey) -> Fields | None:
+    """The fields of a part when the documents are applied, or ``None``."""
+    if key in planning.away:
+        return None
+    wanted = planning.desired.wanted_parts.get(key)
+    if wanted is not None:
+        return wanted
+    return None if key in planning.removed else planning.current.parts.get(key)
