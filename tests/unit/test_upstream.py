@@ -15,6 +15,7 @@ from smtpgate.core.upstream import (
     Failed,
     InDoubt,
     LacksExtensionError,
+    LoginRefusedError,
     Octets,
     Ready,
     RecipientReply,
@@ -34,7 +35,7 @@ from smtpgate.core.upstream.steps import Due
 from tests.support.cases import load_cases
 from tests.support.rows import rows
 
-OPENING = load_cases("upstream/10-opening.toml")
+OPENING = load_cases("upstream/10-opening.toml") + load_cases("upstream/15-logins.toml")
 TRANSACTIONS = load_cases("upstream/20-transactions.toml")
 MISFORTUNES = load_cases("upstream/30-misfortunes.toml")
 CHUNKING = load_cases("upstream/50-chunking.toml")
@@ -45,8 +46,9 @@ MESSAGE = b"Subject: Spring\r\n\r\n.Hello Jane\r\n"
 
 def terms_of(case: dict[str, Any]) -> Terms:
     given = {"name": "next", "helo": "gate.example.com", "tls": "off", **case.get("terms", {})}
-    if "password" in given:
-        given["password"] = Secret(given["password"])
+    for name in ("password", "token"):
+        if name in given:
+            given[name] = Secret(given[name])
     return Terms(**given)
 
 
@@ -214,6 +216,9 @@ def check_words(case: dict[str, Any], steps: list[Step]) -> None:
             assert case["says"] in str(error)
             assert is_stale is case.get("stale", False)
             assert error.delivery.cause == case["cause"]
+            if "invalid" in case:
+                assert isinstance(error, LoginRefusedError)
+                assert error.is_invalid is case["invalid"]
             assert error.delivery.is_final is case.get("final", False)
 
 
@@ -375,6 +380,10 @@ def test_no_address_can_smuggle_a_command(mailbox: Mailbox) -> None:
         ({"helo": "gäte.example"}, "ASCII"),
         ({"username": "a\0b", "password": "c"}, "NUL"),
         ({"username": "a", "password": "c\0"}, "NUL"),
+        ({"username": "a\1b", "token": "c"}, "control characters"),
+        ({"username": "a", "token": "c d"}, "access token"),
+        ({"username": "a", "token": "c\1"}, "access token"),
+        ({"username": "a", "token": ""}, "access token"),
     ],
 )
 def test_terms_that_make_no_commands_cannot_be_made(terms: dict[str, str], says: str) -> None:

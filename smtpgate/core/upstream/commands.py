@@ -4,7 +4,6 @@ A CR or LF inside a command would be a second command, so every command is made 
 :func:`command_line` and it refuses all control octets.
 """
 
-import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -12,7 +11,6 @@ from typing import Final
 from smtpgate.core.message.body import Body, StoredBody, pieces_of
 from smtpgate.core.message.dots import replace_dots
 from smtpgate.core.message.envelope import Envelope, Recipient
-from smtpgate.core.secret import Secret
 from smtpgate.core.upstream.delivery import Extension, LacksExtensionError
 
 _PIECE_OCTETS: Final = 256 * 1024
@@ -102,23 +100,6 @@ def _xtext(text: str) -> str:
     return "".join(
         one if "!" <= one <= "~" and one not in "+=" else f"+{ord(one):02X}" for one in text
     )
-
-
-def plain_command(username: str, password: Secret) -> bytes:
-    """AUTH PLAIN with its initial response (RFC 4616 §2). Raises CommandError."""
-    if "\0" in username or "\0" in password.value:
-        raise CommandError("credentials must not hold NUL")
-    return command_line("AUTH PLAIN", _base64(f"\0{username}\0{password.value}"))
-
-
-def login_response(fact: str | Secret | None) -> bytes:
-    """One answer to a challenge of AUTH LOGIN."""
-    text = fact.value if isinstance(fact, Secret) else fact or ""
-    return command_line(_base64(text))
-
-
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode("ascii")
 
 
 def wire_pieces(message: Iterable[Body]) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ Inside the relay, a :class:`NotSentError` carries a NotSent to the end of the de
     NotSentError
     ├── LacksExtensionError           the server cannot take such a message
     └── UpstreamUnavailableError      no connection, TLS or login, or silence too early
+        ├── LoginRefusedError         … because the server refused our login
         └── UpstreamProtocolError     … because the server does not speak SMTP as we know it
 """
 
@@ -155,6 +156,17 @@ class UpstreamUnavailableError(NotSentError):
 
     def __init__(self, problem: str, cause: Cause = "lost", *, is_final: bool = False) -> None:
         super().__init__("upstream-unreachable", problem, cause, is_final=is_final)
+
+
+class LoginRefusedError(UpstreamUnavailableError):
+    """The server refused our login.
+
+    ``is_invalid``: it does not accept these credentials (RFC 4954 §6, 535).
+    """
+
+    def __init__(self, problem: str, *, is_invalid: bool) -> None:
+        super().__init__(problem, "login")
+        self.is_invalid = is_invalid
 
 
 class UpstreamProtocolError(UpstreamUnavailableError):

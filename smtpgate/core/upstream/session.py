@@ -33,25 +33,25 @@ was accepted.
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Final
+from typing import Final, cast
 
 from smtpgate.core.message.body import Body, StoredBody
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.reply import Reply
+from smtpgate.core.secret import Secret
 from smtpgate.core.upstream.commands import (
     CommandError,
     chunk_commands,
     ehlo_command,
-    login_response,
     mail_command,
     only_chunk,
-    plain_command,
     rcpt_command,
     wire_pieces,
 )
 from smtpgate.core.upstream.delivery import (
     Answered,
     InDoubt,
+    LoginRefusedError,
     RecipientReply,
     UpstreamProtocolError,
     UpstreamUnavailableError,
@@ -63,6 +63,17 @@ from smtpgate.core.upstream.replies import (
     ReplyReader,
     as_reply,
     extensions_of,
+)
+from smtpgate.core.upstream.sasl import (
+    PROBLEM_SEEN,
+    WITH_PASSWORD,
+    WITH_TOKEN,
+    Mechanism,
+    auth_commands,
+    chosen,
+    login_response,
+    plain_response,
+    token_response,
 )
 from smtpgate.core.upstream.steps import (
     Done,
@@ -79,6 +90,7 @@ from smtpgate.core.upstream.steps import (
 )
 
 _SIZE_DIGITS: Final = 20  # RFC 1870 §4
+_INVALID_CREDENTIALS: Final = 535  # RFC 4954 §6
 # A smaller message is one write with DATA, which costs the least.
 _SMALL_OCTETS: Final = 64 * 1024
 
@@ -94,6 +106,8 @@ class UpstreamSession:
         self._reader = ReplyReader()
         self._due = deque([Due.GREETING])
         self._steps: list[Step] = []
+        self._mechanism: Mechanism = "PLAIN"
+        self._response = b""
         self._last_verdict: Answer | None = None
         self._forget_transaction()
 
@@ -330,22 +344,41 @@ class UpstreamSession:
 
     def _log_in(self) -> None:
         terms = self._terms
-        if terms.username is None or terms.password is None:
+        if terms.username is None or (terms.password is None and terms.token is None):
             self._get_ready()
             return
         # RFC 4954 §9; and TLS that verifies nothing leads to any machine that answers.
         if not (self._is_verified or terms.is_loopback):
             problem = "credentials are not sent without TLS that verifies the certificate"
             raise UpstreamUnavailableError(self._named(problem), "login")
-        mechanisms = self.extensions.get("AUTH", "").split()
-        if "PLAIN" in mechanisms:
-            self._send(Due.PLAIN, plain_command(terms.username, terms.password))
-        elif "LOGIN" in mechanisms:
+        fitting = WITH_PASSWORD if terms.token is None else WITH_TOKEN
+        mechanism = chosen(fitting, terms.auth, self.extensions.get("AUTH", "").split())
+        if mechanism is None:
+            wanted = " or ".join(f"AUTH {one}" for one in fitting if terms.auth in (None, one))
+            raise UpstreamUnavailableError(self._named(f"it does not offer {wanted}"), "login")
+        self._begin_login(mechanism, terms.username)
+
+    def _begin_login(self, mechanism: Mechanism, username: str) -> None:
+        terms, self._mechanism = self._terms, mechanism
+        if mechanism == "LOGIN":
             self._send(Due.LOGIN, b"AUTH LOGIN\r\n")
+            return
+        if terms.token is not None:
+            response = token_response(mechanism, username, terms.token, terms.host, terms.port)
         else:
-            raise UpstreamUnavailableError(
-                self._named("it offers neither AUTH PLAIN nor AUTH LOGIN"), "login"
-            )
+            response = plain_response(username, cast("Secret", terms.password))
+        command, self._response = auth_commands(mechanism, response)
+        self._send(Due.AUTH if self._response else Due.CREDENTIALS, command)
+
+    def _send_credentials(self, _: Answer) -> None:
+        self._send(Due.CREDENTIALS, self._response)
+
+    def _end_login(self, answer: Answer) -> None:
+        """Answer the challenge with which a server refuses a token."""
+        if self._terms.token is None:
+            problem = f"it answered AUTH {self._mechanism} with {as_reply(answer)}"
+            raise UpstreamProtocolError(self._named(problem))
+        self._send(Due.REFUSED_TOKEN, PROBLEM_SEEN[self._mechanism])
 
     def _send_username(self, _: Answer) -> None:
         self._send(Due.USERNAME, login_response(self._terms.username))
@@ -355,7 +388,7 @@ class UpstreamSession:
 
     def _login_refused(self, answer: Answer) -> None:
         problem = self._named(f"it refused our login: {as_reply(answer)}")
-        raise UpstreamUnavailableError(problem, "login")
+        raise LoginRefusedError(problem, is_invalid=answer.code == _INVALID_CREDENTIALS)
 
     def _get_ready(self, _: Answer | None = None) -> None:
         self.state = State.READY
@@ -528,7 +561,14 @@ TRANSITIONS: Final[Mapping[Due, Mapping[int, _Action]]] = {
     Due.GREETING: {2: _S._greeted, 4: _S._not_served, 5: _S._not_served},
     Due.EHLO: {2: _S._offered, 4: _S._not_served, 5: _S._not_served},
     Due.STARTTLS: {2: _S._begin_tls, 4: _S._tls_refused, 5: _S._tls_refused},
-    Due.PLAIN: {2: _S._get_ready, 4: _S._login_refused, 5: _S._login_refused},
+    Due.AUTH: {3: _S._send_credentials, 4: _S._login_refused, 5: _S._login_refused},
+    Due.CREDENTIALS: {
+        2: _S._get_ready,
+        3: _S._end_login,
+        4: _S._login_refused,
+        5: _S._login_refused,
+    },
+    Due.REFUSED_TOKEN: {4: _S._login_refused, 5: _S._login_refused},
     Due.LOGIN: {3: _S._send_username, 4: _S._login_refused, 5: _S._login_refused},
     Due.USERNAME: {3: _S._send_password, 4: _S._login_refused, 5: _S._login_refused},
     Due.PASSWORD: {2: _S._get_ready, 4: _S._login_refused, 5: _S._login_refused},

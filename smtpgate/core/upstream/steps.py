@@ -9,13 +9,14 @@ from msgspec import Struct
 
 from smtpgate.core.message.body import Octets
 from smtpgate.core.secret import Secret
-from smtpgate.core.upstream.commands import ehlo_command, plain_command
+from smtpgate.core.upstream.commands import ehlo_command
 from smtpgate.core.upstream.delivery import (
     Answered,
     InDoubt,
     RecipientReply,
     UpstreamUnavailableError,
 )
+from smtpgate.core.upstream.sasl import Mechanism, plain_response, token_response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,9 @@ class Terms:
 
     ``is_encrypted`` is true when TLS began before the first octet. Credentials are sent only
     under TLS that is required, so verified, or over loopback (``is_loopback``). Without
-    ``chunking`` a server that offers it is used as one that does not. Raises CommandError.
+    ``chunking`` a server that offers it is used as one that does not. With a ``token`` there is
+    no password; ``host`` and ``port`` are the server's, as OAUTHBEARER names them. ``auth`` is
+    the only mechanism to log in by. Raises CommandError.
     """
 
     name: str
@@ -35,11 +38,19 @@ class Terms:
     chunking: bool = True
     username: str | None = None
     password: Secret | None = None
+    token: Secret | None = None
+    auth: Mechanism | None = None
+    host: str = ""
+    port: int = 25
 
     def __post_init__(self) -> None:
         ehlo_command(self.helo)
-        if self.username is not None and self.password is not None:
-            plain_command(self.username, self.password)
+        if self.username is None:
+            return
+        if self.password is not None:
+            plain_response(self.username, self.password)
+        if self.token is not None:
+            token_response("XOAUTH2", self.username, self.token, self.host, self.port)
 
 
 class State(Enum):
@@ -58,7 +69,9 @@ class Due(Enum):
     GREETING = "the connection"
     EHLO = "EHLO"
     STARTTLS = "STARTTLS"
-    PLAIN = "AUTH PLAIN"
+    AUTH = "AUTH"
+    CREDENTIALS = "our credentials"
+    REFUSED_TOKEN = "the end of our login"  # noqa: S105 - a label, no password
     LOGIN = "AUTH LOGIN"
     USERNAME = "the user name"
     PASSWORD = "the password"  # noqa: S105 - a label, no password
