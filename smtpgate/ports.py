@@ -7,7 +7,7 @@ that a port over a database costs a query and one over memory costs none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # a command that needs the clock or an error loads nothing of
     from smtpgate.core.reputation.volume import Day
     from smtpgate.core.routing.failed_try import FailedTry
     from smtpgate.core.routing.route import RelayRoute
+    from smtpgate.core.secret import Secret
     from smtpgate.core.upstream import Answered, Delivery, InDoubt, RecipientReply
 
 
@@ -62,6 +63,10 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds that only go forward, for durations."""
+
+
+class NoTokenError(Exception):
+    """There is no access token; the text says why, without any secret."""
 
 
 class Directory(Protocol):
@@ -441,6 +446,22 @@ class Reading(NamedTuple):
     metric: str
     value: float
     labels: tuple[str, ...] = ()
+
+
+class AccessTokens(Protocol):
+    """The access tokens of one upstream."""
+
+    async def token(self) -> Secret:
+        """The token to log in with. Raises NoTokenError."""
+
+    def refused(self, token: Secret) -> bool:
+        """Note that the upstream refused that token; true if another one may be tried."""
+
+    def readings(self) -> Iterator[Reading]:
+        """The state of the token, for a scrape."""
+
+    def close(self) -> None:
+        """Fetch no more of them."""
 
 
 class EventSink(Protocol):

@@ -25,6 +25,7 @@ GUIDES: Final = (
     "journal",
     "relays",
     "upstreams",
+    "oauth",
     "api",
     "feedback",
     "notifications",

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, model_validator
 
+from smtpgate.config.oauth import MECHANISMS, Auth, OAuthConfig, login_problems
 from smtpgate.config.tls_port import CertificateConfig, TlsPort
 from smtpgate.config.toml import (
     Array,
@@ -48,6 +49,7 @@ from smtpgate.core.feedback.simulator import SIMULATOR_DOMAIN
 from smtpgate.core.proof.ownership import DEFAULT_LABEL
 from smtpgate.core.reputation.thresholds import MEASURES, SES, RatingRules, Thresholds
 from smtpgate.core.secret import Secret
+from smtpgate.core.upstream.sasl import Mechanism
 
 # How long a client waits for the reply to its final dot (RFC 5321 §4.5.3.2.6).
 CLIENT_PATIENCE_S: Final = 600
@@ -182,6 +184,8 @@ class UpstreamConfig(Table):
     tls_name: Domain | None = None
     username: Annotated[str, Field(min_length=1)] | None = None
     password: SecretFile = None
+    auth: Auth | None = None
+    oauth: OAuthConfig | None = None
     helo: Domain = ""  # empty: the gate's hostname, see Config.with_helo
     chunking: bool = True
     max_connections: Count = 20
@@ -237,18 +241,20 @@ class UpstreamConfig(Table):
                 if getattr(self, key):
                     yield (key,), 'has no effect with tls = "off"'
 
+    @property
+    def mechanism(self) -> Mechanism | None:
+        """The SASL mechanism to log in by; ``None`` for the best one that is offered."""
+        return None if self.auth is None else MECHANISMS[self.auth]
+
     def _about_login(self) -> Iterator[Problem]:
-        if (self.username is None) != (self.password is None):
-            lacking = "username" if self.username is None else "password_file"
-            yield (lacking,), "is missing; username and password_file go together"
-        if self.username is not None and not is_loopback(self.host):
-            if self.tls == "off":
-                yield ("tls",), '"off" would send the password to another machine in clear text'
-            elif self.tls == "opportunistic":
-                text = (
-                    "verifies no certificate: the password would go to any machine that answers"
-                )
-                yield ("tls",), f'"opportunistic" {text}; use "required"'
+        yield from login_problems(
+            username=self.username,
+            has_password=self.password is not None,
+            has_oauth=self.oauth is not None,
+            auth=self.auth,
+            tls=self.tls,
+            is_local=is_loopback(self.host),
+        )
 
     def _about_time(self) -> Iterator[Problem]:
         if self.deadline_s >= CLIENT_PATIENCE_S:

@@ -325,10 +325,19 @@ def _table_at(model: type[BaseModel], location: Location) -> type[Table] | None:
     """The model of the table at that location."""
     at: Any = model
     for part in location:
+        at = _without_none(at)
         if isinstance(at, type) and issubclass(at, BaseModel):
             fields = at.model_fields
             names = {found.alias or name: found.annotation for name, found in fields.items()}
             at = names.get(str(part))
         else:
             at = next((a for a in reversed(get_args(at)) if a is not Ellipsis), None)
+    at = _without_none(at)
     return at if isinstance(at, type) and issubclass(at, Table) else None
+
+
+def _without_none(annotation: Any) -> Any:  # noqa: ANN401 - types of any kind
+    """The type of a value that may be missing."""
+    kinds = [one for one in get_args(annotation) if one is not type(None)]
+    is_optional = type(None) in get_args(annotation) and len(kinds) == 1
+    return kinds[0] if is_optional else annotation

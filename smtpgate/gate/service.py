@@ -148,7 +148,9 @@ class SmtpService:
         )
         journal = around.stores.journal
         self._events = Sinks(around.sinks, around.uses, journal, on_error=self._log.error)
-        self.upstream = new_upstream(config, self._clock, self.tasks, self._note_limit)
+        self.upstream = new_upstream(
+            config, self._clock, self.tasks, self._note_limit, self._note_token
+        )
         self.pacer = Pacer(max_wait_s=config.limits.max_wait_s)
         self.spool = Spool(config.gate.state_dir, self._note_storage)
         freed = FreedMemory(self.tasks, trimmer())
@@ -300,6 +302,15 @@ class SmtpService:
             connections=connections,
             problem=problem,
         )
+
+    def _note_token(self, upstream: str, problem: str | None) -> None:
+        """Log that an upstream has no new access token, or has one again."""
+        if problem is None:
+            self._log.note("info", "upstream-token usable", upstream=upstream)
+        else:
+            self._log.note(
+                "warning", "upstream-token failed", upstream=upstream, problem=problem
+            )
 
     def _note_storage(self, problem: str | None) -> None:
         """Log that large messages cannot be written to files, or can be again."""

@@ -8,6 +8,7 @@ from typing import Final
 from smtpgate.config import Config
 from smtpgate.core.upstream import CommandError
 from smtpgate.gate.errors import OpenError
+from smtpgate.gate.tokens import OnToken, new_tokens
 from smtpgate.ports import Clock
 from smtpgate.relay import PooledUpstream, RoutedUpstream
 from smtpgate.relay.pool import OnLimit
@@ -21,12 +22,19 @@ def new_upstream(
     clock: Clock,
     tasks: TaskOwner,
     on_limit: OnLimit | None = None,
+    on_token: OnToken | None = None,
 ) -> RoutedUpstream:
     """The connections to the upstreams, none of them open yet. Raises OpenError."""
     pools: dict[str, PooledUpstream] = {}
     for upstream in map(config.with_helo, config.upstreams):
         try:
-            pool = PooledUpstream(upstream, clock=clock, tasks=tasks, on_limit=on_limit)
+            pool = PooledUpstream(
+                upstream,
+                clock=clock,
+                tasks=tasks,
+                tokens=new_tokens(upstream, clock, tasks, on_token),
+                on_limit=on_limit,
+            )
         except (OSError, CommandError) as error:
             raise OpenError(f"upstream.{upstream.name}: {error}") from None
         pools[upstream.name] = pool

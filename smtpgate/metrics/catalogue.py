@@ -230,6 +230,20 @@ _ROWS: Final = (
         "upstream refuses more.",
     ),
     MetricRow(
+        "smtpgate_upstream_token_up",
+        "gauge",
+        ("upstream",),
+        "1 if the last access token was fetched, 0 if that failed (`[upstream.NAME.oauth]`).",
+        together="least",
+    ),
+    MetricRow(
+        "smtpgate_upstream_token_left_seconds",
+        "gauge",
+        ("upstream",),
+        "The time that the upstream's access token lasts; 0 without one.",
+        together="least",
+    ),
+    MetricRow(
         "smtpgate_directory_up",
         "gauge",
         (),

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from smtpgate.config.sections import UpstreamConfig
-from smtpgate.core.upstream import Terms, UpstreamUnavailableError
+from smtpgate.core.secret import Secret
+from smtpgate.core.upstream import LoginRefusedError, Terms, UpstreamUnavailableError
+from smtpgate.ports import AccessTokens, NoTokenError
 from smtpgate.relay.connection import Connection, cause_of, reason_of
 from smtpgate.relay.names import Names
 from smtpgate.tasks import Offload
@@ -19,11 +21,16 @@ class Connector:
     is not, and when TLS fails the connection is tried again in the clear. Raises CommandError
     for a configuration of which no commands can be made, OSError for a CA file that cannot be
     read. ``offload`` reads messages in files, and spreads large ones over turns of the loop.
+    With ``tokens`` it logs in with an access token; when the server refuses one, with another.
     """
 
-    def __init__(self, config: UpstreamConfig, offload: Offload) -> None:
+    def __init__(
+        self, config: UpstreamConfig, offload: Offload, tokens: AccessTokens | None = None
+    ) -> None:
         self._config = config
         self._offload = offload
+        self._tokens = tokens
+        self._server_name = config.tls_name or config.host
         self._terms = Terms(
             name=config.name,
             helo=config.helo,
@@ -31,22 +38,52 @@ class Connector:
             chunking=config.chunking,
             username=config.username,
             password=config.password,
+            auth=config.mechanism,
+            host=config.host,
+            port=config.port,
         )
         self._names = Names(config.host, config.port)
         self._context = _tls_context(config)
-        self._server_name = config.tls_name or config.host
 
     async def open(
         self, deadline: float, on_closed: Callable[[Connection], None]
     ) -> Connection:
         """A connection on which mail can be sent. Raises UpstreamUnavailableError."""
+        if self._tokens is None:
+            return await self._open_with(self._terms, deadline, on_closed)
+        token = await self._token(self._tokens, deadline)
         try:
-            return await self._open(self._terms, deadline, on_closed)
+            terms = replace(self._terms, token=token)
+            return await self._open_with(terms, deadline, on_closed)
+        except LoginRefusedError as error:
+            if not (error.is_invalid and self._tokens.refused(token)):
+                raise
+        # It may have been revoked, so another one is tried once.
+        terms = replace(self._terms, token=await self._token(self._tokens, deadline))
+        return await self._open_with(terms, deadline, on_closed)
+
+    async def _token(self, tokens: AccessTokens, deadline: float) -> Secret:
+        loop = asyncio.get_running_loop()
+        until = min(loop.time() + self._config.connect_timeout_s, deadline)
+        try:
+            async with asyncio.timeout_at(until):
+                return await tokens.token()
+        except NoTokenError as error:
+            problem = str(error)
+        except TimeoutError:
+            problem = "timed out"
+        text = f"upstream {self._config.name}: no access token: {problem}"
+        raise UpstreamUnavailableError(text, "login")
+
+    async def _open_with(
+        self, terms: Terms, deadline: float, on_closed: Callable[[Connection], None]
+    ) -> Connection:
+        try:
+            return await self._open(terms, deadline, on_closed)
         except OSError as error:
             if self._config.tls != "opportunistic":
                 raise self._unavailable(error) from error
-        in_clear = replace(self._terms, tls="off")
-        return await self._open(in_clear, deadline, on_closed)
+        return await self._open(replace(terms, tls="off"), deadline, on_closed)
 
     async def _open(
         self, terms: Terms, deadline: float, on_closed: Callable[[Connection], None]

@@ -30,7 +30,7 @@ from smtpgate.core.upstream import (
     UpstreamUnavailableError,
     recipient_limit,
 )
-from smtpgate.ports import Clock, DeliveryAttempt, Reading
+from smtpgate.ports import AccessTokens, Clock, DeliveryAttempt, Reading
 from smtpgate.relay.connection import Connection, StaleConnectionError, cause_of
 from smtpgate.relay.connector import Connector
 from smtpgate.relay.limit import ConnectionLimit
@@ -60,6 +60,7 @@ class PooledUpstream:
         *,
         clock: Clock,
         tasks: TaskOwner,
+        tokens: AccessTokens | None = None,
         on_limit: OnLimit | None = None,
     ) -> None:
         self._config = config
@@ -67,7 +68,8 @@ class PooledUpstream:
         self._tasks = tasks
         self._on_limit = on_limit
         offload = Offload(LoopTurns(clock.monotonic), Threads("upstream", _READERS))
-        self._connector = Connector(config, offload)
+        self._tokens = tokens
+        self._connector = Connector(config, offload, tokens)
         self._idle: list[Connection] = []
         self._working: set[Connection] = set()
         self._turns: Turns[_Waiter] = Turns(config.account_share)
@@ -147,6 +149,8 @@ class PooledUpstream:
         yield Reading("smtpgate_upstream_connections", idle, (name, "idle"))
         yield Reading("smtpgate_upstream_waiting", self.waiting, (name,))
         yield Reading("smtpgate_upstream_connection_limit", self.connection_limit, (name,))
+        if self._tokens is not None:
+            yield from self._tokens.readings()
 
     def has_room_for(self, account_id: str) -> bool:
         """True if a message of that account need not wait for a connection."""
@@ -204,6 +208,8 @@ class PooledUpstream:
     async def close(self) -> None:
         """Close idle connections; connections in use close when their transaction is over."""
         self._is_closing = True
+        if self._tokens is not None:
+            self._tokens.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for waiter in self._turns.clear():

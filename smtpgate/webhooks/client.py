@@ -9,7 +9,7 @@ import base64
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
@@ -52,11 +52,15 @@ class CallSettings:
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """An HTTP answer; ``text`` is the beginning of its body, on one line."""
+    """An HTTP answer; ``text`` is the beginning of its body, on one line.
+
+    ``content`` is the body, up to 64 KiB of it.
+    """
 
     status: int
     retry_after: str | None
     text: str
+    content: bytes = field(default=b"", repr=False, compare=False)
 
 
 async def look_up(host: str, port: int) -> Sequence[str]:
@@ -206,6 +210,7 @@ def _answer(response: h11.Response, content: bytes) -> HttpAnswer:
         response.status_code,
         None if retry_after is None else retry_after.decode("ascii", "replace"),
         line,
+        content,
     )
 
 

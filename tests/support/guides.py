@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from smtpgate.config import load_config
 from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.gate.gate import Gate
 from tests.support.hosts import change, host, on_loopback, smtpgate, started
@@ -256,6 +257,11 @@ class Reader:
         if text.startswith("[api."):
             more = text.replace("0.0.0.0", "127.0.0.1").replace("port = 8443", "port = 0")
             path.write_text(f"{path.read_text()}\n{more}")
+            return
+        if text.startswith("[upstream."):  # other servers, to which this gate does not relay
+            file = path.with_name("upstreams.toml")
+            file.write_text(f"{path.read_text()}\n{text}")
+            load_config(file)
             return
         for section, keys in tomllib.loads(text).items():
             if section == "ledger" and not self._world.redis_url:

@@ -32,7 +32,7 @@ GUIDE: Final = ROOT / "smtpgate" / "guide"
 SAMPLE: Final = ROOT / "config" / "smtpgate.toml"
 _EVERYWHERE: Final = frozenset({"config", "json", "yes", "help"})
 # A section that is off, and a key that is not set, begin with #.
-_HEADER: Final = re.compile(r"#?\[\[?([a-z]+(?:\.[a-z]+)?)\]\]?")
+_HEADER: Final = re.compile(r"#?\[\[?([a-z]+)(\.[a-z]+)?(\.[a-z]+)?\]\]?")
 _KEY: Final = re.compile(r"#?([a-z0-9_]+) = (.+)")
 
 
@@ -51,8 +51,8 @@ def commented_keys() -> list[tuple[str, str, str]]:
     for line in SAMPLE.read_text("utf-8").splitlines():
         header, key = _HEADER.fullmatch(line), _KEY.fullmatch(line)
         if header is not None:
-            kind, dot, _ = header[1].partition(".")
-            section, comment = kind + (".NAME" if dot else ""), []
+            section = header[1] + (".NAME" if header[2] else "") + (header[3] or "")
+            comment = []
         elif key is not None:
             place = f"{section}.{key[1]}"
             if comment and place not in {known for known, _, _ in found}:

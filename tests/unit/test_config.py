@@ -3,7 +3,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -304,10 +304,18 @@ def test_a_password_for_this_machine_needs_no_verified_tls(
 
 def sections() -> dict[str, type[Table]]:
     """The sections of the configuration, each with its model."""
-    return {
+    found = {
         field.alias or name: next(_models_in(field.annotation))
         for name, field in Config.model_fields.items()
     }
+    inner = {
+        f"{name}.{key}": table
+        for name, model in found.items()
+        for key, field in model.model_fields.items()
+        if get_origin(field.annotation) is not tuple
+        for table in _models_in(field.annotation)
+    }
+    return found | inner
 
 
 def _models_in(annotation: object) -> Iterator[type[Table]]:
@@ -318,14 +326,21 @@ def _models_in(annotation: object) -> Iterator[type[Table]]:
 
 
 SECTIONS: Final = sections()
-KEYS: Final = [(section, key) for section, m in SECTIONS.items() for key in m.known_keys()]
+KEYS: Final = [
+    (section, key)
+    for section, model in SECTIONS.items()
+    for key in model.known_keys()
+    if f"{section}.{key}" not in SECTIONS
+]
 
 
 def sample_section(name: str) -> list[str]:
     """The lines of the first section of that kind."""
     lines = SAMPLE.read_text().splitlines()
     heads = [i for i, line in enumerate(lines) if line.startswith(("[", "#["))]
-    start = next(i for i in heads if re.fullmatch(rf"#?\[\[?{name}(\.[a-z]+)?\]\]?", lines[i]))
+    section, dot, inner = name.partition(".")
+    head = rf"#?\[{section}\.[a-z]+\.{inner}\]" if dot else rf"#?\[\[?{name}(\.[a-z]+)?\]\]?"
+    start = next(i for i in heads if re.fullmatch(head, lines[i]))
     return lines[start : min([i for i in heads if i > start], default=len(lines))]
 
 
@@ -345,6 +360,9 @@ def sample(tmp_path: Path) -> Path:
         "tls.crt",
         "tls.key",
         "upstream.password",
+        "oauth.secret",
+        "oauth.key",
+        "oauth.refresh",
         "feedback.key",
         "feedback.credential",
         "feedback.crt",
@@ -359,7 +377,14 @@ def sample(tmp_path: Path) -> Path:
         (tmp_path / "private" / name).write_text("content\n")
         (tmp_path / "private" / name).chmod(0o600)
     (tmp_path / "private" / "feedback.credential").write_text(f"{'new-' * 8}\n{'old-' * 8}\n")
-    for name in ("upstream-ca.pem", "ca.pem", "sns.pem", "api.pem"):
+    for name in (
+        "upstream-ca.pem",
+        "ca.pem",
+        "sns.pem",
+        "api.pem",
+        "oauth.crt",
+        "oauth-ca.pem",
+    ):
         (tmp_path / name).write_text("PEM\n")
     shutil.copy(SAMPLE, tmp_path)
     return tmp_path / "smtpgate.toml"
@@ -381,10 +406,16 @@ def test_the_sample_loads_with_every_key_set(sample: Path) -> None:
     # Beside url_file they would be one too many.
     text = re.sub(r'(?m)^(?:path = "state/|url = ).*\n', "", text)
     text = text.replace('kind = "sqlite"', 'kind = "redis"')
+    # The secret stands beside a private key, and the password beside tokens.
+    text = re.sub(
+        r"(?m)^(?:client_secret_file|password_file|refresh_token_file) = .*\n", "", text
+    )
+    text = text.replace('auth = "plain"', "").replace('"client-credentials"', '"jwt-bearer"')
     text += '[[route]]\nupstreams = ["default"]\n'
     config = load_config(written(sample.parent, text))
     assert config.gate.hostname == "gate.example.com"
     assert config.upstreams[0].username == "gate"
+    assert config.upstreams[0].oauth is not None
     assert config.ledger.server_url == Secret("content")
 
 
@@ -409,6 +440,8 @@ def test_the_sample_shows_the_defaults(sample: Path) -> None:
         "route": RouteConfig(upstreams=("default",)),
     }
     for section, model in SECTIONS.items():
+        if "." in section:  # it is off
+            continue
         shown = firsts.get(section) or getattr(config, section)
         for name, field in model.model_fields.items():
             if name not in NOT_THE_DEFAULT | {"name"}:
