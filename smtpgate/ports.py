@@ -191,6 +191,10 @@ class UpstreamFacts(Protocol):
     def max_recipients(self) -> int | None:
         """The most recipients that it takes at once, as it showed; ``None`` when unknown."""
 
+    @property
+    def max_recipient_domains(self) -> int | None:
+        """The most domains that these may have, as it announced; ``None`` when unknown."""
+
 
 class Upstream(Protocol):
     """The next hop: an upstream, or one of several."""

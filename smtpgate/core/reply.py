@@ -211,6 +211,9 @@ _REPLIES: Final[dict[str, Reply]] = {
     "too-many-recipients": Reply(
         452, "4.5.3", "Too many recipients: at most {limit} a message"
     ),
+    "too-many-domains": Reply(
+        452, "4.5.3", "Too many domains of recipients: at most {limit} a message"
+    ),
     "too-long": Reply(552, "5.3.4", "Message is too long."),  # [SES]
     "overloaded": Reply(452, "4.3.1", "Too many messages in flight at this moment, try again"),
     "no-storage": Reply(452, "4.3.1", "Insufficient system storage, try again later"),

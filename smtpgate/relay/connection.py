@@ -37,6 +37,7 @@ from smtpgate.core.upstream import (
     UpstreamSession,
     UpstreamUnavailableError,
 )
+from smtpgate.core.upstream.limits import ServerLimits
 from smtpgate.ports import DeliveryAttempt, InPart
 from smtpgate.tasks import Deadline, Offload
 
@@ -106,6 +107,19 @@ class Connection(asyncio.Protocol):
         return frozenset(self._session.extensions)
 
     @property
+    def limits(self) -> ServerLimits:
+        """The limits that EHLO announced (RFC 9422)."""
+        return self._session.limits
+
+    @property
+    def is_used_up(self) -> bool:
+        """True if it carried as many messages as the configuration or the server allows."""
+        most = self._session.limits.mails
+        return self.messages >= self._config.max_messages or (
+            most is not None and self.messages >= most
+        )
+
+    @property
     def max_octets(self) -> int | None:
         """The largest message that the server takes (RFC 1870 §4), if it announced one."""
         return self._session.max_octets
@@ -138,7 +152,7 @@ class Connection(asyncio.Protocol):
         self._is_last_write = False
         in_part = attempt.in_part
         steps = self._session.begin(envelope, message, may_be_in_part=in_part is not None)
-        self.messages += 1
+        self.messages += self._session.state is State.BUSY  # else nothing is sent
         try:
             self._carry_out(steps)
             step = await self._next()

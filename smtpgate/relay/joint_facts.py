@@ -29,3 +29,9 @@ class JointFacts:
         """The most recipients that all take at once; ``None`` when unknown."""
         known = (one.max_recipients for one in self._upstreams)
         return min((one for one in known if one is not None), default=None)
+
+    @property
+    def max_recipient_domains(self) -> int | None:
+        """The most domains of recipients that all take at once; ``None`` when unknown."""
+        known = (one.max_recipient_domains for one in self._upstreams)
+        return min((one for one in known if one is not None), default=None)

@@ -30,6 +30,7 @@ from smtpgate.core.upstream import (
     UpstreamUnavailableError,
     recipient_limit,
 )
+from smtpgate.core.upstream.limits import NO_LIMITS
 from smtpgate.ports import AccessTokens, Clock, DeliveryAttempt, Reading
 from smtpgate.relay.connection import Connection, StaleConnectionError, cause_of
 from smtpgate.relay.connector import Connector
@@ -78,6 +79,7 @@ class PooledUpstream:
         self._opening = 0
         self._opened: asyncio.Future[None] | None = None
         self._extensions: frozenset[str] | None = None
+        self._limits = NO_LIMITS
         self._max_octets: int | None = None
         self._facts_at = 0.0
         self._recipient_limit: int | None = None
@@ -133,13 +135,21 @@ class PooledUpstream:
 
     @property
     def max_recipients(self) -> int | None:
-        """The most recipients of a message, as its answers showed; ``None`` when unknown.
+        """The most recipients of a message, as it announced or its answers showed.
 
-        It is forgotten after a while, because the server's limit may have been raised.
+        ``None`` when unknown. What its answers showed is forgotten after a while, because the
+        server's limit may have been raised.
         """
+        announced = self._limits.recipients
         if self._clock.monotonic() - self._recipient_limit_at > _RECIPIENT_LIMIT_KEPT_S:
-            return None
-        return self._recipient_limit
+            return announced
+        known = (announced, self._recipient_limit)
+        return min((one for one in known if one is not None), default=None)
+
+    @property
+    def max_recipient_domains(self) -> int | None:
+        """The most domains of a message's recipients, as it announced; ``None`` without."""
+        return self._limits.domains
 
     def readings(self) -> Iterator[Reading]:
         """The state of the connections and of the line, for a scrape."""
@@ -246,6 +256,7 @@ class PooledUpstream:
             raise
         self._working.add(connection)
         self._extensions, self._max_octets = connection.extensions, connection.max_octets
+        self._limits = connection.limits
         self._facts_at = self._clock.monotonic()
         self._limit.accepted(len(self._working))
         self._end_opening()
@@ -350,7 +361,7 @@ class PooledUpstream:
         elif not slot.is_ready:
             slot.abort()
             self._slots_taken -= 1
-        elif self._is_closing or slot.messages >= self._config.max_messages:
+        elif self._is_closing or slot.is_used_up:
             _ = self._retire(slot)
         else:
             slot.idle_since = self._facts_at = self._clock.monotonic()

@@ -165,7 +165,10 @@ def _extensions(session: Dialogue) -> list[str]:
     # RFC 8689 §2: an upstream has it only under verified TLS.
     if session.is_tls and upstream is not None and "REQUIRETLS" in upstream:
         offered.append("REQUIRETLS")
-    offered.append(f"LIMITS RCPTMAX={max_recipients(session)}")  # RFC 9422 §4
+    limits = f"LIMITS RCPTMAX={max_recipients(session)}"  # RFC 9422 §4
+    if (domains := session.upstream.max_recipient_domains) is not None:
+        limits += f" RCPTDOMAINMAX={domains}"
+    offered.append(limits)
     if session.may_start_tls:
         offered.append("STARTTLS")
     if session.may_authenticate:

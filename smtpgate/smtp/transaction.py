@@ -5,6 +5,7 @@ from functools import partial
 from typing import Final
 
 from smtpgate.core.account import AccessKey
+from smtpgate.core.address import Mailbox
 from smtpgate.core.events import CutOffBy, MessageCutOff
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.message.body import StoredMessage
@@ -106,7 +107,11 @@ def on_rcpt(dialogue: Dialogue, argument: bytes) -> None:
         dialogue.count_junk()
         return
     if len(transaction.recipients) >= limit:
-        _refuse_excess(dialogue, limit)
+        _refuse_excess(dialogue, reply_of("too-many-recipients", limit=limit))
+        return
+    domains = dialogue.upstream.max_recipient_domains
+    if domains is not None and _is_one_domain_more(transaction, mailbox, domains):
+        _refuse_excess(dialogue, reply_of("too-many-domains", limit=domains))
         return
     refusal = dialogue.parts.admission.refusal_at_rcpt(
         transaction.account_id, transaction.mail.reverse_path, mailbox
@@ -129,9 +134,15 @@ def max_recipients(dialogue: Dialogue) -> int:
     return limit if learned is None else min(limit, learned)
 
 
-def _refuse_excess(dialogue: Dialogue, limit: int) -> None:
+def _is_one_domain_more(transaction: Transaction, mailbox: Mailbox, limit: int) -> bool:
+    """True if a recipient would be of a domain beyond those that the upstream takes."""
+    domains = {known.domain for known in transaction.recipients}
+    return len(domains) >= limit and mailbox.domain not in domains
+
+
+def _refuse_excess(dialogue: Dialogue, refusal: Reply) -> None:
     spent = dialogue.spent
-    dialogue.refuse(reply_of("too-many-recipients", limit=limit))
+    dialogue.refuse(refusal)
     if not spent.excess_recipients:
         dialogue.note_exhausted("recipients")
     spent.excess_recipients += 1

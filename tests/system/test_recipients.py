@@ -209,3 +209,23 @@ async def test_the_number_of_recipients_that_the_upstream_takes_is_learned(
         assert len(upstream.messages) == 2
         clock.move(3601)
         assert gate.upstream.pools["sink"].max_recipients is None, "a limit may be raised"
+
+
+async def test_the_limits_that_the_upstream_announces_are_passed_on_and_kept(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    to = ["a@example.net", "b@example.net", "c@example.org", "d@example.net"]
+    async with relaying(tmp_path, clock=clock) as (gate, upstream):
+        upstream.offers = (*upstream.offers, "LIMITS MAILMAX=2 RCPTMAX=3 RCPTDOMAINMAX=1")
+        dialog = await login(gate)
+        # Before the first connection nobody knows; nothing is sent, and the next try is right.
+        assert (await try_all(dialog, *to))[-1].startswith("451 4.5.0 Message not sent")
+        assert upstream.messages == []
+        *replies, verdict = await try_all(dialog, *to)
+        assert [reply[:3] for reply in replies] == ["250", "250", "452", "250"]
+        assert replies[2].startswith("452 4.5.3 Too many domains of recipients: at most 1 ")
+        assert verdict.startswith("250")
+        assert (await try_all(dialog, to[2]))[-1].startswith("250")
+        assert (await try_all(dialog, to[2]))[-1].startswith("250")
+        assert [visit.verbs.count("MAIL") for visit in upstream.visits] == [2, 1]
+        assert "LIMITS RCPTMAX=3 RCPTDOMAINMAX=1" in await dialog.say("EHLO client.example.com")

@@ -34,6 +34,7 @@ class Upstream:
     extensions: frozenset[str] | None = None
     max_octets: int | None = None
     max_recipients: int | None = None
+    max_recipient_domains: int | None = None
 
     def __init__(self, reply: str = "250 2.0.0 Ok") -> None:
         self.taken: list[tuple[Envelope, bytes]] = []

@@ -39,7 +39,7 @@ OPENING = load_cases("upstream/10-opening.toml") + load_cases("upstream/15-login
 TRANSACTIONS = load_cases("upstream/20-transactions.toml")
 MISFORTUNES = load_cases("upstream/30-misfortunes.toml")
 CHUNKING = load_cases("upstream/50-chunking.toml")
-OPTIONS = load_cases("upstream/60-options.toml")
+OPTIONS = load_cases("upstream/60-options.toml") + load_cases("upstream/70-limits.toml")
 MARK = re.compile(r"<[a-z ]+>")
 MESSAGE = b"Subject: Spring\r\n\r\n.Hello Jane\r\n"
 

@@ -56,6 +56,7 @@ from smtpgate.core.upstream.delivery import (
     UpstreamProtocolError,
     UpstreamUnavailableError,
 )
+from smtpgate.core.upstream.limits import NO_LIMITS, limits_of
 from smtpgate.core.upstream.recipient_limit import is_too_many
 from smtpgate.core.upstream.replies import (
     Answer,
@@ -101,6 +102,7 @@ class UpstreamSession:
     def __init__(self, terms: Terms) -> None:
         self.state = State.OPENING
         self.extensions: Mapping[str, str] = {}
+        self.limits = NO_LIMITS
         self._terms = terms
         self._is_encrypted = terms.is_encrypted
         self._reader = ReplyReader()
@@ -176,6 +178,7 @@ class UpstreamSession:
     ) -> list[Step]:
         """Begin a transaction; whatever it raises, nothing was sent.
 
+        A message with more recipients than the server announces to take is done at once.
         With ``may_be_in_part`` there is a step RefusedInPart where it applies. Raises
         LacksExtensionError, CommandError.
         """
@@ -183,6 +186,8 @@ class UpstreamSession:
             raise RuntimeError(f"no transaction can begin in the state {self.state.value}")
         if not envelope.recipients:
             raise CommandError("a transaction needs a recipient")
+        if self.limits is not NO_LIMITS and (done := self._beyond_limits(envelope)):
+            return [done]
         self._octets = sum(map(len, message))
         rcpts = [rcpt_command(one, self.extensions) for one in envelope.recipients]
         commands = [mail_command(envelope, self._octets, self.extensions), *rcpts]
@@ -210,6 +215,15 @@ class UpstreamSession:
         self.state, self._steps = State.BUSY, []
         self._send(Due.NOOP, b"NOOP\r\n")
         return self._steps
+
+    def _beyond_limits(self, envelope: Envelope) -> Done | None:
+        """The end of a message that exceeds what the server announced (RFC 9422 §4)."""
+        answers = self.limits.answers(envelope.mailboxes)
+        refusal = next((one for one in answers if not one.is_positive), None)
+        if refusal is None:
+            return None
+        entries = map(RecipientReply, envelope.mailboxes, answers)
+        return Done(Answered(self._terms.name, refusal, tuple(entries)))
 
     def go_on(self) -> list[Step]:
         """Send the message to the recipients that were accepted."""
@@ -308,6 +322,7 @@ class UpstreamSession:
 
     def _offered(self, answer: Answer) -> None:
         self.extensions = self._usable(extensions_of(answer.lines))
+        self.limits = limits_of(self.extensions.get("LIMITS", ""))
         if self._is_encrypted or self._terms.tls == "off":
             self._log_in()
         elif "STARTTLS" in self.extensions:
