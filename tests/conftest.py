@@ -74,5 +74,5 @@ def pytest_runtestloop() -> None:
     Few of them are in cycles, and to look for these often takes a tenth of the time.
     """
     gc.freeze()
-    gc.set_threshold(20_000, 10, 10)
+    gc.set_threshold(100_000, 10, 10)
     gc.enable()

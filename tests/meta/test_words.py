@@ -8,14 +8,12 @@ import ast
 import re
 import tokenize
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from io import StringIO
 from itertools import chain
 from pathlib import Path
 from typing import Final
-
-import pytest
 
 from tests.support.source import ROOT, modules
 
@@ -93,20 +91,23 @@ _DOCUMENTS: Final = (
     "smtpgate/demo/world/**/*.toml",
 )
 _PATTERN: Final = re.compile(
-    rf"(?i)(?<![\w-])(?:{'|'.join(f'(?:{words})' for words in _WORDS)})(?![\w-])"
+    rf"(?<![\w-])(?:{'|'.join(f'(?:{words})' for words in _WORDS)})(?![\w-])"
 )
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @cache
 def _in_words(text: str) -> str:
-    """The text with each name as the words that it is made of."""
-    return re.sub(r"[ \t]+", " ", _HUMP.sub(" ", text).replace("_", " "))
+    """The text with each name as the words that it is made of, in small letters.
+
+    Letter case that a pattern ignores makes it ten times as slow.
+    """
+    return re.sub(r"[ \t]+", " ", _HUMP.sub(" ", text).replace("_", " ")).lower()
 
 
-def _better(word: str) -> str:
-    for words, better in _WORDS.items():
-        if re.fullmatch(rf"(?i){words}", re.sub(r"\s+", " ", word)):
+def _better(word: str, table: Mapping[str, str] = _WORDS) -> str:
+    for words, better in table.items():
+        if re.fullmatch(words, re.sub(r"\s+", " ", word)):
             return better
     return ""
 
@@ -169,12 +170,11 @@ def test_names_in_tests_are_made_of_the_words_of_the_field() -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("name", _NAMES)
-def test_a_name_with_a_better_one_is_gone(name: str) -> None:
-    pattern = re.compile(rf"\b{name}\b")
+def test_a_name_with_a_better_one_is_gone() -> None:
+    pattern = re.compile(rf"\b(?:{'|'.join(_NAMES)})\b")
     texts = [(module.path, module.text) for module in modules()]
     found = [
-        f"{path}:{line}: {token}; better: {_NAMES[name]}"
+        f"{path}:{line}: {token}; better: {_better(token, _NAMES)}"
         for path, text in (*texts, *_tests())
         if pattern.search(text)
         for token, line in _names(text)

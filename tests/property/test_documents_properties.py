@@ -31,7 +31,7 @@ OF_OPERATION: Final = frozenset({"status", "verified", "stage"})
 
 # The same database serves all examples of a test: each begins with what the last one left.
 several = settings(
-    max_examples=settings().max_examples // 3,
+    max_examples=max(settings().max_examples // 3, 3),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
