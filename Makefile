@@ -22,7 +22,7 @@ test: .venv/.ready
 # Tests that take long by themselves, and all properties with more examples.
 slow: .venv/.ready
 	SMTPGATE_HYPOTHESIS=thorough $(BIN)/python -m pytest -q -n auto -m 'slow and not integration' tests
-	SMTPGATE_HYPOTHESIS=thorough $(BIN)/python -m pytest -q -n auto tests/property tests/directory/test_model.py tests/contract/test_ledgers_agree.py
+	SMTPGATE_HYPOTHESIS=thorough $(BIN)/python -m pytest -q -n auto tests/property
 
 lint: .venv/.ready
 	$(BIN)/ruff format --check .

@@ -1162,6 +1162,7 @@ def unpermitted(one: Row) -> list[Principal]:
 ALL: Final = rows("one", ROWS, ids=name_of)
 
 
+@pytest.mark.slow
 @ALL
 async def test_an_operator_may_do_everything(
     one: Row, store: DirectoryStore, restore: Callable[[], None]

@@ -149,18 +149,26 @@ def test_what_cannot_be_exported_is_reported(
     assert says in desk.refuses(*filled, status=status)
 
 
+AS_OWNER = ("--as", OWNER, "--from", "a@example.com", "--to", "b@c.test")
+
+
 @pytest.mark.parametrize(
     ("place", "words"),
     [
         ("documents", ("apply", "{documents}", "--dry-run")),
-        ("state", ("apply", "{documents}", "--dry-run")),
         ("state", ("account", "list")),
-        ("state", ("journal", "search")),
         ("smtpgate.toml", ("account", "list")),
-        ("private", ("account", "list")),
-        ("private", ("simulate", "--as", OWNER, "--from", "a@example.com", "--to", "b@c.test")),
         ("private", ("check-config", "{config}")),
-        ("smtpgate.toml", ("check-config", "{config}")),
+        *(
+            pytest.param(place, words, marks=pytest.mark.slow)
+            for place, words in (
+                ("state", ("apply", "{documents}", "--dry-run")),
+                ("state", ("journal", "search")),
+                ("private", ("account", "list")),
+                ("private", ("simulate", *AS_OWNER)),
+                ("smtpgate.toml", ("check-config", "{config}")),
+            )
+        ),
     ],
 )
 def test_a_file_that_this_user_may_not_read_is_named(

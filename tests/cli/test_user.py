@@ -68,6 +68,7 @@ def test_users_are_listed(stocked: Desk, options: tuple[str, ...], found: list[s
     assert found or shown == "no users\n"
 
 
+@pytest.mark.slow
 def test_more_users_than_a_page_holds_are_all_listed_once(stocked: Desk) -> None:
     """A page is 500; a directory with that many is made behind the command's back."""
     stocked.fill_with_users(OWNER, 1203)

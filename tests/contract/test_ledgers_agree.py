@@ -240,7 +240,7 @@ class LedgersAgree(RuleBasedStateMachine):
 
 # Each example is fifty steps on every backend: more of them take minutes.
 BOUNDED: Final = settings(max_examples=min(settings.default.max_examples // 2, 200))  # type: ignore[union-attr]
-TestMemoryAndSqliteAgree = LedgersAgree.TestCase
+TestMemoryAndSqliteAgree = pytest.mark.slow(LedgersAgree.TestCase)
 TestMemoryAndSqliteAgree.settings = BOUNDED
 
 

@@ -408,6 +408,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
             assert principal.account.paused_reason == model.accounts[principal.account.id]
 
 
+@pytest.mark.slow
 def test_a_store_agrees_with_dictionaries(databases: Databases) -> None:
     class Machine(StoreAgainstModel):
         pass

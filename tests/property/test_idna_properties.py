@@ -3,6 +3,7 @@
 import unicodedata
 
 import idna
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +45,7 @@ def theirs(label: str) -> str | None:
         return None
 
 
+@pytest.mark.slow
 def test_every_character_alone_is_read_as_by_idna() -> None:
     # We fold letter case and put into form C what they refuse.
     small = [c for c in EVERY if c == unicodedata.normalize("NFC", c.lower())]

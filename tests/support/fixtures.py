@@ -45,9 +45,7 @@ _MANY_TESTS: Final = 1000
 _MOST_CPU_S: Final = 4.0  # a busy machine takes twice as long for half a second
 _SLOW: Final = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
-settings.register_profile(
-    "dev", max_examples=5, deadline=None, derandomize=True, database=None
-)
+settings.register_profile("dev", max_examples=5, deadline=None, derandomize=True, database=None)
 settings.register_profile("thorough", parent=settings.get_profile("dev"), max_examples=100)
 settings.register_profile("ci", parent=settings.get_profile("dev"), max_examples=500)
 settings.register_profile(

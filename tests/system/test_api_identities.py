@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -124,6 +125,7 @@ async def test_easy_dkim_by_both_versions(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 async def test_a_key_that_is_brought(tmp_path: Path) -> None:
     async with serving(tmp_path) as (gate, _, _, newer):
         key = small_key()

@@ -61,6 +61,7 @@ async def code_of(call: Callable[..., Any], **parameters: object) -> str:
     return code
 
 
+@pytest.mark.slow
 async def test_identities_of_version_1(tmp_path: Path) -> None:
     async with provider(tmp_path) as clients:
         ses = clients.ses
@@ -106,6 +107,7 @@ async def test_identities_of_version_1(tmp_path: Path) -> None:
         assert (await called(ses.get_identity_policies, **named))["Policies"] == {}
 
 
+@pytest.mark.slow
 async def test_notifications_and_configuration_sets_of_version_1(tmp_path: Path) -> None:
     async with provider(tmp_path) as clients:
         ses = clients.ses
@@ -168,6 +170,7 @@ async def test_notifications_and_configuration_sets_of_version_1(tmp_path: Path)
         assert await code_of(ses.get_template, TemplateName="t") == "TemplateDoesNotExist"
 
 
+@pytest.mark.slow
 async def test_resources_of_version_2(tmp_path: Path) -> None:
     async with provider(tmp_path) as clients:
         ses = clients.sesv2

@@ -582,6 +582,7 @@ async def test_an_account_has_a_bounded_number_of_messages_in_the_upstream_s_lin
 # -- fairness ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_client_that_pipelines_without_end_yields(tmp_path: Path) -> None:
     async with open_gate(tmp_path, listener=FREE) as (gate, _):
         dialog = await login(gate)

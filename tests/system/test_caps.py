@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -128,29 +129,29 @@ async def test_an_address_in_other_letters_is_another_address(tmp_path: Path) ->
         assert_accepted(await send(await login(gate), message, sender="x@ses-example.com"))
 
 
-@pytest.mark.parametrize(
-    ("author", "sender", "arns"),
-    [
-        ("any+label@ses-example.com", "x@ses-example.com", {"Source": IDENTITY}),
-        ("any@sub.ses-example.com", "x@ses-example.com", {"From": IDENTITY}),
-        ("any@ses-example.com", "", {"From": IDENTITY}),
-        ("any@ses-example.com, other@ses-example.com", "", {}),
-        ("any@ses-example.com", "x@ses-example.com", {"Source": WITH_ANY_REGION}),
-        ("own@own.example", "x@ses-example.com", {"Source": IDENTITY}),
-        ("own@own.example", "x@ses-example.com", {"Return-Path": IDENTITY}),
-        ("own@own.example\r\nSender: x@ses-example.com", "own@own.example", {}),
-    ],
-)
-async def test_a_cap_counts_a_message_once_in_whatever_roles(
-    tmp_path: Path, author: str, sender: str, arns: dict[str, str]
-) -> None:
+ROLES: Final[list[tuple[str, str, dict[str, str]]]] = [
+    ("any+label@ses-example.com", "x@ses-example.com", {"Source": IDENTITY}),
+    ("any@sub.ses-example.com", "x@ses-example.com", {"From": IDENTITY}),
+    ("any@ses-example.com", "", {"From": IDENTITY}),
+    ("any@ses-example.com, other@ses-example.com", "", {}),
+    ("any@ses-example.com", "x@ses-example.com", {"Source": WITH_ANY_REGION}),
+    ("own@own.example", "x@ses-example.com", {"Source": IDENTITY}),
+    ("own@own.example", "x@ses-example.com", {"Return-Path": IDENTITY}),
+    ("own@own.example\r\nSender: x@ses-example.com", "own@own.example", {}),
+]
+
+
+async def test_a_cap_counts_a_message_once_in_whatever_roles(tmp_path: Path) -> None:
     async with open_caps(tmp_path, "own.example") as gate:
-        subject = await cap(gate, "ses-example.com", 3)
-        dialog, message = await login(gate), written(author, **arns)
-        assert_accepted(await send(dialog, message, sender=sender, to=TWO))
-        assert await used_24h(gate.ledger, subject, gate.clock.now()) == 2
-        reply = await send(dialog, message, sender=sender, to=TWO)
-        assert f"(max-24h-send: {subject}: 1 of 3 recipients left" in reply
+        for before, (author, sender, arns) in zip(count(0, 2), ROLES, strict=False):
+            subject = await cap(gate, "ses-example.com", before + 3)
+            dialog, message = await login(gate), written(author, **arns)
+            assert_accepted(await send(dialog, message, sender=sender, to=TWO))
+            used = await used_24h(gate.ledger, subject, gate.clock.now())
+            assert used == before + 2, (author, sender, arns)
+            reply = await send(dialog, message, sender=sender, to=TWO)
+            left = f"(max-24h-send: {subject}: 1 of {before + 3} recipients left"
+            assert left in reply, (author, sender, arns)
 
 
 async def test_two_owners_caps_hold_together(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ async def policies_after(folder: Path, *words: str) -> set[str]:
         return await policies_of(store)
 
 
+@pytest.mark.slow
 async def test_limits_keys_and_pauses_of_commands_outlive_a_restart(tmp_path: Path) -> None:
     folder = host(tmp_path)
     async with started(folder):
@@ -164,12 +165,13 @@ async def join(one: Path, two: Path) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        lack_journal_key,
         another_journal_key,
         take_port,
-        take_http_port,
-        spoil_certificate,
-        spoil_upstream,
+        # Found in the same steps of a start, by the same checks.
+        *(
+            pytest.param(spoil, marks=pytest.mark.slow)
+            for spoil in (lack_journal_key, take_http_port, spoil_certificate, spoil_upstream)
+        ),
     ],
 )
 async def test_a_start_that_fails_has_changed_nothing_of_the_directory(

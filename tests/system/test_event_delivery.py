@@ -129,6 +129,7 @@ async def test_owner_and_delegate_are_notified_each_by_their_own_settings(
         await until(lambda: len(upstream.messages) == 2)
 
 
+@pytest.mark.slow
 async def test_an_owner_is_notified_at_a_delegate_s_topic_while_that_is_open_to_it(
     tmp_path: Path,
 ) -> None:
@@ -256,6 +257,7 @@ async def test_an_address_of_a_topic_gets_a_mail_with_the_json(tmp_path: Path) -
         assert b"To: <boss@example.com>" in upstream.messages[1]
 
 
+@pytest.mark.slow
 async def test_the_default_set_of_an_identity_publishes_its_owner_s_mail(
     tmp_path: Path,
 ) -> None:

@@ -128,6 +128,7 @@ async def test_only_addresses_that_the_gate_made_are_taken(tmp_path: Path) -> No
             assert (await dialog.say(f"RCPT TO:<{address}>")).startswith("250")
 
 
+@pytest.mark.slow
 async def test_a_bounce_reaches_the_address_that_the_message_was_sent_from(
     tmp_path: Path,
 ) -> None:

@@ -403,6 +403,7 @@ async def test_no_key_means_no_mail_unless_the_setting_says_otherwise(tmp_path: 
         assert b"DKIM-Signature" not in sink.messages[0].content
 
 
+@pytest.mark.slow
 async def test_a_large_message_arrives_unchanged(tmp_path: Path) -> None:
     body = b"".join(b"line %d of many\r\n" % number for number in range(60_000))
     async with open_gate(tmp_path) as (gate, sink):

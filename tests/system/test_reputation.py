@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from smtpgate.admin import configuration_sets, reputation
 from smtpgate.admin.refs import ConfigurationSetRef, DelegateRef, IdentityRef
 from smtpgate.admin.session import Session, operator_session
@@ -102,6 +104,7 @@ async def test_an_owner_s_pause_of_a_delegate_stops_it_on_that_identity(tmp_path
         assert (await send(dialog)).startswith("250")
 
 
+@pytest.mark.slow
 async def test_a_delegate_is_paused_for_its_rates_on_an_identity_whose_owner_wants_it(
     tmp_path: Path,
 ) -> None:
@@ -117,6 +120,7 @@ async def test_a_delegate_is_paused_for_its_rates_on_an_identity_whose_owner_wan
         assert f"(delegate-paused: {RATE}; " in refusal
 
 
+@pytest.mark.slow
 async def test_a_configuration_set_is_paused_and_other_mail_goes_on(tmp_path: Path) -> None:
     async with running(tmp_path) as gate:
         session = session_of(gate)

@@ -249,7 +249,7 @@ async def test_a_session_that_is_over_is_forgotten_however_it_ended(tmp_path: Pa
         ('networks = ["192.0.2.0/24", "2001:db8::/32"]', "network-not-allowed"),
     ],
 )
-@pytest.mark.parametrize("password", ["right", "wrong"])
+@pytest.mark.parametrize("password", ["right", pytest.param("wrong", marks=pytest.mark.slow)])
 async def test_a_key_that_may_not_be_used_is_answered_as_a_wrong_password_is(
     tmp_path: Path, line: str, reason: str, password: str
 ) -> None:
