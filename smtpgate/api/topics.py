@@ -63,34 +63,21 @@ def _is_here(call: Call, arn: SnsArn) -> bool:
 
 
 async def create_topic(call: Call) -> Values:
-    """Make a topic; one that is there as it is wanted is no error."""
+    """Make a topic; one that is there with the same tags is no error."""
+    name = call.text("Name")
     attributes = call.values.get("Attributes") or {}
     version = _VERSIONS.get(attributes.get("SignatureVersion", "1"))
     if version is None:
         raise ApiError("invalid-parameter", "Invalid parameter: SignatureVersion")
-    wanted, shown = tags_of(call.values.get("Tags") or ()), attributes.get("DisplayName", "")
-    ref = TopicRef(call.account_id, call.text("Name"))
+    wanted = tags_of(call.values.get("Tags") or ())
+    ref = TopicRef(call.account_id, name)
     try:
-        await topics.create(call.session(), ref, version, display_name=shown, tags=wanted)
+        await topics.create(call.session(), ref, version, wanted)
     except ConflictError:
-        await _must_be_as_wanted(call, ref, wanted)
-    return {"TopicArn": topic_arn(call, ref.name)}
-
-
-async def _must_be_as_wanted(call: Call, ref: TopicRef, wanted: Mapping[str, str]) -> None:
-    """Raises ApiError for a topic that has other attributes or tags than a call gives."""
-    given = call.values.get("Attributes") or {}
-    if given:
-        found, _ = await topics.get(call.session(), ref)
-        if any(given.get(name, kept) != kept for name, kept in _kept(found).items()):
-            raise _differs("Attributes")
-    if wanted and wanted != await tags.of(call.session(), _tagged(ref)):
-        raise _differs("Tags")
-
-
-def _differs(parameter: str) -> ApiError:
-    text = f"Topic already exists with different {parameter.lower()}"
-    return ApiError("invalid-parameter", f"Invalid parameter: {parameter} Reason: {text}")
+        if wanted and wanted != await tags.of(call.session(), _tagged(ref)):
+            text = "Invalid parameter: Tags Reason: Topic already exists with different tags"
+            raise ApiError("invalid-parameter", text) from None
+    return {"TopicArn": topic_arn(call, name)}
 
 
 async def delete_topic(call: Call) -> Values:
@@ -122,17 +109,13 @@ async def topic_attributes(call: Call) -> Values:
         "Attributes": {
             "TopicArn": found.arn,
             "Owner": found.account_id,
-            **_kept(found),
+            "DisplayName": "",
+            "SignatureVersion": found.signature_version,
             "SubscriptionsConfirmed": str(len(subscriptions) - pending),
             "SubscriptionsPending": str(pending),
             "SubscriptionsDeleted": "0",
         }
     }
-
-
-def _kept(topic: TopicDetails) -> dict[str, str]:
-    """The attributes that callers set."""
-    return {"DisplayName": topic.display_name, "SignatureVersion": topic.signature_version}
 
 
 async def _found_topic(call: Call) -> tuple[TopicDetails, Sequence[SubscriptionDetails]]:
@@ -143,18 +126,17 @@ async def _found_topic(call: Call) -> tuple[TopicDetails, Sequence[SubscriptionD
 
 
 async def set_topic_attributes(call: Call) -> Values:
-    """Set the display name or the version of the signatures; others change nothing."""
+    """Set the version of the signatures; other attributes are taken, and change nothing."""
     name, value = call.text("AttributeName"), call.text("AttributeValue")
     ref = _topic(call, call.text("TopicArn"))
+    if name != "SignatureVersion":
+        _ = await _found_topic(call)
+        return {}
+    version = _VERSIONS.get(value)
+    if version is None:
+        raise ApiError("invalid-parameter", "Invalid parameter: AttributeValue")
     try:
-        if name == "DisplayName":
-            await topics.update(call.session(), ref, display_name=value)
-        elif name != "SignatureVersion":
-            _ = await topics.get(call.session(), ref)
-        elif version := _VERSIONS.get(value):
-            await topics.update(call.session(), ref, version)
-        else:
-            raise ApiError("invalid-parameter", "Invalid parameter: AttributeValue")
+        await topics.update(call.session(), ref, version)
     except NotFoundError:
         raise ApiError("no-sns-object", "Topic does not exist") from None
     return {}

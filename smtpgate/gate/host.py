@@ -73,6 +73,7 @@ class Host:
             config.metrics,
             clock=clock,
             listeners=[listener.name for listener in config.listeners],
+            upstreams=[upstream.name for upstream in config.upstreams],
         )
         self.readiness = Readiness(log.error)
         self.readiness.add("log", log.check)

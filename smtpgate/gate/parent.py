@@ -127,7 +127,8 @@ class Parent:
         self.host.metrics.watch_histograms(crew.histograms)
         self.host.metrics.processes.add(lambda: [one.pid for one in crew.members])
         self.host.readiness.add("workers", crew.check_workers)
-        for name in _CHECKED_IN_WORKERS:
+        upstreams = [f"upstream.{upstream.name}" for upstream in config.upstreams]
+        for name in (*_CHECKED_IN_WORKERS, *upstreams):
             self.host.readiness.add(name, partial(crew.check, name))
 
     @property

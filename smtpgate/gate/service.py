@@ -13,6 +13,7 @@ from smtpgate.config import Config
 from smtpgate.control import Routes
 from smtpgate.core.limits.sums import LocalSums, Sums
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
+from smtpgate.core.routing.breaker import BreakerState
 from smtpgate.directory.event_settings import DirectorySubscribers
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.store import DirectoryStore
@@ -31,7 +32,7 @@ from smtpgate.gate.settings import admission_rules, pipeline_rules
 from smtpgate.gate.sinks import Sinks, run_all
 from smtpgate.gate.upstream import new_upstream
 from smtpgate.http import Readiness
-from smtpgate.log import JsonLog
+from smtpgate.log import JsonLog, Level
 from smtpgate.metrics.scraped import Scrape
 from smtpgate.pacing import Pacer
 from smtpgate.pipeline import Pipeline
@@ -149,7 +150,12 @@ class SmtpService:
         journal = around.stores.journal
         self._events = Sinks(around.sinks, around.uses, journal, on_error=self._log.error)
         self.upstream = new_upstream(
-            config, self._clock, self.tasks, self._note_limit, self._note_token
+            config,
+            self._clock,
+            self.tasks,
+            on_limit=self._note_limit,
+            on_token=self._note_token,
+            on_state=self._note_state,
         )
         self.pacer = Pacer(max_wait_s=config.limits.max_wait_s)
         self.spool = Spool(config.gate.state_dir, self._note_storage)
@@ -178,6 +184,8 @@ class SmtpService:
         readiness, metrics = self._around.readiness, self._around.metrics
         readiness.add("listeners", self._check_listeners)
         readiness.add("directory", self._check_directory)
+        for name in self.upstream.pools:
+            readiness.add(f"upstream.{name}", partial(self.upstream.check, name))
         for part in (self.directory, self.upstream, self.pacer, self.spool):
             metrics.watch(part.readings)
 
@@ -312,6 +320,12 @@ class SmtpService:
                 "warning", "upstream-token failed", upstream=upstream, problem=problem
             )
 
+    def _note_state(self, upstream: str, state: BreakerState, problem: str) -> None:
+        """Log that messages go to an upstream no more, for a try, or again."""
+        level: Level = "warning" if state == "open" else "info"
+        facts = {"problem": problem} if problem else {}
+        self._log.note(level, "upstream-state", upstream=upstream, state=state, **facts)
+
     def _note_storage(self, problem: str | None) -> None:
         """Log that large messages cannot be written to files, or can be again."""
         folder = str(self.config.gate.state_dir)
@@ -339,6 +353,7 @@ class SmtpService:
 
     async def listen(self) -> None:
         """Take connections."""
+        self.upstream.start()
         for listener in self.listeners.values():
             listener.start()
         for api in self.apis.values():

@@ -244,6 +244,29 @@ _ROWS: Final = (
         together="least",
     ),
     MetricRow(
+        "smtpgate_upstream_up",
+        "gauge",
+        ("upstream",),
+        "1 if the upstream is of use as far as is known: the last probe did not fail, and the "
+        "circuit breaker is not open; else 0.",
+        together="least",
+    ),
+    MetricRow(
+        "smtpgate_upstream_breaker",
+        "gauge",
+        ("upstream",),
+        "Circuit breaker of the upstream: 0 closed, 1 half-open (one message at a time), 2 "
+        "open.",
+        together="most",
+    ),
+    MetricRow(
+        "smtpgate_upstream_failures_total",
+        "counter",
+        ("upstream", "cause"),
+        "Times that an upstream was of no use for a message, which went on to the next one or "
+        "got 451, by cause.",
+    ),
+    MetricRow(
         "smtpgate_directory_up",
         "gauge",
         (),

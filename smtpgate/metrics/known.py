@@ -26,6 +26,7 @@ from smtpgate.core.proof.verification import VerificationState
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
 from smtpgate.core.reputation.sender import RatedKind
 from smtpgate.core.reputation.states import STATUSES, UNHEALTHY
+from smtpgate.core.routing.failed_try import CAUSES
 from smtpgate.core.watch.signals import SignalName
 from smtpgate.metrics.bounded import OTHER
 from smtpgate.metrics.observed import COUNTED_KINDS
@@ -51,7 +52,9 @@ def _verdicts() -> Iterable[tuple[str, str]]:
         yield from product(outcomes, (reason,))
 
 
-def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, ...]]]:
+def known_series(
+    listeners: Iterable[str], upstreams: Iterable[str] = ()
+) -> Mapping[str, Iterable[tuple[str, ...]]]:
     """The label values of each metric's series that are known, in the catalogue's order."""
     listeners = tuple(listeners)
     others = [(OTHER, OTHER, outcome) for outcome in get_args(SubmissionOutcome)]
@@ -65,6 +68,7 @@ def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, .
         "smtpgate_events_total": product(COUNTED_KINDS.values()),
         "smtpgate_feedback_records_total": product(get_args(PostedOutcome)),
         "smtpgate_feedback_posts_refused_total": product(get_args(PostRefusal)),
+        "smtpgate_upstream_failures_total": product(upstreams, CAUSES),
         "smtpgate_sessions": product(listeners),
         "smtpgate_budget_exhausted_total": product(listeners, BUDGETS),
         "smtpgate_api_calls_total": (),

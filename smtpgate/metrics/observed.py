@@ -60,6 +60,7 @@ class SubmissionFacts(Struct, frozen=True, gc=False, array_like=True):
     is_uncounted: bool = False
     has_long_line: bool = False
     events: tuple[tuple[str, int], ...] = ()
+    tried: tuple[tuple[str, str], ...] = ()
 
 
 _COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]]]] = {
@@ -118,8 +119,9 @@ COUNTED_KINDS: Final[Mapping[str, str]] = {
 _EVENTS: Final = "smtpgate_events_total"
 _RECORDS: Final = "smtpgate_feedback_records_total"
 _FINDINGS: Final = "smtpgate_key_findings_total"
+TRIED: Final = "smtpgate_upstream_failures_total"
 COUNTERS: Final = frozenset(
-    (*(name for name, _ in _COUNTED.values()), _EVENTS, _RECORDS, _FINDINGS)
+    (*(name for name, _ in _COUNTED.values()), _EVENTS, _RECORDS, _FINDINGS, TRIED)
 )
 """The counters that events increase."""
 
@@ -173,4 +175,5 @@ def facts_of(done: SubmissionDone) -> SubmissionFacts:
         bool(done.uncounted),
         done.long_line is not None and done.outcome == "accepted",
         _kinds_of(done.events) if done.events else (),
+        tuple([(one.upstream, one.cause) for one in done.tried]) if done.tried else (),
     )

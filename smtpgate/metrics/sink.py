@@ -36,7 +36,14 @@ from smtpgate.metrics.bounded import Quotas, Shares
 from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
 from smtpgate.metrics.histogram import Histogram, HistogramState
 from smtpgate.metrics.known import known_series
-from smtpgate.metrics.observed import COUNTERS, Count, SubmissionFacts, counts_of, facts_of
+from smtpgate.metrics.observed import (
+    COUNTERS,
+    TRIED,
+    Count,
+    SubmissionFacts,
+    counts_of,
+    facts_of,
+)
 from smtpgate.metrics.pauses import GENERATIONS, Pauses
 from smtpgate.metrics.processes import Processes
 from smtpgate.metrics.scraped import Readings, Source
@@ -71,9 +78,10 @@ class Metrics:
         *,
         clock: Clock,
         listeners: Sequence[str] = (),
+        upstreams: Sequence[str] = (),
     ) -> None:
         self._clock = clock
-        self._known = known_series(listeners)
+        self._known = known_series(listeners, upstreams)
         self._unbegun: list[tuple[Counter | Gauge, tuple[str, ...]]] = []
         self._histograms: dict[str, Histogram] = {}
         self._registry = CollectorRegistry()
@@ -174,6 +182,8 @@ class Metrics:
             self._quota_reached.labels(*labels).inc()
         for kind, by in facts.events:
             self.count(Count("smtpgate_events_total", (kind,), by))
+        for labels in facts.tried:
+            self.count(Count(TRIED, labels))
         if facts.is_uncounted:
             self._uncounted.inc()
         if facts.has_long_line:

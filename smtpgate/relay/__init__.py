@@ -2,5 +2,6 @@
 
 from smtpgate.relay.pool import PooledUpstream
 from smtpgate.relay.routed import RoutedUpstream
+from smtpgate.relay.watched import WatchedUpstream
 
-__all__ = ["PooledUpstream", "RoutedUpstream"]
+__all__ = ["PooledUpstream", "RoutedUpstream", "WatchedUpstream"]

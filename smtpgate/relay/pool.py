@@ -35,6 +35,7 @@ from smtpgate.ports import AccessTokens, Clock, DeliveryAttempt, Reading
 from smtpgate.relay.connection import Connection, StaleConnectionError, cause_of
 from smtpgate.relay.connector import Connector
 from smtpgate.relay.limit import ConnectionLimit
+from smtpgate.relay.mean_time import MeanTime
 from smtpgate.relay.turns import Turns
 from smtpgate.tasks import LoopTurns, Offload, TaskOwner, Threads
 
@@ -52,7 +53,8 @@ class PooledUpstream:
     """One upstream, over kept connections.
 
     ``on_limit`` is called when the server allows fewer connections than before, with its name,
-    their number and the server's refusal.
+    their number and the server's refusal; ``on_failure`` with the error of a message that the
+    server had, or was connected to for, before another message gets its slot.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class PooledUpstream:
         self._clock = clock
         self._tasks = tasks
         self._on_limit = on_limit
+        self.on_failure: Callable[[NotSentError | OSError], None] | None = None
         offload = Offload(LoopTurns(clock.monotonic), Threads("upstream", _READERS))
         self._tokens = tokens
         self._connector = Connector(config, offload, tokens)
@@ -84,6 +87,7 @@ class PooledUpstream:
         self._facts_at = 0.0
         self._recipient_limit: int | None = None
         self._recipient_limit_at = 0.0
+        self._service = MeanTime()
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_closing = False
 
@@ -162,6 +166,43 @@ class PooledUpstream:
         if self._tokens is not None:
             yield from self._tokens.readings()
 
+    @property
+    def answered_at(self) -> float:
+        """The moment when the server last answered, by the clock that only goes forward."""
+        return self._facts_at
+
+    def turn_away(self, problem: str, cause: Cause) -> None:
+        """End the wait of the messages in line: the server is of no use to them."""
+        for waiter in self._turns.clear():
+            _end(waiter, UpstreamUnavailableError(problem, cause))
+
+    async def probe(self, deadline: float) -> bool:
+        """See whether a message could be sent, by a kept connection or a fresh one.
+
+        False if nothing can be seen because all connections are in use. Raises
+        UpstreamUnavailableError, and an OSError where a TLS handshake fails.
+        """
+        if not self._has_room():
+            return False
+        self._turns.take("")
+        slot = self._take_room()
+        try:
+            if slot is not None:
+                try:
+                    if slot.is_ready:
+                        await slot.check(deadline)
+                        return True
+                except UpstreamUnavailableError:
+                    pass  # it may have been kept for too long
+                slot.abort()
+                slot = None
+            slot = await self._open(deadline)
+            if slot is not None:
+                await slot.check(deadline)
+        finally:
+            self._release("", slot)
+        return True
+
     def has_room_for(self, account_id: str) -> bool:
         """True if a message of that account need not wait for a connection."""
         return not self._turns and self._turns.has_share(account_id) and self._has_room()
@@ -197,8 +238,9 @@ class PooledUpstream:
         deadline: float,
     ) -> Answered | InDoubt:
         """Use a kept connection, or a fresh one when that is dead. Raises NotSentError."""
-        slot = await self._acquire(attempt, deadline)
+        slot, time = await self._acquire(attempt, deadline), asyncio.get_running_loop().time
         while True:
+            since = time()
             try:
                 if slot is not None:
                     try:
@@ -211,7 +253,13 @@ class PooledUpstream:
                 slot = await self._open(deadline)
                 if slot is not None:
                     return await slot.deliver(envelope, message, deadline, attempt)
+            except (NotSentError, OSError) as error:
+                if self.on_failure is not None:  # before another message gets the slot
+                    self.on_failure(error)
+                raise
             finally:
+                attempt.served_s = time() - since
+                self._service.note(attempt.served_s)
                 self._release(attempt.account_id, slot)
             slot = await self._acquire(attempt, deadline, was_there=True)
 
@@ -308,11 +356,31 @@ class PooledUpstream:
             most = self._config.max_waiting_per_account
             problem = f"{most} messages of the account wait already"
             raise NotSentError("upstream-busy", problem, "busy")
+        if not was_there:
+            self._must_be_worth_waiting(account, deadline)
         slot = await self._wait_in_line(attempt, deadline, is_first=was_there)
         if attempt.is_abandoned:
             self._release(account, slot)
             raise NotSentError("client-gone")
         return slot
+
+    def _must_be_worth_waiting(self, account: str, deadline: float) -> None:
+        """Refuse at once a message whose turn will come too late. Raises NotSentError."""
+        left_s = deadline - asyncio.get_running_loop().time()
+        connections = max(self.connection_limit, 1)
+        if (
+            self._service.after(len(self._turns), connections)
+            <= left_s
+            >= self._service.after(self._turns.waiting_of(account), self._turns.share)
+        ):
+            return
+        wait_s = max(
+            self._service.after(self._turns.before(account), connections),
+            self._service.after(self._turns.waiting_of(account), self._turns.share),
+        )
+        if wait_s > left_s:
+            problem = f"a message would wait about {wait_s:.0f} s for a connection"
+            raise NotSentError("upstream-busy", problem, "busy")
 
     async def _wait_in_line(
         self, attempt: DeliveryAttempt, deadline: float, *, is_first: bool

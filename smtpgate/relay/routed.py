@@ -7,23 +7,26 @@ refuse others. All tries together have one deadline, the longest of the route's 
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
 from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.routing.failed_try import FailedTry
-from smtpgate.core.routing.group import GroupMember, by_priority
+from smtpgate.core.routing.group import by_priority
 from smtpgate.core.routing.route import RelayRoute
 from smtpgate.core.routing.routes import RouteTable
 from smtpgate.core.upstream import Delivery, NotSent
 from smtpgate.ports import DeliveryAttempt, Reading, UpstreamFacts
 from smtpgate.relay.joint_facts import JointFacts
-from smtpgate.relay.pool import PooledUpstream
+from smtpgate.relay.watched import WatchedUpstream
 
 # Stands for all accounts that no route names; an account that is not known yet may be any.
 _ANY_OTHER: Final = "-"
+
+
+_STATES: Final = {"closed": 0, "half-open": 1, "open": 2}
 
 
 class RoutedUpstream:
@@ -34,12 +37,13 @@ class RoutedUpstream:
 
     def __init__(
         self,
-        pools: Mapping[str, PooledUpstream],
+        watched: Sequence[WatchedUpstream],
         routes: RouteTable,
         *,
         chance: Callable[[], float],
     ) -> None:
-        self.pools = pools
+        self._watched = {one.name: one for one in watched}
+        self.pools = pools = {one.name: one.pool for one in watched}
         self.routes = routes
         self._chance = chance
         self._facts: dict[frozenset[str], UpstreamFacts] = {}
@@ -70,10 +74,31 @@ class RoutedUpstream:
             self._reachable[key] = facts
         return facts
 
+    def start(self) -> None:
+        """Probe the upstreams from now on."""
+        for one in self._watched.values():
+            one.start()
+
     def readings(self) -> Iterator[Reading]:
-        """The state of each upstream's connections, for a scrape."""
-        for pool in self.pools.values():
-            yield from pool.readings()
+        """The state of each upstream and of its connections, for a scrape."""
+        for one in tuple(self._watched.values()):
+            yield from one.pool.readings()
+            name = (one.name,)
+            yield Reading("smtpgate_upstream_up", float(not one.problem), name)
+            yield Reading("smtpgate_upstream_breaker", _STATES[one.breaker.state], name)
+
+    def check(self, name: str) -> tuple[bool, str]:
+        """The state of an upstream, and false if a route of it has none that is of use."""
+        problem = self._watched[name].problem
+        ways = [
+            [member.upstream for member in route.members]
+            for route in self.routes
+            if any(member.upstream == name for member in route.members)
+        ]
+        holds = not problem or all(
+            any(not self._watched[one].problem for one in names) for names in ways
+        )
+        return holds, f"down: {problem}" if problem else "up"
 
     async def deliver(
         self, envelope: Envelope, message: Sequence[Body], attempt: DeliveryAttempt
@@ -83,40 +108,69 @@ class RoutedUpstream:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._deadlines[route.name]
         failure: NotSent | None = None
-        for pool in self._in_order(route, attempt.account_id):
-            delivery = await pool.deliver(envelope, message, attempt, deadline)
+        for one in self._in_order(route, attempt):
+            breaker = one.breaker
+            breaker.begin()
+            try:
+                delivery = await one.pool.deliver(envelope, message, attempt, deadline)
+            finally:
+                breaker.end()
+            one.note(delivery, attempt, sum(map(len, message)))
             if not isinstance(delivery, NotSent) or delivery.cause is None:
                 return delivery
+            attempt.failed += (FailedTry(one.name, delivery.cause, delivery.problem),)
             failure = _graver(failure, delivery)
-            if delivery.is_final or attempt.is_in_part:
+            if delivery.is_final or attempt.is_in_part or loop.time() >= deadline:
                 break
-            attempt.failed += (FailedTry(pool.name, delivery.cause, delivery.problem),)
-            if loop.time() >= deadline:
-                break
-        return failure or NotSent("upstream-unreachable")
+        return failure or _none_of_use(attempt)
 
-    def _in_order(self, route: RelayRoute, account_id: str) -> Iterator[PooledUpstream]:
-        """The upstreams in the order in which to try them.
+    def _in_order(
+        self, route: RelayRoute, attempt: DeliveryAttempt
+    ) -> Iterator[WatchedUpstream]:
+        """The upstreams in the order in which to try them; those that are open are not.
+
+        Those that are only a last resort come after all others.
+        """
+        last: list[WatchedUpstream] = []
+        time = asyncio.get_running_loop().time
+        for one in self._by_preference(route, attempt.account_id):
+            stand = one.stand(time())
+            if stand == "ready":
+                yield one
+            elif stand == "last resort":
+                last.append(one)
+            else:
+                problem = one.breaker.problem
+                attempt.failed += (FailedTry(one.name, "open", problem),)
+        yield from last
+
+    def _by_preference(self, route: RelayRoute, account_id: str) -> Iterator[WatchedUpstream]:
+        """The upstreams by priority and weight, those of the group first.
 
         Among those of one priority the first is one that has room now.
         """
         for members in (route.group, route.fallback):
             if len(members) == 1:
-                yield self.pools[members[0].upstream]
+                yield self._watched[members[0].upstream]
             elif members:
-                yield from self._drawn(members, account_id)
-
-    def _drawn(
-        self, members: Sequence[GroupMember], account_id: str
-    ) -> Iterator[PooledUpstream]:
-        for equals in by_priority(members, self._chance()):
-            pools = [self.pools[member.upstream] for member in equals]
-            yield from sorted(pools, key=lambda one: not one.has_room_for(account_id))
+                for equals in by_priority(members, self._chance()):
+                    found = [self._watched[member.upstream] for member in equals]
+                    yield from sorted(
+                        found, key=lambda one: not one.pool.has_room_for(account_id)
+                    )
 
     async def close(self) -> None:
         """Close idle connections; connections in use close when their transaction is over."""
+        for one in self._watched.values():
+            one.stop()
         for pool in self.pools.values():
             await pool.close()
+
+
+def _none_of_use(attempt: DeliveryAttempt) -> NotSent:
+    """All upstreams failed lately, so that none was asked."""
+    problem = next((one.problem for one in attempt.failed), "")
+    return NotSent("upstream-unreachable", problem)
 
 
 def _graver(failure: NotSent | None, delivery: NotSent) -> NotSent:

@@ -19,7 +19,7 @@ class Turns(Generic[T]):
     """Messages that wait and connections in use, by account; one may use ``share`` of them."""
 
     def __init__(self, share: int) -> None:
-        self._share = share
+        self.share = share
         self._in_use: dict[str, int] = {}
         # In the order of their turns: the account that was served last is last.
         self._lines: OrderedDict[str, OrderedDict[T, None]] = OrderedDict()
@@ -33,9 +33,20 @@ class Turns(Generic[T]):
         """The number of waiting messages of an account."""
         return len(self._lines.get(account, ()))
 
+    def before(self, account: str) -> int:
+        """The messages that have their turn before a new one of that account.
+
+        By turns, no other account sends more of its own meanwhile than this one has waiting.
+        """
+        own = self.waiting_of(account)
+        others = (
+            min(len(line), own + 1) for name, line in self._lines.items() if name != account
+        )
+        return own + sum(others)
+
     def has_share(self, account: str) -> bool:
         """True if the account may use one more."""
-        return self._in_use.get(account, 0) < self._share
+        return self._in_use.get(account, 0) < self.share
 
     def take(self, account: str) -> None:
         """The account uses one more."""
@@ -77,7 +88,7 @@ class Turns(Generic[T]):
 
     def next(self) -> tuple[str, T] | None:
         """Take the next one out of the line; ``None`` when none may use more."""
-        best, least = None, self._share
+        best, least = None, self.share
         for account in self._lines:
             if not account and len(self._lines) > 1:
                 continue
@@ -86,7 +97,7 @@ class Turns(Generic[T]):
                 best, least = account, used
                 if not used:
                     break
-        if best is None and self._in_use.get("", 0) < self._share and "" in self._lines:
+        if best is None and self._in_use.get("", 0) < self.share and "" in self._lines:
             best = ""
         if best is None:
             return None

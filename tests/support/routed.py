@@ -7,7 +7,8 @@ from smtpgate.clock import SystemClock
 from smtpgate.config.routes import RouteConfig, route_table
 from smtpgate.config.sections import UpstreamConfig
 from smtpgate.ports import Clock
-from smtpgate.relay import PooledUpstream, RoutedUpstream
+from smtpgate.relay import PooledUpstream, RoutedUpstream, WatchedUpstream
+from smtpgate.relay.watched import OnState
 from smtpgate.tasks import TaskOwner
 from tests.support.upstream_server import UpstreamServer
 
@@ -19,11 +20,21 @@ def new_routed(
     *,
     clock: Clock | None = None,
     chance: Callable[[], float] = lambda: 0.0,
+    on_state: OnState | None = None,
 ) -> RoutedUpstream:
     """The upstreams of these configurations, without connections yet."""
     clock = clock or SystemClock()
-    pools = {one.name: PooledUpstream(one, clock=clock, tasks=tasks) for one in configs}
-    return RoutedUpstream(pools, route_table(configs, routes), chance=chance)
+    watched = [
+        WatchedUpstream(
+            PooledUpstream(one, clock=clock, tasks=tasks),
+            one,
+            clock=clock,
+            tasks=tasks,
+            on_state=on_state,
+        )
+        for one in configs
+    ]
+    return RoutedUpstream(watched, route_table(configs, routes), chance=chance)
 
 
 @asynccontextmanager
@@ -32,10 +43,11 @@ async def routed_to(
     routes: Sequence[RouteConfig] = (),
     clock: Clock | None = None,
     chance: Callable[[], float] = lambda: 0.0,
+    on_state: OnState | None = None,
 ) -> AsyncIterator[RoutedUpstream]:
     """The relay under test; no connection outlives it."""
     tasks = TaskOwner()
-    upstream = new_routed(configs, tasks, routes, clock=clock, chance=chance)
+    upstream = new_routed(configs, tasks, routes, clock=clock, chance=chance, on_state=on_state)
     try:
         yield upstream
     finally:

@@ -5,8 +5,9 @@ relay says with what was so. No socket is open, and the loop's time is moved, ne
 """
 
 import asyncio
+import errno
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, cast
 
@@ -196,6 +197,8 @@ class Wire(asyncio.Transport):
             case "DATA":
                 self._takes_message = True
                 self._answer("354 go", "451 4.3.0 not now")
+            case "NOOP":
+                self._then(_Saying(b"250 2.0.0 ok\r\n"))
             case "QUIT":
                 self._then(_Saying(b"221 bye\r\n", is_end=True))
             case _:
@@ -274,7 +277,7 @@ class ScriptedUpstream:
     """The server: a script of mishaps, one a reply; after its end everything is fine.
 
     With ``after_message`` that befalls every reply to a message, whatever the script says.
-    Connections beyond ``max_wires`` are greeted with 421.
+    Connections beyond ``max_wires`` are greeted with 421, and refused while it ``is_away``.
     ``sent`` are the messages whose final dot left the relay; ``accepted`` and ``refused`` those
     whose verdict arrived there.
     """
@@ -288,6 +291,7 @@ class ScriptedUpstream:
         after_message: Mishap | None = None,
         max_wires: int | None = None,
     ) -> None:
+        self.is_away = False
         self.after_message = after_message
         self.max_wires = max_wires
         self.ehlo = "250-mx\r\n250 PIPELINING" if is_pipelining else "250 mx"
@@ -327,19 +331,24 @@ def is_message_end(octets: bytes | bytearray | memoryview) -> bool:
 
 
 class ScriptedLoop(MovableLoop):
-    """A loop whose connections all lead to its ``upstream``."""
+    """A loop whose connections all lead to its ``upstream``, or to those of ``by_port``."""
 
     upstream: ScriptedUpstream
+    by_port: Mapping[int, ScriptedUpstream] = {}
 
     async def create_connection(  # type: ignore[override]
         self,
         factory: Callable[[], Connection],
-        *_: Any,  # noqa: ANN401
-        **__: Any,  # noqa: ANN401
+        _host: str,
+        port: int,
+        **_: Any,  # noqa: ANN401
     ) -> tuple[Wire, Connection]:
         await asyncio.sleep(0)
-        wire = Wire(self.upstream, factory())
-        self.upstream.wires.append(wire)
+        upstream = self.by_port.get(port) or self.upstream
+        if upstream.is_away:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+        wire = Wire(upstream, factory())
+        upstream.wires.append(wire)
         wire.protocol.connection_made(wire)
         wire.greet()
         return wire, wire.protocol

@@ -43,6 +43,7 @@ _ANSWERS: Final = {
     "BDAT": "250 2.0.0 chunk received",
     "MESSAGE": "250 2.0.0 queued",
     "RSET": "250 2.0.0 forgotten",
+    "NOOP": "250 2.0.0 ok",
     "STARTTLS": "220 2.0.0 go ahead",
     "AUTH": "235 2.7.0 welcome",
     "QUIT": "221 2.0.0 bye",

@@ -34,7 +34,7 @@ async def test_each_check_is_reported_and_one_that_fails_makes_the_gate_not_read
     tmp_path: Path,
 ) -> None:
     async with open_gate(tmp_path) as (gate, _):
-        checks = dict.fromkeys(("listeners", *OTHERS), "open")
+        checks = dict.fromkeys(("listeners", *OTHERS), "open") | {"upstream.sink": "up"}
         assert await readiness(gate) == (200, {"ready": True, "checks": checks})
         gate.readiness.add("directory", lambda: (False, "no connection"))
         checks["directory"] = "no connection"
@@ -47,7 +47,7 @@ async def test_a_gate_that_drains_says_so(tmp_path: Path) -> None:
         status, body = await readiness(gate)
         assert (status, body["checks"]) == (
             503,
-            {"listeners": "draining", **dict.fromkeys(OTHERS, "open")},
+            {"listeners": "draining", **dict.fromkeys(OTHERS, "open"), "upstream.sink": "up"},
         )
         gate.service.is_draining = False
 

@@ -30,6 +30,7 @@ _LATELY: Final = 0.3
 _USUALLY: Final = 0.02
 _MANY: Final = 20
 _SLOW_RATIO: Final = 10.0
+_QUICK_S: Final = 0.5
 _SLOW_S: Final = 5.0
 
 
@@ -138,8 +139,10 @@ class Breaker:
         self._measured += 1
         self._lately_s += _LATELY * (seconds - self._lately_s)
         if not self._is_out_of_line():
-            # The mean of the first ones, then of the many.
+            # The mean of the first ones, then of the many, which a few slow ones do not change.
             share = max(_USUALLY, 1 / self._measured)
+            if self._measured > _MANY:
+                seconds = min(seconds, max(2 * self._usual_s, _QUICK_S))
             self._usual_s += share * (seconds - self._usual_s)
 
     def _is_out_of_line(self) -> bool:
