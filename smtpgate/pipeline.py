@@ -88,6 +88,7 @@ class Rules:
     region: str
     infer_arn: bool = True
     pass_long_lines: bool = False
+    max_received: int = 50
     require_signature: bool = True
     allow_when_ledger_fails: bool = False
     allow_when_journal_fails: bool = False
@@ -184,6 +185,7 @@ class Pipeline:
             submission.message,
             smtputf8=submission.envelope.smtputf8,
             pass_long_lines=self._rules.pass_long_lines,
+            max_received=self._rules.max_received,
         )
         done.long_line = message.long_line
         done.header, done.intent = message.block, message.intent
@@ -487,10 +489,7 @@ class Pipeline:
                     done.counted = recipients - len(delivery.refused)
                     done.outcome, done.reason = "accepted", "accepted"
                     if self._publisher is not None and not delivery.has_dsn:
-                        report = self._publisher.relayed(done, delivery, self._clock.now())
-                        done.tasks = (
-                            done.tasks if report is None else (*(done.tasks or ()), report)
-                        )
+                        self._publisher.add_relayed(done, delivery, self._clock.now())
                 else:
                     self._admission.note_refused_recipients(delivery, submission)
             case InDoubt():

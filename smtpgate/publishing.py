@@ -118,21 +118,22 @@ class EventPublisher:
                 tasks.append(self._report(done, sending_event(now, mail, known, detail), to))
         return events, tuple(tasks)
 
-    def relayed(self, done: SubmissionDone, taken: Answered, now: datetime) -> Task | None:
-        """The report that its sender asked for when the next server has no DSN, if any.
+    def add_relayed(self, done: SubmissionDone, taken: Answered, now: datetime) -> None:
+        """Add the report that its sender asked for when the next server has no DSN.
 
         The sender learns that no more will be known (RFC 3461 §5.2.2).
         """
         submission = done.submission
         recipients, to = submission.envelope.recipients, submission.envelope.reverse_path
         if taken.has_dsn or to.is_null:
-            return None
+            return
         recipients = wanting_success(recipients, taken.recipients)
         if not recipients:
-            return None
+            return
         mail = sent_mail(submission, done.from_identity, done.header, done.intent)
         event = relayed(mail, recipients, taken, now)
-        return self._report(done, event, Destination("mail", str(to), mail.account_id))
+        report = self._report(done, event, Destination("mail", str(to), mail.account_id))
+        done.tasks = (*(done.tasks or ()), report)
 
     async def lists(self, events: Iterable[SendingEvent]) -> tuple[Task, ...]:
         """The tasks that put recipients on suppression lists, and no others.

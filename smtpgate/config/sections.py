@@ -115,6 +115,7 @@ class ListenerConfig(TlsPort):
     max_unread_octets: Annotated[int, Field(ge=1024)] = 16_384
     max_auth_failures: Count = 3
     auth_failure_delay_s: Annotated[float, Field(ge=0, le=60)] = 1.0
+    early_talkers: Literal["refuse", "allow"] = "refuse"
     max_errors: Count = 20
     max_junk_commands: Count = 100
     max_excess_recipients: Count = 1000
@@ -495,6 +496,7 @@ class MessageConfig(Table):
 
     bare_lf: Literal["refuse", "normalize"] = "refuse"
     long_lines: Literal["refuse", "pass"] = "refuse"
+    max_received: Count = 50
     spool_octets: Annotated[int, Field(ge=65_536)] = 1_048_576
 
 

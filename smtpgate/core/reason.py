@@ -70,6 +70,15 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         ),
         reply="transaction-failed",
     ),
+    "mail-loop": Reason(
+        meaning="the message has more Received fields than a message may have",
+        advice=(
+            "The message goes in a circle: a server behind this gate sends mail back to a "
+            "client of it. The operator has to find the rule that does so, by the Received "
+            "fields. For a way that really is so long there is message.max_received."
+        ),
+        reply="too-many-hops",
+    ),
     "duplicate-field": Reason(
         meaning="a field that may occur only once occurs more often",
         advice=(

@@ -179,6 +179,9 @@ _REPLIES: Final[dict[str, Reply]] = {
     "start-tls": Reply(220, "2.0.0", "Ready to start TLS"),
     "chunk-ok": Reply(250, "2.0.0", "Ok, more chunks may follow"),
     "start-data": Reply(354, "", "End data with <CR><LF>.<CR><LF>"),
+    "too-early": Reply(
+        554, "5.5.1", "Protocol error: data was sent before the reply that it has to wait for"
+    ),
     "unknown-command": Reply(500, "5.5.2", "Command not recognized"),
     "line-too-long": Reply(500, "5.5.6", "Line too long"),
     "bad-line-end": Reply(
@@ -220,6 +223,7 @@ _REPLIES: Final[dict[str, Reply]] = {
     # the message
     "accepted": Reply(250, "2.0.0", "Ok {message_id}"),  # [SES]
     "transaction-failed": Reply(554, "5.6.0", "Transaction failed: {problem}"),  # [SES]
+    "too-many-hops": Reply(554, "5.4.6", "Message has passed too many mail servers: {problem}"),
     "needs-8bitmime": Reply(
         554, "5.6.3", "Message has 8-bit octets, and the upstream lacks 8BITMIME"
     ),

@@ -12,6 +12,7 @@ def pipeline_rules(config: Config) -> Rules:
         region=config.gate.region,
         infer_arn=config.authorization.infer_arn,
         pass_long_lines=config.message.long_lines == "pass",
+        max_received=config.message.max_received,
         require_signature=config.signing.require,
         allow_when_ledger_fails=config.limits.on_store_failure == "allow",
         allow_when_journal_fails=config.journal.on_failure == "allow",

@@ -31,6 +31,7 @@ def on_auth(dialogue: Dialogue, argument: bytes) -> Work | None:
     elif mechanism not in MECHANISMS:
         dialogue.note_error(CATALOGUE["auth-mechanism"])
     else:
+        dialogue.must_have_waited()
         dialogue.mechanism = mechanism.decode("ascii")
         dialogue.forget_client()
         exchange = MECHANISMS[mechanism]()
@@ -43,6 +44,7 @@ def on_auth(dialogue: Dialogue, argument: bytes) -> Work | None:
 
 def on_response(dialogue: Dialogue, line: bytes) -> Work | None:
     """The client's response to a challenge."""
+    dialogue.must_have_waited()
     exchange, dialogue.exchange = dialogue.exchange, None
     if line == b"*":
         dialogue.note_error(CATALOGUE["auth-aborted"])

@@ -31,6 +31,12 @@ class ChunkProtocol(GateProtocol):
         self.incoming = incoming
         self._pause_octets = incoming.intake.spool_octets
 
+    def drop_message(self) -> None:
+        """Forget the chunks of a message that is not complete, if there are any."""
+        if self.incoming is not None:
+            self.incoming.close()
+            self.incoming, self._pause_octets = None, PAUSE_OCTETS
+
     def expect_chunk(self, chunk: Chunk) -> Work | None:
         """Take the octets that come next as that chunk."""
         if chunk.left:

@@ -6,7 +6,7 @@ those with subjects of their own, ``session`` the others and the table of all.
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 from smtpgate.core.account import AccessKey
 from smtpgate.core.address import Mailbox
@@ -18,7 +18,7 @@ from smtpgate.ports import UpstreamFacts
 from smtpgate.smtp.chunks import ChunkProtocol
 from smtpgate.smtp.command import MailCommand
 from smtpgate.smtp.handshake import handshake_problem
-from smtpgate.smtp.protocol import OutOfBudget
+from smtpgate.smtp.protocol import HangUp, OutOfBudget
 from smtpgate.smtp.sasl import Exchange
 from smtpgate.smtp.session_parts import SessionParts
 from smtpgate.smtp.sockets import ConnectionSlot
@@ -201,6 +201,20 @@ class Dialogue(ChunkProtocol):
             self.refuse(reply)
         else:
             self.note_error(reply)
+
+    def must_have_waited(self) -> None:
+        """The client had to wait for the coming reply before it went on (RFC 2920 §3.1).
+
+        One that did not gets another reply, and its octets are not obeyed. Raises HangUp.
+        """
+        if self.has_input and self.parts.config.early_talkers == "refuse":
+            self.refuse_early()
+
+    def refuse_early(self) -> NoReturn:
+        """End the session of a client that did not wait. Raises HangUp."""
+        self.is_early = True
+        self.refuse(CATALOGUE["too-early"])
+        raise HangUp
 
     def count_error(self) -> None:
         """Count an error of the client. Raises OutOfBudget."""

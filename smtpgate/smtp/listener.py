@@ -177,6 +177,8 @@ class Listener:
         """Give the socket to the event loop, which shakes hands and begins the session."""
         config, loop = self.parts.config, asyncio.get_running_loop()
         tls: dict[str, Any] = {}
+        if config.tls != "implicit" and config.early_talkers == "refuse":
+            session.is_early = _has_octets(connection)
         if config.tls == "implicit":
             tls = {
                 "ssl": self.parts.tls and self.parts.tls.context,
@@ -244,6 +246,14 @@ async def _readable(connection: socket.socket) -> None:
         await readable.wait()
     finally:
         loop.remove_reader(connection)
+
+
+def _has_octets(connection: socket.socket) -> bool:
+    """True if the client has sent octets; they stay where they are."""
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False  # none, or an error that the next read has too
 
 
 async def _behind_proxy(connection: socket.socket, proxy: Client) -> Client:

@@ -109,6 +109,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         self._octets_before_auth: int | None = config.max_octets_before_auth
         self._writable: asyncio.Future[None] | None = None
         self._at_eof = False
+        self.is_early = False  # the client sends before it may
         self._client_gone: asyncio.Future[None] | None = None
         self._is_lost = False
         self._is_paused = False
@@ -438,13 +439,12 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
             incoming.intake.refuse("storage")
             incoming.arrival.close()
 
-    def drop_message(self) -> None:
-        """Forget the chunks of a message that is not complete, if there are any."""
-        if self.incoming is not None:
-            self.incoming.close()
-            self.incoming, self._pause_octets = None, PAUSE_OCTETS
-
     # -- what the session calls ----------------------------------------------------------------
+
+    @property
+    def has_input(self) -> bool:
+        """True if the client has gone on, without the reply to the command that is obeyed."""
+        return bool(self._input)
 
     @property
     def is_tls(self) -> bool:
@@ -571,7 +571,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
             self.abort()
         self._gone = self.loop.create_future()
         self._resume_input()
-        is_sending = self.incoming is not None or self.chunk is not None
+        is_sending = self.is_early or self.incoming is not None or self.chunk is not None
         if self._wire.is_closing() or self._at_eof or not is_sending or self.is_tls:
             self._wire.close()
         else:

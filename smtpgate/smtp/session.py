@@ -62,8 +62,7 @@ class SmtpSession(Dialogue):
         self.publish(SessionOpened(self.parts.config.name))
         last_word: Reply | None = None
         try:
-            self.end_if_due()
-            self.reply(reply_of("greeting", hostname=self.hostname))
+            self._greet()
             await self.obey_client()
         except HangUp as hang_up:
             last_word = hang_up.reply
@@ -88,6 +87,13 @@ class SmtpSession(Dialogue):
                 await self.close(last_word)
             finally:
                 self.publish(SessionClosed(self.parts.config.name))
+
+    def _greet(self) -> None:
+        self.end_if_due()
+        if self.is_early:
+            self.refuse_early()
+        self.must_have_waited()
+        self.reply(reply_of("greeting", hostname=self.hostname))
 
     def obey(self, line: bytes) -> Work | None:
         """Obey one line: a command, or the answer to a challenge of AUTH."""
@@ -148,6 +154,7 @@ def _on_ehlo(session: Dialogue, argument: bytes) -> None:
 
 def _greeted(session: Dialogue, argument: bytes, *, is_esmtp: bool) -> None:
     session.helo, session.is_esmtp = parse_helo(argument), is_esmtp
+    session.must_have_waited()
     session.offered = frozenset()
     session.forget_client()
     abandon(session)
@@ -186,6 +193,7 @@ def _on_starttls(session: Dialogue, argument: bytes) -> Work | None:
     elif session.key is not None or session.in_transaction:
         session.bad_sequence("STARTTLS comes before AUTH and MAIL")
     else:
+        session.must_have_waited()
         return partial(_start_tls, session, tls.context)
     return None
 

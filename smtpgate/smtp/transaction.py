@@ -165,6 +165,7 @@ def on_data(dialogue: Dialogue, argument: bytes) -> None:
         abandon(dialogue)
         dialogue.bad_sequence("the message comes by BDAT already")
     else:
+        dialogue.must_have_waited()
         dialogue.reply_lines(WIRE["start-data"])
         intake = MessageIntake(parts.intake, dialogue.max_octets, transaction.account_id)
         dialogue.expect_message(intake, parts.new_arrival())

@@ -8,6 +8,7 @@ side, ``CLOSED`` expects the end of the server's. ``#`` begins a comment.
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,13 @@ class Dialog:
     async def open(cls, port: int, context: ssl.SSLContext | None = None) -> "Dialog":
         """Connect; :func:`close_dialogs` closes what a test leaves open."""
         dialog = cls(*await asyncio.open_connection("127.0.0.1", port, ssl=context))
+        _open.append(dialog)
+        return dialog
+
+    @classmethod
+    async def over(cls, connection: socket.socket) -> "Dialog":
+        """Begin on a connection that is there already."""
+        dialog = cls(*await asyncio.open_connection(sock=connection))
         _open.append(dialog)
         return dialog
 

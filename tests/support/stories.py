@@ -70,6 +70,12 @@ _BY_REASON: Final[dict[str, Refused]] = {
     "malformed-message": _problem("line 2 is no header field"),
     "bad-line-ends": _problem("a bare LF in line 3"),
     "long-line": _problem("line 3 of the body is longer than 998 octets"),
+    "mail-loop": Refused(
+        0,
+        "too-many-hops",
+        {"problem": "51 Received fields"},
+        "it has 51 Received fields, and may have 50",
+    ),
     "duplicate-field": _problem("Duplicate header 'Subject'."),
     "bad-author": _problem("Missing required header 'From'."),
     "too-many-authors": _problem("header 'From': more than 100 mailboxes"),

@@ -36,7 +36,7 @@ IMPLICIT = "[listener.implicit]\naddress = '127.0.0.1'\nport = 0\ntls = 'implici
 IMPLICIT += "cert_file = 'tls.crt'\nkey_file = 'tls.key'\n"
 TRUSTED = 'proxy_from = ["127.0.0.0/8"]\n'
 FREE = "max_junk_commands = 1000000\n"
-NO_ERROR_ENDS_IT = "max_errors = 1000000\n"
+NO_ERROR_ENDS_IT = 'max_errors = 1000000\nearly_talkers = "allow"\n'
 
 
 async def exhausted(gate: Gate, folder: Path, budget: BudgetName, listener: str) -> int:

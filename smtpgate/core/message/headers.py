@@ -20,7 +20,6 @@ from msgspec import Struct
 
 MAX_BLOCK_OCTETS: Final = 256 * 1024
 _MAX_FIELDS: Final = 1000
-_MAX_HOPS: Final = 50  # RFC 5321 §6.3 counts Received fields; Postfix's limit is 50 as well
 MAX_LINE_OCTETS: Final = 998  # RFC 5322 §2.1.1, RFC 5321 §4.5.3.1.6, without the CRLF
 _SHOWN_OCTETS: Final = 40
 _SLICE: Final = 256 * 1024
@@ -203,7 +202,6 @@ def split_message(
     *,
     max_block_octets: int = MAX_BLOCK_OCTETS,
     max_fields: int = _MAX_FIELDS,
-    max_hops: int = _MAX_HOPS,
 ) -> Message:
     """Cut the header block from the body, at the first empty line.
 
@@ -221,8 +219,6 @@ def split_message(
     if head.translate(None, _CONTROLS).replace(b"\n", b"\r\n") != head:
         raise HeaderError(_control_problem(head))
     fields = _fields(head + b"\r\n", max_fields)
-    if sum([field.name == b"received" for field in fields]) > max_hops:
-        raise HeaderError(f"the message has passed more than {max_hops} servers: a mail loop")
     return Message(HeaderBlock(fields), memoryview(octets)[end + 4 :])
 
 

@@ -27,6 +27,8 @@ from smtpgate.core.message.intent import IntentError, SendingIntent, take_intent
 from smtpgate.core.message.resent import read_resent_fields
 from smtpgate.core.reply import reject
 
+MAX_RECEIVED: Final = 50
+"""As many as Postfix's ``hopcount_limit``."""
 # Work on the octets of a larger message takes more than a millisecond.
 LARGE_OCTETS: Final = 256 * 1024
 # A header is read piece by piece, which takes many times as long as to read a body.
@@ -62,12 +64,16 @@ class ReadMessage(Struct, frozen=True, gc=False):
 
 
 def read_message(
-    message: bytes | StoredMessage, *, smtputf8: bool, pass_long_lines: bool = False
+    message: bytes | StoredMessage,
+    *,
+    smtputf8: bool,
+    pass_long_lines: bool = False,
+    max_received: int = MAX_RECEIVED,
 ) -> ReadMessage:
     """Cut the header block from the body, take the X-SES fields out, find the authors.
 
-    ``pass_long_lines`` lets long lines of the body pass; no header field may have one. Raises
-    Reject.
+    ``pass_long_lines`` lets long lines of the body pass; no header field may have one. One with
+    more than ``max_received`` Received fields is in a loop. Raises Reject.
     """
     if isinstance(message, StoredMessage):
         problem = message.problem
@@ -78,7 +84,7 @@ def read_message(
     try:
         split = split_message(head_of(message))
         intent, block = take_intent(split.block)
-        _refuse_duplicates(block)
+        _refuse_loops_and_duplicates(block, max_received)
         authors, sender = read_author_fields(block, smtputf8=smtputf8)
         resent = read_resent_fields(block, smtputf8=smtputf8)
         _refuse_unqualified(block)
@@ -134,7 +140,11 @@ def takes_long_to_read(message: bytes | StoredMessage) -> bool:
     )
 
 
-def _refuse_duplicates(block: HeaderBlock) -> None:
+def _refuse_loops_and_duplicates(block: HeaderBlock, most: int) -> None:
+    # RFC 5321 §6.3: a message that was received so often goes in a circle.
+    if len(block.fields) > most and (hops := len(block.all(b"received"))) > most:
+        problem = f"{hops} Received fields"
+        reject("mail-loop", f"it has {problem}, and may have {most}", problem=problem)
     duplicate = duplicate_field(block)
     if duplicate is not None:
         problem = f"Duplicate header '{duplicate.decode('ascii').title()}'."
