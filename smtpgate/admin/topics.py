@@ -16,6 +16,7 @@ from smtpgate.admin.paging import pages_of
 from smtpgate.admin.refs import SubscriptionRef, TopicRef
 from smtpgate.admin.session import Operator, Session
 from smtpgate.core.notification.names import Endpoint, SnsArn, read_endpoint
+from smtpgate.core.notification.names import display_name as read_display_name
 from smtpgate.core.notification.settings import (
     SignatureVersion,
     Subscription,
@@ -59,6 +60,7 @@ class TopicDetails:
     account_id: str
     name: str
     signature_version: SignatureVersion
+    display_name: str
     subscriptions: int
     open_to: tuple[str, ...]
     created_at: datetime | None
@@ -97,9 +99,11 @@ async def create(
     session: Session,
     ref: TopicRef,
     signature_version: SignatureVersion = "1",
+    *,
+    display_name: str = "",
     tags: Mapping[str, str] | None = None,
 ) -> TopicDetails:
-    """Make a topic, with those tags."""
+    """Make a topic, with that name for people and those tags."""
     arn = session.topic_arn(ref)
     session.must_be_allowed("CreateTopic", arn)
     if tags:
@@ -111,6 +115,7 @@ async def create(
         region=session.region,
         name=ref.name,
         signature_version=signature_version,
+        display_name=_read_display_name(display_name),
     )
     async with session.changing() as change:
         row = await rows.create_topic(change, row)
@@ -120,15 +125,29 @@ async def create(
 
 
 async def update(
-    session: Session, ref: TopicRef, signature_version: SignatureVersion
+    session: Session,
+    ref: TopicRef,
+    signature_version: SignatureVersion | None = None,
+    *,
+    display_name: str | None = None,
 ) -> TopicDetails:
-    """Set the version of the signatures of a topic's envelopes."""
+    """Set the version of the signatures of a topic's envelopes, or its name for people."""
     session.must_be_allowed("UpdateTopic", session.topic_arn(ref))
+    changes: dict[str, object] = {}
+    if signature_version is not None:
+        changes["signature_version"] = signature_version
+    if display_name is not None:
+        changes["display_name"] = _read_display_name(display_name)
     async with session.changing() as change:
         row = await _topic(session, change, ref)
-        row = await rows.update_topic(change, row, {"signature_version": signature_version})
+        row = await rows.update_topic(change, row, changes)
         grantees = await topic_grants.grantees_of(change.connection, *_place(session, ref))
         return _details(session, row, len(await _subscriptions(session, change, ref)), grantees)
+
+
+def _read_display_name(text: str) -> str:
+    with refusing("DisplayName"):
+        return read_display_name(text)
 
 
 async def pages(
@@ -257,6 +276,7 @@ def _details(
         account_id=row.account_id,
         name=row.name,
         signature_version=row.signature_version,
+        display_name=row.display_name,
         subscriptions=subscriptions,
         open_to=tuple(open_to),
         created_at=row.created_at,

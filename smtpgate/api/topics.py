@@ -63,21 +63,34 @@ def _is_here(call: Call, arn: SnsArn) -> bool:
 
 
 async def create_topic(call: Call) -> Values:
-    """Make a topic; one that is there with the same tags is no error."""
-    name = call.text("Name")
+    """Make a topic; one that is there as it is wanted is no error."""
     attributes = call.values.get("Attributes") or {}
     version = _VERSIONS.get(attributes.get("SignatureVersion", "1"))
     if version is None:
         raise ApiError("invalid-parameter", "Invalid parameter: SignatureVersion")
-    wanted = tags_of(call.values.get("Tags") or ())
-    ref = TopicRef(call.account_id, name)
+    wanted, shown = tags_of(call.values.get("Tags") or ()), attributes.get("DisplayName", "")
+    ref = TopicRef(call.account_id, call.text("Name"))
     try:
-        await topics.create(call.session(), ref, version, wanted)
+        await topics.create(call.session(), ref, version, display_name=shown, tags=wanted)
     except ConflictError:
-        if wanted and wanted != await tags.of(call.session(), _tagged(ref)):
-            text = "Invalid parameter: Tags Reason: Topic already exists with different tags"
-            raise ApiError("invalid-parameter", text) from None
-    return {"TopicArn": topic_arn(call, name)}
+        await _must_be_as_wanted(call, ref, wanted)
+    return {"TopicArn": topic_arn(call, ref.name)}
+
+
+async def _must_be_as_wanted(call: Call, ref: TopicRef, wanted: Mapping[str, str]) -> None:
+    """Raises ApiError for a topic that has other attributes or tags than a call gives."""
+    given = call.values.get("Attributes") or {}
+    if given:
+        found, _ = await topics.get(call.session(), ref)
+        if any(given.get(name, kept) != kept for name, kept in _kept(found).items()):
+            raise _differs("Attributes")
+    if wanted and wanted != await tags.of(call.session(), _tagged(ref)):
+        raise _differs("Tags")
+
+
+def _differs(parameter: str) -> ApiError:
+    text = f"Topic already exists with different {parameter.lower()}"
+    return ApiError("invalid-parameter", f"Invalid parameter: {parameter} Reason: {text}")
 
 
 async def delete_topic(call: Call) -> Values:
@@ -109,13 +122,17 @@ async def topic_attributes(call: Call) -> Values:
         "Attributes": {
             "TopicArn": found.arn,
             "Owner": found.account_id,
-            "DisplayName": "",
-            "SignatureVersion": found.signature_version,
+            **_kept(found),
             "SubscriptionsConfirmed": str(len(subscriptions) - pending),
             "SubscriptionsPending": str(pending),
             "SubscriptionsDeleted": "0",
         }
     }
+
+
+def _kept(topic: TopicDetails) -> dict[str, str]:
+    """The attributes that callers set."""
+    return {"DisplayName": topic.display_name, "SignatureVersion": topic.signature_version}
 
 
 async def _found_topic(call: Call) -> tuple[TopicDetails, Sequence[SubscriptionDetails]]:
@@ -126,17 +143,18 @@ async def _found_topic(call: Call) -> tuple[TopicDetails, Sequence[SubscriptionD
 
 
 async def set_topic_attributes(call: Call) -> Values:
-    """Set the version of the signatures; other attributes are taken, and change nothing."""
+    """Set the display name or the version of the signatures; others change nothing."""
     name, value = call.text("AttributeName"), call.text("AttributeValue")
     ref = _topic(call, call.text("TopicArn"))
-    if name != "SignatureVersion":
-        _ = await _found_topic(call)
-        return {}
-    version = _VERSIONS.get(value)
-    if version is None:
-        raise ApiError("invalid-parameter", "Invalid parameter: AttributeValue")
     try:
-        await topics.update(call.session(), ref, version)
+        if name == "DisplayName":
+            await topics.update(call.session(), ref, display_name=value)
+        elif name != "SignatureVersion":
+            _ = await topics.get(call.session(), ref)
+        elif version := _VERSIONS.get(value):
+            await topics.update(call.session(), ref, version)
+        else:
+            raise ApiError("invalid-parameter", "Invalid parameter: AttributeValue")
     except NotFoundError:
         raise ApiError("no-sns-object", "Topic does not exist") from None
     return {}

@@ -49,6 +49,7 @@ def _fields(topic: TopicDetails) -> dict[str, object]:
         "arn": topic.arn,
         "account": topic.account_id,
         "name": topic.name,
+        "display_name": topic.display_name,
         "signature_version": topic.signature_version,
         "subscriptions": topic.subscriptions,
         "open_to": list(topic.open_to),

@@ -255,6 +255,7 @@ topics = Table(
     Column("region", String(32), primary_key=True),
     Column("name", String(256), primary_key=True),
     Column("signature_version", String(1), nullable=False),
+    Column("display_name", String(100), nullable=False, server_default=""),
     Column("created_at", Moment, nullable=False),
 )
 

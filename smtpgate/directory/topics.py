@@ -67,6 +67,7 @@ class TopicRow:
     region: str
     name: str
     signature_version: SignatureVersion = "1"
+    display_name: str = ""
     created_at: datetime | None = None
 
     @property
@@ -85,7 +86,10 @@ class TopicRow:
 
     def facts(self) -> dict[str, Any]:
         """The facts whose changes are in the audit log."""
-        return {"signature_version": self.signature_version}
+        return {
+            "signature_version": self.signature_version,
+            "display_name": self.display_name,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

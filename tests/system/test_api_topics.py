@@ -58,3 +58,27 @@ async def test_topics_have_tags(tmp_path: Path) -> None:
             assert await refused(call, **named, **more) == missing
         await called(sns.create_topic, Name="events")  # the old one's tags are gone with it
         assert await called(sns.list_tags_for_resource, **named) == {"Tags": []}
+
+
+async def test_topics_have_a_name_for_people(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, _, port):
+        sns = aws_client("sns", port, DELEGATE_ROOT)
+        given = {"Name": "events", "Attributes": {"DisplayName": "Größe"}}
+        made = await called(sns.create_topic, **given)
+        assert await called(sns.create_topic, **given) == made
+        assert await called(sns.create_topic, Name="events") == made
+        other = await refused(sns.create_topic, Name="events", Attributes={"DisplayName": "x"})
+        text = "Invalid parameter: Attributes Reason: Topic already exists with different"
+        assert other == ("InvalidParameter", 400, f"{text} attributes")
+        named = {"TopicArn": TOPIC, "AttributeName": "DisplayName"}
+        for shown in ("x" * 100, ""):
+            await called(sns.set_topic_attributes, **named, AttributeValue=shown)
+            found = await called(sns.get_topic_attributes, TopicArn=TOPIC)
+            assert found["Attributes"]["DisplayName"] == shown
+            assert found["Attributes"]["SignatureVersion"] == "1"
+        for bad in ("x" * 101, "a\nb"):
+            refusal = await refused(sns.set_topic_attributes, **named, AttributeValue=bad)
+            assert refusal[0] == "InvalidParameter"
+        await called(sns.delete_topic, TopicArn=TOPIC)
+        refusal = await refused(sns.set_topic_attributes, **named, AttributeValue="x")
+        assert refusal[:2] == ("NotFound", 404)

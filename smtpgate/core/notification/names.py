@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from smtpgate.core.address import AddressError, parse_mailbox
+from smtpgate.core.naming import one_line
 from smtpgate.core.notification.settings import SubscriptionForm
 from smtpgate.core.secret import Secret
 
@@ -31,6 +32,7 @@ _URL: Final = re.compile(
 )
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _MAX_URL: Final = 2000
+_MAX_DISPLAY_NAME: Final = 100
 _MAX_PORT: Final = 65_535
 
 
@@ -71,6 +73,13 @@ def topic_name(text: str) -> str:
     if _TOPIC.fullmatch(text) is None:
         raise ValueError("the name of a topic has 1 to 256 letters, digits, - and _")
     return text
+
+
+def display_name(text: str) -> str:
+    """The name of a topic for people. Raises ValueError."""
+    if len(text) > _MAX_DISPLAY_NAME:
+        raise ValueError(f"a display name has at most {_MAX_DISPLAY_NAME} characters")
+    return one_line(text)
 
 
 def configuration_set_name(text: str) -> str:

@@ -21,6 +21,7 @@ def upgrade() -> None:
     _make_tags()
     _make_account_settings()
     _make_templates()
+    _make_display_names()
 
 
 def _make_suppression() -> None:
@@ -202,3 +203,9 @@ def _make_templates() -> None:
         ),
         sa.PrimaryKeyConstraint("account_id", "region", "name", name="pk_email_templates"),
     )
+
+
+def _make_display_names() -> None:
+    """No topic has one."""
+    display_name = sa.Column("display_name", sa.String(100), nullable=False, server_default="")
+    op.add_column("topics", display_name)
