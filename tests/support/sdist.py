@@ -56,7 +56,7 @@ def ansible_collections() -> Path:
 def moto_folder() -> Path:
     """The folder with moto, its tests of SES and SNS, and in ``needs`` what it needs beside.
 
-    Fetched once. The other three quarters of the tests are not kept.
+    Fetched once. Other tests are not kept, nor the data of other services, 90 MB.
     """
     kept = ROOT / ".venv" / "sources"
     if (kept / MOTO).exists():
@@ -70,7 +70,8 @@ def moto_folder() -> Path:
         *(f"{MOTO}/tests/{one}" for one in _MOTO_TESTS),
     )
     with tarfile.open(archive) as packed:
-        members = [one for one in packed if one.name.startswith(wanted)]
+        named = [one for one in packed if one.name.startswith(wanted)]
+        members = [one for one in named if one.name.endswith((".py", ".toml"))]
         packed.extractall(unpacking, members, filter="data")
     archive.unlink()
     _pip("install", "--target", unpacking / MOTO / "needs", *_MOTO_NEEDS)
