@@ -180,6 +180,7 @@ enabled = false
 delivery = "bounces"
 
 [accounts.111111111111.topics.bounces]
+display_name = "The bounces"
 signature_version = "2"
 open_to = [
     "222222222222",

@@ -71,7 +71,9 @@ def _rating(fields: Fields) -> Tables:
 
 def _topic(fields: Fields) -> Tables:
     version, open_to = fields["signature_version"], fields["open_to"]
+    name = fields["display_name"]
     return {
+        **({"display_name": name} if name else {}),
         **({} if version == "1" else {"signature_version": version}),
         **({"open_to": list(open_to)} if open_to else {}),
     }

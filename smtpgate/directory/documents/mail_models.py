@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from smtpgate.config.toml import Array, Table
 from smtpgate.core.naming import account_id
-from smtpgate.core.notification.names import configuration_set_name, topic_name
+from smtpgate.core.notification.names import configuration_set_name, display_name, topic_name
 from smtpgate.core.notification.settings import SignatureVersion
 from smtpgate.core.proof.mail_from import OnMxFailure
 from smtpgate.core.suppression.lists import ALL_REASONS, SuppressionReason
@@ -20,6 +20,7 @@ from smtpgate.directory.topic_grants import MAX_GRANTS, topic_place
 Judged: TypeAlias = Literal["rate", "pause"]
 AccountId: TypeAlias = Annotated[str, AfterValidator(account_id)]
 SetName: TypeAlias = Annotated[str, AfterValidator(configuration_set_name)]
+DisplayName: TypeAlias = Annotated[str, AfterValidator(display_name)]
 TopicName: TypeAlias = Annotated[str, AfterValidator(topic_name)]
 
 
@@ -98,6 +99,7 @@ class SetTable(Table):
 class TopicTable(Table):
     """A topic. Its subscriptions have secrets and confirmations, so documents have none."""
 
+    display_name: DisplayName = ""
     signature_version: SignatureVersion = "1"
     open_to: Array[AccountId] = ()
 

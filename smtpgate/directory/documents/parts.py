@@ -88,7 +88,11 @@ async def read_parts(connection: AsyncConnection, region: str) -> dict[ObjectKey
     async for row in _rows(connection, topics, region):
         key = topic_key(row.account_id, region, row.name)
         grantees = tuple(sorted(open_to.get(key, ())))
-        found[key] = {"signature_version": row.signature_version, "open_to": grantees}
+        found[key] = {
+            "display_name": row.display_name,
+            "signature_version": row.signature_version,
+            "open_to": grantees,
+        }
     async for row in _rows(connection, configuration_sets, region):
         reasons = row.suppressed_reasons
         found[set_key(row.account_id, region, row.name)] = {

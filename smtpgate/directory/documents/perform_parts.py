@@ -6,7 +6,6 @@ Each function takes some steps of one kind: keys, and the fields that are to be 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from smtpgate.core.notification.settings import SignatureVersion
 from smtpgate.core.proof.mail_from import MailFromDomain
 from smtpgate.core.proof.verification import NOT_STARTED, begin
 from smtpgate.core.reputation.sender import RatedObject, RatingSettings
@@ -44,7 +43,7 @@ async def put_topics(change: Change, items: Sequence[Item]) -> None:
     """Create topics or change them, and the accounts that they are open to."""
     for key, fields in items:
         place = key.account_id, key.region, key.subject
-        version: SignatureVersion = fields["signature_version"]
+        columns = {name: fields[name] for name in ("display_name", "signature_version")}
         try:
             row = await topics.topic(change.connection, *place)
         except NotFoundError:
@@ -54,11 +53,11 @@ async def put_topics(change: Change, items: Sequence[Item]) -> None:
                     account_id=key.account_id,
                     region=key.region,
                     name=key.subject,
-                    signature_version=version,
+                    **columns,
                 ),
             )
-        if row.signature_version != version:
-            _ = await topics.update_topic(change, row, {"signature_version": version})
+        if any(getattr(row, name) != value for name, value in columns.items()):
+            _ = await topics.update_topic(change, row, columns)
         there, wanted = set(await grantees_of(change.connection, *place)), fields["open_to"]
         gone = [_grant(key, one) for one in sorted(there.difference(wanted))]
         await remove_grants(change, gone)

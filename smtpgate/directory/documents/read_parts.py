@@ -92,6 +92,7 @@ class PartReader:
         if account_id in table.open_to:
             self._note(location / "open_to", "names the account itself")
         wanted = {
+            "display_name": table.display_name,
             "signature_version": table.signature_version,
             "open_to": tuple(sorted(set(table.open_to))),
         }
