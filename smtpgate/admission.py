@@ -104,7 +104,16 @@ class Admission:
         self._new_message_id = new_message_id
         self._on_error = on_error
         self._refused = RefusedRecipients(rules.remember_refused_s)
-        self._refusals = TokenBuckets(rules.max_refusals, 60 / rules.refusals_per_minute)
+        self._refusals = _buckets(rules)
+
+    def use(self, rules: AdmissionRules) -> None:
+        """Answer by other rules; what is remembered by a rule that stays is kept."""
+        before, self._rules = self._rules, rules
+        if rules.remember_refused_s != before.remember_refused_s:
+            self._refused = RefusedRecipients(rules.remember_refused_s)
+        of_refusals = rules.max_refusals, rules.refusals_per_minute
+        if of_refusals != (before.max_refusals, before.refusals_per_minute):
+            self._refusals = _buckets(rules)
 
     # -- before a message ----------------------------------------------------------------------
 
@@ -216,3 +225,8 @@ class Admission:
             )
         )
         return reply
+
+
+def _buckets(rules: AdmissionRules) -> TokenBuckets:
+    """The refusals that accounts have left."""
+    return TokenBuckets(rules.max_refusals, 60 / rules.refusals_per_minute)

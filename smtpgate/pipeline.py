@@ -124,16 +124,14 @@ class Pipeline:
         self._directory = directory
         self._store = store
         self._pacer = pacer
-        self._upstream = upstream
-        self._routes = routes
+        self._upstream, self._routes = upstream, routes
         self._admission = admission
-        self._publisher = publisher
-        self._withholding = withholding
+        self._publisher, self._withholding = publisher, withholding
         self._tagger = tagger
-        self._events = events
-        self._clock = clock
+        self._events, self._clock = events, clock
         self._offload = offload
         self._on_error = on_error
+        self.in_flight = 0  # messages that are on their way
 
     async def submit(self, submission: Submission, *, client_gone: ClientGone = None) -> Reply:
         """Carry one message through and return the reply with the verdict; never raises Reject.
@@ -142,6 +140,7 @@ class Pipeline:
         """
         # The verdict if this task is ended by force before there is one.
         done = SubmissionDone(submission=submission, outcome="deferred", reason="gate-stopped")
+        self.in_flight += 1
         try:
             done.reply = await self._carry(done, client_gone)
         except Reject as refusal:
@@ -152,6 +151,7 @@ class Pipeline:
             self._on_error(error)
             done.reply = _refuse(done, Reject.of("internal-error"))
         finally:
+            self.in_flight -= 1
             await self._conclude(done)
         return done.reply
 

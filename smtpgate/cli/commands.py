@@ -35,11 +35,11 @@ class CommandRow(NamedTuple):
 COMMANDS: Final[dict[str, CommandRow]] = {
     "serve": CommandRow(
         "serve:serve",
-        "Run the gate until SIGTERM, then drain; SIGHUP reloads certificates and documents.",
+        "Run the gate until SIGTERM, then drain; SIGHUP reloads what has changed.",
     ),
     "reload": CommandRow(
         "serve:reload",
-        "Have the running gate load what has changed, and wait until it has.",
+        "Have the running gate load what has changed, and wait until all its workers have.",
     ),
     "check-config": CommandRow(
         "serve:check_config",

@@ -7,6 +7,7 @@ from typing import Annotated, Final, TypeAlias
 
 import typer
 
+from smtpgate.cli.listing import shown
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigFile,
@@ -36,7 +37,7 @@ _File: TypeAlias = Annotated[
 def serve(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Run the gate until SIGTERM, then drain; SIGHUP reloads certificates and documents."""
+    """Run the gate until SIGTERM, then drain; SIGHUP reloads what has changed."""
     loaded = loaded_config(config)
     warn(loaded.warnings)
     try:
@@ -47,21 +48,39 @@ def serve(
 
 def reload(
     config: ConfigFile = DEFAULT_CONFIG,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say what would change, and change nothing.")
+    ] = False,
 ) -> None:
-    """Have the running gate load what has changed, and wait until it has.
+    """Have the running gate load what has changed, and wait until all its workers have.
 
-    It loads certificates and documents. What cannot be used stays as it was, is reported, and
-    makes the exit status 1.
+    It loads the configuration, certificates and documents. A configuration with an error
+    changes nothing at all, and the gate goes on with the one that it has; a certificate or a
+    document that cannot be used stays as it was. Both are reported, and make the exit status 1.
+
+    Open sessions go on, with the newer settings from their next message. Keys that need a
+    restart are listed; their values stay as they are until then.
     """
     loaded = loaded_config(config)
+    warn(loaded.warnings)
+    request, path = ReloadRequest(is_check=check), loaded.control_path
     try:
-        path = loaded.control_path
-        (answer,) = ask(path, ReloadRequest(), ReloadAnswer, timeout_s=_RELOAD_S)
+        (answer,) = ask(path, request, ReloadAnswer, timeout_s=_RELOAD_S)
     except ControlError as error:
         raise fail(error) from None
+    if not answer.is_refused:
+        _print_changes(answer, "would change" if check else "changed")
     if answer.problems:
         raise fail("\n".join(answer.problems))
-    output.print("the gate has loaded what has changed")
+
+
+def _print_changes(answer: ReloadAnswer, changed: str) -> None:
+    for key in answer.changed:
+        output.print(f"{changed}: {shown(key)}")
+    for key in answer.restart:
+        output.print(f"needs a restart: {shown(key)}")
+    if not answer.changed and not answer.restart:
+        output.print("the configuration is as it was")
 
 
 def check_config(file: _File) -> None:

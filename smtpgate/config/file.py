@@ -83,12 +83,19 @@ class Config(Table):
     log: sections.LogConfig = sections.LogConfig()
 
     _warnings: tuple[str, ...] = PrivateAttr(())
+    _file: Path | None = PrivateAttr(None)
 
-    def with_warnings(self, warnings: Iterable[str]) -> Self:
-        """The same configuration with warnings of its reading."""
+    def as_read(self, file: Path, warnings: Iterable[str]) -> Self:
+        """The same configuration with its file, and the warnings of its reading."""
         config = self.model_copy()
         config._warnings = tuple(dict.fromkeys(warnings))
+        config._file = file.absolute()
         return config
+
+    @property
+    def file(self) -> Path | None:
+        """The file that it was read from, for a reload; ``None`` if code made it."""
+        return self._file
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -259,4 +266,4 @@ def load_config(path: Path, *, require_files: bool = True) -> Config:
         config = validate(Config, read_toml(path), path, reading)
     except FileProblemsError as error:
         raise ConfigError(error.problems) from None
-    return config.with_warnings(reading.warnings)
+    return config.as_read(path, reading.warnings)

@@ -12,12 +12,24 @@ class ControlRequest(msgspec.Struct, frozen=True, gc=False, forbid_unknown_field
 
 
 class ReloadRequest(ControlRequest, frozen=True):
-    """Reload, and answer when all processes have done so; one value, a ReloadAnswer."""
+    """Reload, and answer when all processes have done so; one value, a ReloadAnswer.
+
+    With ``is_check`` nothing is changed.
+    """
 
     name: ClassVar[str] = "reload"
 
+    is_check: bool = False
+
 
 class ReloadAnswer(msgspec.Struct, frozen=True, gc=False):
-    """The end of a reload: why something stays as it was, a text each."""
+    """The end of a reload: keys that were changed, and those that need a restart.
 
+    ``problems`` are why something stays as it was, a text each. With ``is_refused`` the
+    configuration cannot be used, and nothing at all was changed.
+    """
+
+    changed: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    is_refused: bool = False

@@ -309,16 +309,29 @@ class LiveDirectory:
         if not reading.everything and not reading.subjects:
             return
         # Answers that are being read now may be older than the change.
-        self._generation += 1
-        self._loads.clear()
         if reading.everything:
-            self._cache.clear()
-            self._suppressed.forget_all()
-            _ = self._tasks.start(self._free(), name="free")
+            self._forget_all()
+        else:
+            self._forget_loads()
         for subject in reading.subjects:
             self._forget(subject)
         if self._on_changes is not None:
             self._on_changes(reading)
+
+    def use(self, loader: Loader) -> None:
+        """Answer from now on as that loader reads the directory."""
+        self.loader = loader
+        self._forget_all()
+
+    def _forget_loads(self) -> None:
+        self._generation += 1
+        self._loads.clear()
+
+    def _forget_all(self) -> None:
+        self._forget_loads()
+        self._cache.clear()
+        self._suppressed.forget_all()
+        _ = self._tasks.start(self._free(), name="free")
 
     async def _free(self) -> None:
         """Free the answers that were forgotten, a few at a time."""

@@ -2,9 +2,11 @@
 
 import os
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from smtpgate.admission import Admission
 from smtpgate.api.application import Api
@@ -35,6 +37,25 @@ def new_request_id() -> str:
     return str(uuid.UUID(bytes=os.urandom(16), version=4))
 
 
+class _Switch:
+    """An ASGI application that stands for another one, the newest."""
+
+    def __init__(self, application: Api) -> None:
+        self.newest = application
+        self.in_flight: Counter[Api] = Counter()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - as ASGI
+        """Answer a request; it is answered to its end by the application of its beginning."""
+        application = self.newest
+        self.in_flight[application] += 1
+        try:
+            await application(scope, receive, send)
+        finally:
+            self.in_flight[application] -= 1
+            if not self.in_flight[application]:
+                del self.in_flight[application]
+
+
 class ApiServers:
     """The servers of one process, by their names, and what they remember together."""
 
@@ -61,19 +82,16 @@ class ApiServers:
         """Make them; they are not started yet. Raises OpenError."""
         self.servers: dict[str, WebServer] = {}
         self._doubts = Doubts(None if peers is None else peers.share)
-        self._bounds: list[CallBounds] = []
-        if not config.apis:
-            return
-        parts = ApiParts(
-            config=config,
+        self._bounds: dict[str, CallBounds] = {}
+        self._switches: dict[str, _Switch] = {}
+
+        self._parts_of = partial(
+            ApiParts,
             store=store,
             directory=directory,
             ledger=ledger,
             journal=journal,
-            pipeline=pipeline,
             admission=admission,
-            upstream=upstream,
-            confirmer=new_confirmer(config, upstream, clock),
             events=events,
             clock=clock,
             doubts=self._doubts,
@@ -81,20 +99,49 @@ class ApiServers:
             new_request_id=new_request_id,
             on_error=on_error,
         )
+        self._clock = clock
         tell = None if peers is None else peers.tell
+        self._bounds = {one.name: CallBounds(one, clock, events, tell) for one in config.apis}
+        self.first = self.applications(config, pipeline, upstream)
         for one in config.apis:
-            bounds = CallBounds(one, clock, events, tell)
-            self._bounds.append(bounds)
-            application = _application(parts, bounds, one)
+            switch = self._switches[one.name] = _Switch(self.first[one.name])
             tls = certificates.get(one.label)
-            self.servers[one.name] = _server(application, one, sockets, tls, answer_s)
+            self.servers[one.name] = _server(switch, one, sockets, tls, answer_s)
+
+    def applications(
+        self, config: Config, pipeline: Pipeline, upstream: Upstream
+    ) -> dict[str, Api]:
+        """The applications with another pipeline, by the names of their servers."""
+        if not config.apis:
+            return {}
+        parts = self._parts_of(
+            config=config,
+            pipeline=pipeline,
+            upstream=upstream,
+            confirmer=new_confirmer(config, upstream, self._clock),
+        )
+        return {
+            one.name: _application(parts, self._bounds[one.name], one) for one in config.apis
+        }
+
+    def use(self, applications: Mapping[str, Api]) -> None:
+        """Have further requests answered by these."""
+        for name, application in applications.items():
+            self._switches[name].newest = application
+
+    def is_answering(self, applications: Mapping[str, Api]) -> bool:
+        """True while requests that came to these applications are answered."""
+        return any(
+            self._switches[name].in_flight[application]
+            for name, application in applications.items()
+        )
 
     def take(self, note: ApiNote) -> None:
         """Take a note of another worker."""
         if isinstance(note, DoubtNoted):
             self._doubts.take(note)
         else:
-            for bounds in self._bounds:
+            for bounds in self._bounds.values():
                 bounds.take(note)
 
 
@@ -104,7 +151,7 @@ def _application(parts: ApiParts, bounds: CallBounds, one: ApiConfig) -> Api:
 
 
 def _server(
-    application: Api,
+    application: _Switch,
     one: ApiConfig,
     sockets: ListeningSockets,
     tls: ServerTls | None,

@@ -27,13 +27,27 @@ CertificateOctets: TypeAlias = Mapping[str, Sequence[PairOctets]]
 class Certificates:
     """The certificates of each listener that has TLS."""
 
-    def __init__(self, config: Config, octets: CertificateOctets | None = None) -> None:
-        """Load them, from ``octets`` if another process has read them. Raises OpenError."""
-        octets = octets or {}
-        try:
-            self.of = {one.name: ServerTls(one, octets.get(one.name)) for one in _files(config)}
-        except OSError as error:
-            raise OpenError(str(error)) from None
+    def __init__(
+        self,
+        config: Config,
+        octets: CertificateOctets | None = None,
+        before: "Certificates | None" = None,
+    ) -> None:
+        """Load them, from ``octets`` if another process has read them. Raises OpenError.
+
+        Those of ``before`` whose settings are the same are kept, with their TLS contexts.
+        """
+        octets, kept = octets or {}, {} if before is None else before.of
+        self.of: dict[str, ServerTls] = {}
+        for files in _files(config):
+            old = kept.get(files.name)
+            if old is not None and old.files == files:
+                self.of[files.name] = old
+                continue
+            try:
+                self.of[files.name] = ServerTls(files, octets.get(files.name))
+            except OSError as error:
+                raise OpenError(str(error)) from None
         self._hostnames = {FEEDBACK: config.feedback.host}
         self._hostname = config.hostname
         self._threads = Threads("certificates")

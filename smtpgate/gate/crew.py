@@ -186,6 +186,11 @@ class Crew:
         """Ask all workers, as :class:`Peers` do; those that start answer when they serve."""
         return self._questions.ask(self._all(), request)
 
+    def replace(self, number: int, drain: Drain) -> None:
+        """Drain the worker in that place; another one takes it."""
+        if (member := self._members.get(number)) is not None:
+            member.send(drain)
+
     # -- what the parent shows -----------------------------------------------------------------
 
     @property

@@ -54,6 +54,41 @@ class CatchUpPart(ControlRequest, frozen=True):
     name: ClassVar[str] = "catch-up"
 
 
+class Settings(msgspec.Struct, frozen=True, gc=False):
+    """A configuration, as the parent has read and checked it, and its certificates.
+
+    ``config`` is pickled, which only a parent may do: its workers trust it as they trust the
+    code that it forked. It is empty for the one that the gate started with. ``number``
+    increases with each change.
+    """
+
+    number: int
+    config: bytes
+    certificates: dict[str, tuple[PairOctets, ...]]
+
+
+class PreparePart(ControlRequest, frozen=True):
+    """Prepare for another configuration."""
+
+    name: ClassVar[str] = "prepare"
+
+    settings: Settings
+
+
+class AbandonPart(ControlRequest, frozen=True):
+    """Forget what was prepared."""
+
+    name: ClassVar[str] = "abandon"
+
+
+class SwitchPart(ControlRequest, frozen=True):
+    """Use the configuration, also without having been asked to prepare for it."""
+
+    name: ClassVar[str] = "switch"
+
+    settings: Settings
+
+
 class CertificatesPart(ControlRequest, frozen=True):
     """Use certificates that the parent has read and checked."""
 
@@ -74,7 +109,7 @@ class Ping(Frame):
 class Setup(Frame):
     """Begin, with what has changed since the fork server was forked."""
 
-    certificates: dict[str, tuple[PairOctets, ...]]
+    settings: Settings
 
 
 class Ask(Frame):

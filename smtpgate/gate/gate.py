@@ -1,9 +1,10 @@
 """One gate in one process: all its parts put together, started, reloaded, drained, stopped."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 
 from smtpgate.config import Config
+from smtpgate.control import ReloadAnswer
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.crew import no_restarts
@@ -11,9 +12,16 @@ from smtpgate.gate.documents import Apply, apply_here
 from smtpgate.gate.host import Host
 from smtpgate.gate.listen import ListeningSockets
 from smtpgate.gate.outbox import new_carriers
+from smtpgate.gate.reloading import Reloader
 from smtpgate.gate.service import Bounds, SmtpService, Surroundings, time_to_finish_s
+from smtpgate.gate.succession import Succession
+from smtpgate.gate.upstream_switch import UpstreamSwitch
 from smtpgate.log import JsonLog
+from smtpgate.pacing import Pacer
 from smtpgate.ports import Clock, Reading
+from smtpgate.relay import RoutedUpstream
+from smtpgate.smtp.listener import Listener
+from smtpgate.tasks import TaskOwner
 
 
 class Gate:
@@ -35,7 +43,7 @@ class Gate:
         self.metrics, self.readiness = host.metrics, host.readiness
         self.journal, self.message_store = host.stores.journal, host.stores.of_messages
         self.ledger, self.ledger_watch = host.stores.ledger, host.stores.ledger_watch
-        self.service = service = SmtpService(
+        service = SmtpService(
             config,
             store,
             sockets,
@@ -52,19 +60,42 @@ class Gate:
                 routes=host.routes,
             ),
         )
+        self._own_upstream = UpstreamSwitch(service.upstream)
+        self._succession = Succession(service, self._own_upstream.is_using)
         self.directory, self.watch = service.directory, service.watch
-        self.spool = service.spool
-        self.upstream, self.pacer = service.upstream, service.pacer
-        self.listeners, self.client_sockets = service.listeners, service.client_sockets
+        self.spool, self.client_sockets = service.spool, service.client_sockets
         self.sessions, self.tasks = service.sessions, service.tasks
-        host.carry(new_carriers(config, self.upstream, self.directory, host.sns, clock, log))
+        upstream = self._own_upstream
+        host.carry(new_carriers(config, upstream, self.directory, host.sns, clock, log))
         if config.feedback.enabled:
-            host.take_feedback(sockets["feedback"], self.upstream, self.directory)
+            host.take_feedback(sockets["feedback"], upstream, self.directory)
         host.take_records(self.directory)
-        host.take_reloads(self.reload)
+        self._reloader = Reloader(host, self)
+        self._reloader.answer_requests(host.routes)
         self.http = host.serve_http(sockets["http"]) if config.http.enabled else None
         self.metrics.watch(self._readings)
+        self._for_life = TaskOwner()
         self.failed = asyncio.Event()  # never set: what fails here ends the process
+
+    @property
+    def service(self) -> SmtpService:
+        """The service that takes connections: that of the configuration in use."""
+        return self._succession.current
+
+    @property
+    def listeners(self) -> dict[str, Listener]:
+        """The listeners that take connections."""
+        return self.service.listeners
+
+    @property
+    def upstream(self) -> RoutedUpstream:
+        """The connections to the upstreams."""
+        return self.service.upstream
+
+    @property
+    def pacer(self) -> Pacer:
+        """The lines of messages that wait for their rate."""
+        return self.service.pacer
 
     @property
     def is_draining(self) -> bool:
@@ -93,6 +124,7 @@ class Gate:
         self.metrics.pauses.start()
         await self.service.listen()
         await self.host.start()
+        _ = self._for_life.start(self._reloader.watch_certificates(), name="certificates")
         self.log.note(
             "info",
             "started",
@@ -107,25 +139,50 @@ class Gate:
         """
         if self.is_draining:
             return
+        self._reloader.stop()
+        self._succession.release()
         cut = await self.service.drain(
-            self.config.gate.drain_s if drain_s is None else drain_s,
-            time_to_finish_s(self.config) if finish_s is None else finish_s,
+            self.host.config.gate.drain_s if drain_s is None else drain_s,
+            time_to_finish_s(self.host.config) if finish_s is None else finish_s,
         )
         await self.host.stop_deliveries()
+        await self._succession.close()
         await self.service.close()
         await self.host.stop(cut)
 
-    async def reload(self, apply: Apply = apply_here) -> list[str]:
-        """Load the certificates again, and ``apply`` what the documents changed.
+    async def reload(self, apply: Apply = apply_here) -> ReloadAnswer:
+        """Load the configuration, the certificates and the documents again.
 
-        Whatever cannot be read stays as it is, and is logged; the problems, a text each.
+        Whatever cannot be used stays as it is, and is logged and answered.
         """
+        return await self._reloader.reload(apply)
 
-        async def then() -> list[str]:
-            await self.service.catch_up()
-            return []
+    # -- a reload, as the Reloader has it done -------------------------------------------------
 
-        return await self.host.reload(apply, then)
+    async def prepare(self, config: Config, certificates: Certificates) -> Sequence[str]:
+        """Make the next service. Raises OpenError."""
+        self._succession.prepare(config, certificates)
+        return ()
+
+    async def abandon(self) -> None:
+        """Forget it."""
+        self._succession.abandon()
+
+    async def switch(self, config: Config, _certificates: Certificates) -> Sequence[str]:
+        """Let it take over."""
+        self.config = config
+        self._succession.switch()
+        self._own_upstream.newest = self.service.upstream
+        return ()
+
+    async def renew_certificates(self) -> Sequence[str]:
+        """The service has those of the host."""
+        return ()
+
+    async def catch_up(self) -> Sequence[str]:
+        """Obey what has changed in the directory."""
+        await self.service.catch_up()
+        return ()
 
     async def directory_changed(self, keys: Set[str], accounts: Set[str]) -> None:
         """End the sessions of those access keys and accounts that may no longer send.

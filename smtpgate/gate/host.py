@@ -1,28 +1,19 @@
 """The work that a host has once: documents, verification, key uses, HTTP."""
 
-import asyncio
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 
 from smtpgate.config import Config
 from smtpgate.config.toml import reason
-from smtpgate.control import (
-    ControlServer,
-    OwnProcess,
-    Peers,
-    ReloadAnswer,
-    ReloadRequest,
-    Routes,
-)
+from smtpgate.control import ControlServer, OwnProcess, Peers, Routes
 from smtpgate.core.outbox.task import DestinationKind
 from smtpgate.directory.event_settings import DirectorySubscribers
 from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.uses import KeyUses
 from smtpgate.feedback.listener import FeedbackListener
-from smtpgate.gate.apply_alone import apply_alone
 from smtpgate.gate.certificates import FEEDBACK, Certificates
 from smtpgate.gate.directory import prepare_directory
 from smtpgate.gate.documents import Apply, apply_here
@@ -32,7 +23,7 @@ from smtpgate.gate.frames import Report
 from smtpgate.gate.key_watch import new_key_watcher
 from smtpgate.gate.listen import shortage_of_files
 from smtpgate.gate.notifications import new_sns_pages, open_sns_face
-from smtpgate.gate.outbox import new_outbox
+from smtpgate.gate.outbox import mail_timeout_s, new_outbox
 from smtpgate.gate.reputation import new_reputation_worker
 from smtpgate.gate.sinks import Sinks, run_all
 from smtpgate.gate.stores import Stores
@@ -43,11 +34,9 @@ from smtpgate.log import JsonLog, Level
 from smtpgate.metrics import Metrics
 from smtpgate.outbox.sender import OutboxSender
 from smtpgate.ports import Carrier, Clock, Reading, Upstream
-from smtpgate.tasks import Rhythm, TaskOwner
+from smtpgate.tasks import TaskOwner
 
 _LAST_WORK_S: Final = 5
-# Between two looks at the files of certificates.
-_LOOK_S: Final = 60.0
 
 
 class Host:
@@ -97,7 +86,7 @@ class Host:
         self.http: HttpServer | None = None
         self.feedback: FeedbackListener | None = None
         self._feedback_page: FeedbackPage | None = None
-        for source in (certificates.readings, log.readings, self._readings):
+        for source in (log.readings, self._readings):
             self.metrics.watch(source)
         if self.reputation is not None:
             self.metrics.watch(self.reputation.readings)
@@ -107,12 +96,10 @@ class Host:
         self.peers: Peers = OwnProcess(self.routes, self.log.error)
         path = self.config.control_path
         self._control = ControlServer(path, self.routes, self.log.error)
-        self._reloading = asyncio.Lock()
-        self._looks = Rhythm()  # at the files of certificates
-        self.renew_certificates: Callable[[], Awaitable[list[str]]] | None = None
 
     def _readings(self) -> Iterable[Reading]:
         yield Reading("smtpgate_directory_drift", self._drift)
+        yield from self.certificates.readings()
 
     def carry(self, carriers: Mapping[DestinationKind, Carrier]) -> None:
         """Have the outbox delivered by these, once started; if there is one."""
@@ -215,7 +202,7 @@ class Host:
         await self.stores.start()
         registers = self.config.directory.apply is None
         await prepare_directory(self.store, registers=registers)
-        await self._apply(apply)
+        await self.apply(apply)
 
     async def start(self) -> None:
         """Serve HTTP and the control socket, and begin the work in the background.
@@ -231,7 +218,6 @@ class Host:
             await self.http.start()
         if self.feedback is not None:
             await self.feedback.start()
-        _ = self._for_life.start(self._watch_certificates(), name="certificates")
         _ = self._for_life.start(self.uses.run(), name="key uses")
         if self.watcher is not None:
             _ = self._for_life.start(self.watcher.run(), name="key watch")
@@ -246,7 +232,6 @@ class Host:
         """End that work, close the stores, and with a last line the log."""
         steps = (
             self._control.stop,
-            self._looks.end,
             self.uses.stop,
             *(() if self.watcher is None else (self.watcher.stop,)),
             self.verification.stop,
@@ -278,50 +263,14 @@ class Host:
         if self.watcher is not None:
             self.watcher.take(report.watched)
 
-    def take_reloads(self, reload: Callable[[Apply], Awaitable[list[str]]]) -> None:
-        """Have the control socket's requests to reload carried out by that."""
+    def use(self, config: Config, certificates: Certificates) -> None:
+        """Go on with another configuration; what needs a restart is as it was."""
+        self.config, self.certificates = config, certificates
+        if self.outbox is not None:
+            self.outbox.use_mail_timeout(mail_timeout_s(config))
 
-        async def answer(_request: ReloadRequest) -> AsyncGenerator[object]:
-            yield ReloadAnswer(tuple(await reload(apply_alone)))
-
-        self.routes.add(ReloadRequest, answer)
-
-    async def reload(self, apply: Apply, then: Callable[[], Awaitable[list[str]]]) -> list[str]:
-        """Load the certificates again, ``apply`` what the documents changed, ``then`` obey it.
-
-        Whatever cannot be read stays as it is, and is logged; the problems, a text each.
-        """
-        async with self._reloading:
-            problems = await self._update_certificates(always=True)
-            try:
-                await self._apply(apply)
-                problems += await then()
-            except Exception as error:  # noqa: BLE001 - logged; the directory stays as it is
-                self.log.note("error", "directory not applied", problem=str(error))
-                problems.append(str(error))
-            return problems
-
-    async def _update_certificates(self, *, always: bool) -> list[str]:
-        """Load what is new in all processes; the problems, a text each."""
-        update = await self.certificates.update(self.log, self.clock, always=always)
-        problems = list(update.problems)
-        if update.is_changed and self.renew_certificates is not None:
-            late = await self.renew_certificates()
-            for problem in late:
-                self.log.note("error", "certificate not loaded", problem=problem)
-            problems += late
-        return problems
-
-    async def _watch_certificates(self) -> None:
-        """Load certificates when their files change."""
-        while await self._looks.goes_on(_LOOK_S):
-            async with self._reloading:
-                try:
-                    _ = await self._update_certificates(always=False)
-                except Exception as error:  # noqa: BLE001 - logged; the next look may succeed
-                    self.log.error(error)  # noqa: TRY400 - the gate's own log
-
-    async def _apply(self, apply: Apply) -> None:
+    async def apply(self, apply: Apply) -> None:
+        """Apply what the documents changed, if the configuration names some."""
         if self.config.directory.apply is None:
             return
         applied = await apply(self.config, self.store)

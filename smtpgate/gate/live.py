@@ -20,11 +20,7 @@ def new_live_directory(
     """The directory as the path of a message reads it; started, it follows changes."""
     return LiveDirectory(
         store,
-        Loader.of(
-            store,
-            config.default_limits,
-            address_tag_idiom=config.policy.address_tag_idiom,
-        ),
+        new_loader(config, store),
         settings=LiveSettings(
             max_octets=config.directory.cache_octets, max_stale_s=config.directory.max_stale_s
         ),
@@ -32,3 +28,9 @@ def new_live_directory(
         on_changes=on_changes,
         events=events,
     )
+
+
+def new_loader(config: Config, store: DirectoryStore) -> Loader:
+    """The reader of answers from the database, with the defaults of the configuration."""
+    idiom = config.policy.address_tag_idiom
+    return Loader.of(store, config.default_limits, address_tag_idiom=idiom)

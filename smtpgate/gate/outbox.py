@@ -16,6 +16,7 @@ from smtpgate.gate.notifications import new_webhooks
 from smtpgate.gate.sinks import OnError
 from smtpgate.gate.stores import Stores
 from smtpgate.gate.upstream import new_upstream
+from smtpgate.gate.upstream_switch import UpstreamSwitch
 from smtpgate.journal.live import LiveJournal
 from smtpgate.log import JsonLog
 from smtpgate.outbox.mail import MailCarrier
@@ -28,12 +29,19 @@ from smtpgate.ports import (
     EventSink,
     Upstream,
 )
-from smtpgate.tasks import TaskOwner
+from smtpgate.relay import RoutedUpstream
+from smtpgate.tasks import Rhythm, TaskOwner
 from smtpgate.webhooks.carrier import SnsFace
 
 _DRAIN_S: Final = 1.0
+_LOOK_S: Final = 0.5
 # The upstream ends a delivery itself, so that none is cut off after the final dot.
 _BESIDE_UPSTREAM_S: Final = 5.0
+
+
+def mail_timeout_s(config: Config) -> float:
+    """The time that an attempt by mail may take; the upstream ends it first."""
+    return config.deadline_s + _BESIDE_UPSTREAM_S
 
 
 def new_outbox(
@@ -57,7 +65,7 @@ def new_outbox(
         ),
         carriers,
         config.outbox,
-        mail_timeout_s=config.deadline_s + _BESIDE_UPSTREAM_S,
+        mail_timeout_s=mail_timeout_s(config),
         clock=clock,
         events=events,
         random=SystemRandom().random,
@@ -102,12 +110,31 @@ class OwnPath:
         self, config: Config, store: DirectoryStore, clock: Clock, events: EventSink
     ) -> None:
         """Put it together; nothing is opened yet. Raises OpenError."""
+        self._clock = clock
+        self._tasks, self._looks = TaskOwner(), Rhythm()
+        self._pool = self._new_pool(config)
+        self.upstream = UpstreamSwitch(self._pool)
+        self.directory = new_live_directory(config, store, clock, events=events)
+
+    def _new_pool(self, config: Config) -> RoutedUpstream:
         share = {"max_connections": 1, "max_connections_per_account": 1}
         upstreams = tuple(one.model_copy(update=share) for one in config.upstreams)
         own = config.model_copy(update={"upstreams": upstreams})
-        self._tasks = TaskOwner()
-        self.upstream = new_upstream(own, clock, self._tasks)
-        self.directory = new_live_directory(config, store, clock, events=events)
+        return new_upstream(own, self._clock, self._tasks)
+
+    def use(self, config: Config) -> None:
+        """Use the upstream of another configuration. Raises OpenError.
+
+        The one before is closed when its deliveries have ended.
+        """
+        before, self._pool = self._pool, self._new_pool(config)
+        self.upstream.newest = self._pool
+        _ = self._tasks.start(self._retire(before), name="retire")
+
+    async def _retire(self, pool: RoutedUpstream) -> None:
+        while self.upstream.is_using(pool) and await self._looks.goes_on(_LOOK_S):
+            pass
+        await pool.close()
 
     async def open(self) -> None:
         """Follow the directory. Raises OpenError."""
@@ -118,6 +145,7 @@ class OwnPath:
 
     async def close(self) -> None:
         """Close both."""
-        await self.upstream.close()
+        self._looks.end()
+        await self._pool.close()
         await self.directory.stop()
         _ = await self._tasks.drain(_DRAIN_S)

@@ -1,26 +1,38 @@
 """A gate of several processes: this one has the work of the host, its workers take the mail."""
 
 import asyncio
+import pickle
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from typing import Final
 
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
-from smtpgate.control import ControlRequest
+from smtpgate.control import ControlRequest, FromWorker, ReloadAnswer
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.crew import Crew
 from smtpgate.gate.documents import Apply, apply_here
-from smtpgate.gate.frames import CatchUpPart, CertificatesPart, Setup
+from smtpgate.gate.errors import OpenError
+from smtpgate.gate.frames import (
+    AbandonPart,
+    CatchUpPart,
+    CertificatesPart,
+    Drain,
+    PreparePart,
+    Settings,
+    Setup,
+    SwitchPart,
+)
 from smtpgate.gate.host import Host
 from smtpgate.gate.interpreter import settle
 from smtpgate.gate.listen import ListeningSockets
 from smtpgate.gate.outbox import OwnPath, new_carriers
+from smtpgate.gate.reloading import Reloader
 from smtpgate.gate.service import Bounds, time_to_finish_s
-from smtpgate.gate.shares import config_of_worker
+from smtpgate.gate.shares import config_of_worker, number_of_workers
 from smtpgate.gate.upstream import new_upstream
 from smtpgate.gate.worker import Inheritance, run_worker
 from smtpgate.log import JsonLog
@@ -62,6 +74,7 @@ class Prepared:
                 _ = signal.signal(ignored, signal.SIG_IGN)
             inherited = Inheritance(
                 config=config_of_worker(config, number, workers),
+                number=number,
                 workers=workers,
                 sockets=sockets,
                 certificates=self.certificates,
@@ -98,6 +111,9 @@ class Parent:
         self.tasks = TaskOwner()
         self.failed = asyncio.Event()
         self._ports = prepared.ports
+        self._workers = prepared.workers
+        # The workers were forked with the configuration of the start.
+        self._changes, self._config_octets = 0, b""
         self._is_stopping = False
         self.host = Host(config, store, prepared.certificates, log, clock)
         self._own_path: OwnPath | None = None
@@ -115,20 +131,19 @@ class Parent:
             prepared.fork_server,
             prepared.sums,
             self.host,
-            lambda: Setup(self.host.certificates.octets),
+            lambda: Setup(self._settings()),
             self.failed.set,
         )
         self.host.peers = crew
-        self.host.renew_certificates = self._renew_certificates
-        self.host.take_reloads(self.reload)
+        self._reloader = Reloader(self.host, self)
+        self._reloader.answer_requests(self.host.routes)
         if prepared.http is not None:
             _ = self.host.serve_http(prepared.http, crew.refresh)
         self.host.metrics.watch(crew.readings)
         self.host.metrics.watch_histograms(crew.histograms)
         self.host.metrics.processes.add(lambda: [one.pid for one in crew.members])
         self.host.readiness.add("workers", crew.check_workers)
-        upstreams = [f"upstream.{upstream.name}" for upstream in config.upstreams]
-        for name in (*_CHECKED_IN_WORKERS, *upstreams):
+        for name in (*_CHECKED_IN_WORKERS, *_upstreams(config)):
             self.host.readiness.add(name, partial(crew.check, name))
 
     @property
@@ -148,6 +163,7 @@ class Parent:
         self.host.metrics.pauses.start()
         await self.crew.start()
         await self.host.start()
+        _ = self.tasks.start(self._reloader.watch_certificates(), name="certificates")
         workers = {str(one.number): one.pid for one in self.crew.members}
         self.log.note("info", "started", listeners=self._ports, workers=workers)
 
@@ -156,6 +172,7 @@ class Parent:
         if self._is_stopping:
             return
         self._is_stopping = True
+        self._reloader.stop()
         cut = await self.crew.drain(self.config.gate.drain_s, time_to_finish_s(self.config))
         await self.tasks.drain(1)
         await self.host.stop_deliveries()
@@ -163,21 +180,80 @@ class Parent:
             await self._own_path.close()
         await self.host.stop(cut)
 
-    async def reload(self, apply: Apply = apply_here) -> list[str]:
-        """Load the certificates again, and ``apply`` what the documents changed.
+    async def reload(self, apply: Apply = apply_here) -> ReloadAnswer:
+        """Load the configuration, the certificates and the documents again.
 
-        Whatever cannot be read stays as it is, and is logged; the problems, a text each.
+        Whatever cannot be used stays as it is, and is logged and answered.
         """
-        return await self.host.reload(apply, lambda: self._all_do(CatchUpPart()))
+        return await self._reloader.reload(apply)
 
-    async def _renew_certificates(self) -> list[str]:
+    # -- a reload, as the Reloader has it done -------------------------------------------------
+
+    def _settings(self) -> Settings:
+        """The configuration in use, for workers."""
+        return Settings(self._changes, self._config_octets, self.host.certificates.octets)
+
+    async def prepare(self, config: Config, certificates: Certificates) -> Sequence[str]:
+        """Have all workers make their next service. Raises OpenError."""
+        if number_of_workers(config) < self._workers:
+            raise OpenError(
+                f"upstream: max_connections is less than the {self._workers} workers, each of "
+                f"which needs a connection; restart the gate for fewer workers"
+            )
+        new_upstream(config, self.host.clock, self.tasks)  # raises what is wrong with it
+        octets = pickle.dumps(config)
+        settings = Settings(self._changes + 1, octets, certificates.octets)
+        return await self._all_do(PreparePart(settings))
+
+    async def abandon(self) -> None:
+        """Have them forget it."""
+        _ = await self._all_do(AbandonPart())
+
+    async def switch(self, config: Config, _certificates: Certificates) -> Sequence[str]:
+        """Have them use it; one that cannot is drained, and another one takes its place."""
+        readiness = self.host.readiness
+        for name in _upstreams(self.config):
+            readiness.remove(name)
+        for name in _upstreams(config):
+            readiness.add(name, partial(self.crew.check, name))
+        self.config = config
+        self._changes, self._config_octets = self._changes + 1, pickle.dumps(config)
+        if self._own_path is not None:
+            self._own_path.use(config)
+        drain = Drain(config.gate.drain_s, time_to_finish_s(config))
+        problems = []
+        async for one in self._answers_of_all(SwitchPart(self._settings())):
+            if one.problem is not None:
+                problems.append(f"worker {one.worker}: {one.problem}")
+                self.crew.replace(one.worker, drain)
+        return problems
+
+    async def renew_certificates(self) -> Sequence[str]:
+        """Have them use the certificates of the host."""
         return await self._all_do(CertificatesPart(self.host.certificates.octets))
+
+    async def catch_up(self) -> Sequence[str]:
+        """Have them obey what has changed in the directory."""
+        return await self._all_do(CatchUpPart())
+
+    async def _answers_of_all(self, part: ControlRequest) -> AsyncGenerator[FromWorker]:
+        """The answers of all workers; those that do not answer in time do not count."""
+        try:
+            async with asyncio.timeout(_PART_S):
+                async for one in self.crew.ask(part):
+                    yield one
+        except TimeoutError:
+            self.log.note("error", "workers late", request=part.name)
 
     async def _all_do(self, part: ControlRequest) -> list[str]:
         """Have all workers do that; the problems of those that cannot."""
-        async with asyncio.timeout(_PART_S):
-            return [
-                f"worker {one.worker}: {one.problem}"
-                async for one in self.crew.ask(part)
-                if one.problem is not None
-            ]
+        return [
+            f"worker {one.worker}: {one.problem}"
+            async for one in self._answers_of_all(part)
+            if one.problem is not None
+        ]
+
+
+def _upstreams(config: Config) -> list[str]:
+    """The names of the checks of the upstreams."""
+    return [f"upstream.{upstream.name}" for upstream in config.upstreams]

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
+from smtpgate.control import ReloadAnswer
 from smtpgate.gate.apply_alone import apply_alone, applying_at_start
 from smtpgate.gate.directory import open_directory
 from smtpgate.gate.documents import Apply, apply_here
@@ -88,8 +89,8 @@ class _Running(Protocol):
     def is_answering(self) -> bool:
         """False while nothing takes mail: systemd then restarts the service."""
 
-    async def reload(self, apply: Apply) -> list[str]:
-        """Load the certificates again, and ``apply`` what the documents changed."""
+    async def reload(self, apply: Apply) -> ReloadAnswer:
+        """Load the configuration, the certificates and the documents again."""
 
     async def stop(self) -> None:
         """Drain, and close everything."""

@@ -1,8 +1,9 @@
 """The service of SMTP in one process: listeners, and all that a message passes."""
 
 import os
-from collections.abc import Callable, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Set
+from copy import copy
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
@@ -25,7 +26,7 @@ from smtpgate.gate.feedback import open_tagger
 from smtpgate.gate.frames import PeerNote
 from smtpgate.gate.journal import JournalQuestions
 from smtpgate.gate.listen import ListeningSockets
-from smtpgate.gate.live import new_live_directory
+from smtpgate.gate.live import new_live_directory, new_loader
 from smtpgate.gate.memory import FreedMemory, trimmer
 from smtpgate.gate.peers import WorkerPeers
 from smtpgate.gate.settings import admission_rules, pipeline_rules
@@ -139,8 +140,7 @@ class SmtpService:
     ) -> None:
         """Put everything together; nothing is opened yet. Raises OpenError."""
         self.config = config
-        self.is_draining = False
-        self._around = around
+        self.around = around
         self._clock, self._log = around.clock, around.log
         self._rechecks = TaskOwner()
         self.tasks, self.sessions = TaskOwner(), TaskOwner()
@@ -149,15 +149,6 @@ class SmtpService:
         )
         journal = around.stores.journal
         self._events = Sinks(around.sinks, around.uses, journal, on_error=self._log.error)
-        self.upstream = new_upstream(
-            config,
-            self._clock,
-            self.tasks,
-            on_limit=self._note_limit,
-            on_token=self._note_token,
-            on_state=self._note_state,
-        )
-        self.pacer = Pacer(max_wait_s=config.limits.max_wait_s)
         self.spool = Spool(config.gate.state_dir, self._note_storage)
         freed = FreedMemory(self.tasks, trimmer())
         self.client_sockets = Sockets(
@@ -171,30 +162,101 @@ class SmtpService:
             on_error=self._log.error,
         )
         self.admission = self._admission()
-        turns = LoopTurns(self._clock.monotonic)
-        offload = Offload(turns, Threads("message", min(4, os.cpu_count() or 1)))
-        pipeline = self._pipeline(offload)
-        self.listeners = self._listeners(sockets, pipeline, offload, turns)
+        self._turns = LoopTurns(self._clock.monotonic)
+        threads = Threads("message", min(4, os.cpu_count() or 1))
+        self._offload = Offload(self._turns, threads)
         self._questions = JournalQuestions(config)
-        self._api_servers = self._apis(store, sockets, pipeline)
+        self._put_together(sockets)
+        self._api_servers = self._apis(store, sockets)
         self.apis = self._api_servers.servers
+        self._applications = self._api_servers.first
         self._show()
 
+    def _put_together(self, sources: ListeningSockets | Mapping[str, Listener]) -> None:
+        """Make the parts that change with the configuration. Raises OpenError."""
+        self.is_draining = False
+        self.upstream = new_upstream(
+            self.config,
+            self._clock,
+            self.tasks,
+            on_limit=self._note_limit,
+            on_token=self._note_token,
+            on_state=self._note_state,
+        )
+        self.pacer = Pacer(max_wait_s=self.config.limits.max_wait_s)
+        self._pipeline = self._new_pipeline()
+        self.listeners = self._listeners(sources)
+
+    # -- another configuration -----------------------------------------------------------------
+
+    def with_config(self, config: Config, certificates: Certificates) -> "SmtpService":
+        """The service with another configuration, which may take over from this one.
+
+        It has the same sockets, directory, stores and memory of refusals. Nothing changes
+        until it takes over. Raises OpenError.
+        """
+        other = copy(self)
+        other.config = config
+        other.around = replace(self.around, certificates=certificates)
+        sources = {f"listener.{name}": one for name, one in self.listeners.items()}
+        other._put_together(sources)
+        other._applications = self._api_servers.applications(
+            config, other._pipeline, other.upstream
+        )
+        return other
+
+    def take_over(self, before: "SmtpService") -> None:
+        """Take the connections from now on, and the sessions after their transactions."""
+        self.admission.use(admission_rules(self.config))
+        reading = (self.config.default_limits, self.config.policy)
+        if reading != (before.config.default_limits, before.config.policy):
+            self.directory.use(new_loader(self.config, self.directory.store))
+        for name, listener in self.listeners.items():
+            before.listeners[name].hand_over(listener)
+        self._api_servers.use(self._applications)
+        for name in before.upstream.pools:
+            self.around.readiness.remove(f"upstream.{name}")
+        self._show_changed()
+        self.upstream.start()
+
+    @property
+    def is_in_use(self) -> bool:
+        """True while something that began with this configuration goes on."""
+        return (
+            self._pipeline.in_flight > 0
+            or any(one.has_sessions_of_its_own for one in self.listeners.values())
+            or self._api_servers.is_answering(self._applications)
+        )
+
+    async def retire(self) -> None:
+        """Close what nothing uses any more; another service has taken over."""
+        self.pacer.release()
+        await self.upstream.close()
+        for part in (self.upstream, self.pacer):
+            self.around.metrics.forget(part.readings)
+
     def _show(self) -> None:
-        readiness, metrics = self._around.readiness, self._around.metrics
-        readiness.add("listeners", self._check_listeners)
+        readiness, metrics = self.around.readiness, self.around.metrics
         readiness.add("directory", self._check_directory)
+        for part in (self.directory, self.spool):
+            metrics.watch(part.readings)
+        self._show_changed()
+
+    def _show_changed(self) -> None:
+        """Show the parts that change with the configuration."""
+        readiness, metrics = self.around.readiness, self.around.metrics
+        readiness.add("listeners", self._check_listeners)
         for name in self.upstream.pools:
             readiness.add(f"upstream.{name}", partial(self.upstream.check, name))
-        for part in (self.directory, self.upstream, self.pacer, self.spool):
+        for part in (self.upstream, self.pacer):
             metrics.watch(part.readings)
 
     def _admission(self) -> Admission:
-        peers = self._around.peers
+        peers = self.around.peers
         return Admission(
             admission_rules(self.config),
             directory=self.directory,
-            ledger=self._around.stores.ledger_watch,
+            ledger=self.around.stores.ledger_watch,
             events=self._events,
             clock=self._clock,
             new_message_id=_new_message_id,
@@ -202,12 +264,12 @@ class SmtpService:
             tell_peers=None if peers is None else peers.tell,
         )
 
-    def _pipeline(self, offload: Offload) -> Pipeline:
+    def _new_pipeline(self) -> Pipeline:
         publisher = self._publisher()
         return Pipeline(
             pipeline_rules(self.config),
             directory=self.directory,
-            store=self._around.stores.of_messages,
+            store=self.around.stores.of_messages,
             pacer=self.pacer,
             upstream=self.upstream,
             routes=self.upstream.routes,
@@ -219,7 +281,7 @@ class SmtpService:
             tagger=open_tagger(self.config),
             events=self._events,
             clock=self._clock,
-            offload=offload,
+            offload=self._offload,
             on_error=self._log.error,
         )
 
@@ -228,36 +290,30 @@ class SmtpService:
             return None
         return EventPublisher(DirectorySubscribers(self.directory), self.config.hostname)
 
-    def _apis(
-        self, store: DirectoryStore, sockets: ListeningSockets, pipeline: Pipeline
-    ) -> ApiServers:
+    def _apis(self, store: DirectoryStore, sockets: ListeningSockets) -> ApiServers:
         return ApiServers(
             self.config,
             store,
             sockets,
-            self._around.certificates.of,
+            self.around.certificates.of,
             directory=self.directory,
-            ledger=self._around.stores.ledger_watch,
+            ledger=self.around.stores.ledger_watch,
             journal=self._questions.reader,
-            pipeline=pipeline,
+            pipeline=self._pipeline,
             admission=self.admission,
             upstream=self.upstream,
             events=self._events,
             clock=self._clock,
-            peers=self._around.peers,
+            peers=self.around.peers,
             new_message_id=_new_message_id,
             on_error=self._log.error,
             answer_s=time_to_finish_s(self.config),
         )
 
     def _listeners(
-        self,
-        sockets: ListeningSockets,
-        pipeline: Pipeline,
-        offload: Offload,
-        turns: LoopTurns,
+        self, sources: ListeningSockets | Mapping[str, Listener]
     ) -> dict[str, Listener]:
-        gate, bounds = self.config.gate, self._around.bounds
+        gate, bounds = self.config.gate, self.around.bounds
         authenticator = Authenticator(self.directory, gate.region, self._clock)
         intake = Intake(
             gate.max_inflight_octets,
@@ -278,24 +334,24 @@ class SmtpService:
                     normalize_bare_lf=self.config.message.bare_lf == "normalize",
                     can_report=self.config.has_outbox,
                     spool=self.spool,
-                    tls=self._around.certificates.of.get(listener.name),
+                    tls=self.around.certificates.of.get(listener.name),
                     admission=self.admission,
-                    pipeline=pipeline,
+                    pipeline=self._pipeline,
                     upstreams=self.upstream,
                     authenticator=authenticator,
                     watch=self.watch,
                     events=self._events,
                     clock=self._clock,
                     tasks=self.sessions,
-                    offload=offload,
-                    turns=turns,
+                    offload=self._offload,
+                    turns=self._turns,
                     intake=intake,
                     on_error=self._log.error,
                     new_message_id=_new_message_id,
                     new_session_id=_new_session_id,
                 ),
                 self.client_sockets,
-                sockets[f"listener.{listener.name}"],
+                sources[f"listener.{listener.name}"],
                 bounds.connections,
             )
             for listener in self.config.listeners

@@ -8,19 +8,21 @@ the ports free, and ends when what it has under way has ended, or after a few se
 
 import asyncio
 import os
+import pickle
 import signal
 import socket
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from smtpgate.config import Config
-from smtpgate.control import Routes
+from smtpgate.control import RefusedError, Routes
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.directory import open_directory
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.frames import (
+    AbandonPart,
     Ask,
     CatchUpPart,
     CertificatesPart,
@@ -30,11 +32,14 @@ from smtpgate.gate.frames import (
     PassedOn,
     Ping,
     Pong,
+    PreparePart,
     Serving,
+    Settings,
     Setup,
     StopAnswer,
     Stopped,
     StoreAnswer,
+    SwitchPart,
     TasksWritten,
     ToParent,
     WorkerState,
@@ -53,13 +58,16 @@ from smtpgate.gate.service import (
     Surroundings,
     time_to_finish_s,
 )
+from smtpgate.gate.shares import config_of_worker
 from smtpgate.gate.sinks import Sinks
 from smtpgate.gate.store_link import LinkedStores
 from smtpgate.gate.stores import Stores, has_one_owner
+from smtpgate.gate.succession import Succession
 from smtpgate.http import Readiness
 from smtpgate.log import JsonLog
 from smtpgate.metrics import WorkerMetrics
 from smtpgate.ports import Clock, EventSink
+from smtpgate.smtp.certificate import PairOctets
 from smtpgate.workers.channel import Channel
 
 _ORPHANS_FINISH_S: Final = 5.0
@@ -70,6 +78,7 @@ class Inheritance:
     """The things that a worker has from its parent, all made before the fork."""
 
     config: Config  # with this worker's shares
+    number: int
     workers: int
     sockets: ListeningSockets
     certificates: Certificates
@@ -90,12 +99,17 @@ class Worker:
     def __init__(self, inherited: Inheritance) -> None:
         self._inherited = inherited
         self._channel: Channel
-        self._service: SmtpService | None = None
+        self._succession: Succession | None = None
+        self._changes = 0  # the number of the configuration in use
+        self._prepared = 0  # that of the one that it is prepared for
         self._is_ending = False
         self._peers = WorkerPeers(self._send)
         self._stop = asyncio.Event()
         self._routes = Routes()
         self._routes.add(CatchUpPart, self._catch_up)
+        self._routes.add(PreparePart, self._prepare)
+        self._routes.add(AbandonPart, self._abandon)
+        self._routes.add(SwitchPart, self._switch)
         self._routes.add(CertificatesPart, self._use_certificates)
         self._setup: asyncio.Future[Setup] = asyncio.get_running_loop().create_future()
         config = inherited.config
@@ -137,9 +151,26 @@ class Worker:
 
         Raises OpenError.
         """
-        setup = await self._setup
+        settings = (await self._setup).settings
+        self._changes = settings.number
+        certificates, config = self._inherited.certificates, self._inherited.config
+        if settings.config:
+            config = self._config_of(settings)
+            certificates = Certificates(config, settings.certificates, before=certificates)
+        self._use_octets(certificates, settings.certificates)
+        self._inherited = replace(self._inherited, config=config, certificates=certificates)
+
+    def _config_of(self, settings: Settings) -> Config:
+        """The configuration with the shares of this worker."""
+        config: Config = pickle.loads(settings.config)  # noqa: S301 - by the parent
+        return config_of_worker(config, self._inherited.number, self._inherited.workers)
+
+    def _use_octets(
+        self, certificates: Certificates, octets: dict[str, tuple[PairOctets, ...]]
+    ) -> None:
+        """Use certificates that the parent has read. Raises OpenError."""
         try:
-            self._inherited.certificates.use(setup.certificates)
+            certificates.use(octets)
         except OSError as error:
             raise OpenError(str(error)) from None
 
@@ -156,11 +187,14 @@ class Worker:
             settle()
             self._metrics.pauses.start()
             await service.listen()
-            self._service = service
+            self._succession = succession = Succession(service)
             self._answers.begin()
             self._send(Serving())
             _ = await self._stop.wait()
+            succession.release()
+            service = succession.current
             cut = await service.drain(self._drain.drain_s, self._drain.finish_s)
+            await succession.close()
             await service.close()
         finally:
             await stores.stop()
@@ -236,8 +270,8 @@ class Worker:
             case PassedOn(number):
                 self._peers.passed_on(number)
             case Noted(note):
-                if self._service is not None:  # else it serves nobody yet
-                    self._service.take(note)
+                if self._succession is not None:  # else it serves nobody yet
+                    self._succession.current.take(note)
 
     def lose_parent(self) -> None:
         """The parent is gone: end at once if it has the store, else soon.
@@ -260,14 +294,51 @@ class Worker:
             metrics.readings(), list(metrics.histograms()), self._readiness.checks()
         )
 
+    # -- requests of the parent ----------------------------------------------------------------
+
     async def _catch_up(self, _request: CatchUpPart) -> AsyncGenerator[object]:
-        if self._service is not None:
-            await self._service.catch_up()
+        await self._serving.current.catch_up()
         yield True
 
     async def _use_certificates(self, part: CertificatesPart) -> AsyncGenerator[object]:
-        self._inherited.certificates.use(part.certificates)
+        self._use_octets(self._inherited.certificates, part.certificates)
         yield True
+
+    async def _prepare(self, part: PreparePart) -> AsyncGenerator[object]:
+        self._prepare_for(part.settings)
+        yield True
+
+    async def _abandon(self, _request: AbandonPart) -> AsyncGenerator[object]:
+        self._serving.abandon()
+        self._prepared = 0
+        yield True
+
+    async def _switch(self, part: SwitchPart) -> AsyncGenerator[object]:
+        number = part.settings.number
+        if number > self._changes:  # else it began with it
+            if self._prepared != number:
+                self._prepare_for(part.settings)
+            self._serving.switch()
+            around = self._serving.current.around
+            self._inherited = replace(self._inherited, certificates=around.certificates)
+            self._changes = number
+        yield True
+
+    @property
+    def _serving(self) -> Succession:
+        assert self._succession is not None  # noqa: S101 - requests are answered from then on
+        return self._succession
+
+    def _prepare_for(self, settings: Settings) -> None:
+        """Make the next service. Raises RefusedError."""
+        try:
+            config = self._config_of(settings)
+            before = self._inherited.certificates
+            certificates = Certificates(config, settings.certificates, before=before)
+            self._serving.prepare(config, certificates)
+        except OpenError as error:
+            raise RefusedError(str(error)) from None
+        self._prepared = settings.number
 
 
 async def run_worker(inherited: Inheritance, connection: socket.socket) -> int:

@@ -17,6 +17,10 @@ class Readiness:
         """Add a check; it replaces another of the same name."""
         self._checks[name] = check
 
+    def remove(self, name: str) -> None:
+        """Forget the check of that name, if there is one."""
+        _ = self._checks.pop(name, None)
+
     def is_ready(self) -> tuple[bool, Mapping[str, str]]:
         """True if every check passes, with the state of each."""
         answers = self.checks()

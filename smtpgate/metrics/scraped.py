@@ -24,16 +24,43 @@ class Scrape(Protocol):
     def watch(self, source: Source) -> None:
         """Show the readings of that source in each scrape from now on."""
 
+    def forget(self, source: Source) -> None:
+        """Show them no more; what its counters counted stays counted."""
+
+
+class KeptCounters:
+    """The counters of sources that are gone: no counter decreases when its source goes."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[str, tuple[str, ...]], float] = {}
+
+    def keep(self, source: Source) -> None:
+        """Keep what the counters of a source have counted."""
+        for metric, value, labels in source():
+            if CATALOGUE[metric].kind == "counter":
+                self._values[metric, labels] = self._values.get((metric, labels), 0) + value
+
+    def readings(self) -> Iterator[Reading]:
+        """Their values."""
+        for (metric, labels), value in tuple(self._values.items()):
+            yield Reading(metric, value, labels)
+
 
 class Readings(Collector):
     """Asks every source for its readings at each scrape."""
 
     def __init__(self) -> None:
-        self._sources: tuple[Source, ...] = ()
+        self._kept = KeptCounters()
+        self._sources: tuple[Source, ...] = (self._kept.readings,)
 
     def add(self, source: Source) -> None:
         """Ask this source too, from now on."""
         self._sources = (*self._sources, source)
+
+    def remove(self, source: Source) -> None:
+        """Ask it no more; its counters stay as they are."""
+        self._kept.keep(source)
+        self._sources = tuple(one for one in self._sources if one != source)
 
     def collect(self) -> Iterator[Metric]:
         """The values at a scrape, each metric once.

@@ -132,6 +132,10 @@ class Metrics:
         """Show the readings of that source in each scrape from now on."""
         self._readings.add(source)
 
+    def forget(self, source: Source) -> None:
+        """Show them no more; what its counters counted stays counted."""
+        self._readings.remove(source)
+
     def watch_histograms(self, source: Callable[[], Iterable[HistogramState]]) -> None:
         """Add what others have observed in each scrape from now on."""
         for histogram in self._histograms.values():

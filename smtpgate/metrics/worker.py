@@ -9,7 +9,7 @@ from smtpgate.metrics.catalogue import CATALOGUE
 from smtpgate.metrics.histogram import HistogramState, Series
 from smtpgate.metrics.observed import Count, SubmissionFacts, counts_of, facts_of
 from smtpgate.metrics.pauses import GENERATIONS, Pauses
-from smtpgate.metrics.scraped import Source
+from smtpgate.metrics.scraped import KeptCounters, Source
 from smtpgate.metrics.sessions import OpenSessions
 from smtpgate.ports import Clock, Reading
 
@@ -24,7 +24,8 @@ class WorkerMetrics:
     def __init__(self, *, clock: Clock, listeners: Sequence[str]) -> None:
         self._counts: Counter[tuple[str, tuple[str, ...]]] = Counter()
         self._submissions: list[SubmissionFacts] = []
-        self._sources: list[Source] = []
+        self._kept = KeptCounters()
+        self._sources: list[Source] = [self._kept.readings]
         delays = Series(CATALOGUE["smtpgate_loop_delay_seconds"].buckets)
         bounds = CATALOGUE["smtpgate_collector_pause_seconds"].buckets
         collections = {generation: Series(bounds) for generation in GENERATIONS}
@@ -40,6 +41,11 @@ class WorkerMetrics:
     def watch(self, source: Source) -> None:
         """Show the readings of that source in each scrape from now on."""
         self._sources.append(source)
+
+    def forget(self, source: Source) -> None:
+        """Show them no more; what its counters counted stays counted."""
+        self._kept.keep(source)
+        self._sources.remove(source)
 
     def publish(self, event: Event) -> None:
         """Note the event."""

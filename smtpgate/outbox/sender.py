@@ -85,6 +85,10 @@ class OutboxSender:
         every = product(_OUTCOMES.values(), EVENT_KINDS, get_args(DestinationKind))
         self._results: Counter[tuple[str, str, str]] = Counter(dict.fromkeys(every, 0))
 
+    def use_mail_timeout(self, seconds: float) -> None:
+        """Let further attempts by mail take so long."""
+        self._mail_timeout_s = seconds
+
     def wake(self) -> None:
         """There may be new tasks, or room for some."""
         self._woken.set()

@@ -121,7 +121,7 @@ class ServerTls:
         self, files: CertificateFiles, octets: Sequence[PairOctets] | None = None
     ) -> None:
         """``octets`` are the contents of the files, if another process has read them."""
-        self._files = files
+        self.files = files
         if octets is None:
             octets = [_read(files, pair) for pair in files.pairs]
         self._seen = [_versions(pair) for pair in files.pairs]
@@ -143,7 +143,7 @@ class ServerTls:
 
     def readings(self) -> Iterator[Reading]:
         """The ends of the certificates, and whether newer ones cannot be used, for a scrape."""
-        name, ends = self._files.name, dict[str, float]()
+        name, ends = self.files.name, dict[str, float]()
         for one in self._in_use:
             first, end = next(iter(one.names), ""), one.leaf.not_valid_after_utc.timestamp()
             ends[first] = min(end, ends.get(first, end))
@@ -163,7 +163,7 @@ class ServerTls:
         A certificate that cannot be used, has expired or is not valid yet leaves the old one in
         use. Both files of a certificate are taken together, or neither.
         """
-        versions = [_versions(pair) for pair in self._files.pairs]
+        versions = [_versions(pair) for pair in self.files.pairs]
         looked = [at for at, one in enumerate(versions) if always or one != self._seen[at]]
         self._seen, newest, problems = versions, list(self._in_use), list[str]()
         for at in looked:
@@ -187,39 +187,39 @@ class ServerTls:
         ]
         if not any(_covers(name, hostname) for one in self._in_use for name in one.names):
             shown = ", ".join(self._in_use[0].names) or "no name"
-            found.append((0, f"is for {shown} and not for {self._files.host_key}, {hostname}"))
+            found.append((0, f"is for {shown} and not for {self.files.host_key}, {hostname}"))
         text = "is never used: another one has the same names and the same kind of key"
         found += [(at, text) for at in self._choice.unused]
         return [f"{self._where(at)} {problem}" for at, problem in found]
 
     def _where(self, at: int) -> str:
-        return f"{self._files.section}: the certificate in {self._files.pairs[at].cert_file}"
+        return f"{self.files.section}: the certificate in {self.files.pairs[at].cert_file}"
 
     def _newer(self, at: int, now: datetime) -> _Certificate:
         """The certificate that the files have now. Raises OSError."""
-        pair, old = self._files.pairs[at], self._in_use[at]
-        octets = _read(self._files, pair)
+        pair, old = self.files.pairs[at], self._in_use[at]
+        octets = _read(self.files, pair)
         if octets == old.octets:
             return old
         new = self._certificate(pair, octets)
         if _is_valid(old.leaf, now) and not _is_valid(new.leaf, now):
             problem = next(_about_time(new.leaf, now))
-            raise OSError(f"{self._files.section}: {pair.words}: {problem}")
+            raise OSError(f"{self.files.section}: {pair.words}: {problem}")
         return new
 
     def _certificates(self, octets: Sequence[PairOctets]) -> list[_Certificate]:
-        pairs = zip(self._files.pairs, octets, strict=True)
+        pairs = zip(self.files.pairs, octets, strict=True)
         return [self._certificate(pair, one) for pair, one in pairs]
 
     def _certificate(self, pair: PairFiles, octets: PairOctets) -> _Certificate:
         """The certificate, if OpenSSL takes it with its key. Raises OSError."""
         try:
-            _load(_new_context(self._files), octets)
+            _load(_new_context(self.files), octets)
             # The first one is the server's own (RFC 8446 §4.4.2).
             leaf = x509.load_pem_x509_certificates(octets.certificate)[0]
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             reason = _reason(error, octets)
-            raise OSError(f"{self._files.section}: {pair.words}: {reason}") from None
+            raise OSError(f"{self.files.section}: {pair.words}: {reason}") from None
         return _Certificate(octets, leaf)
 
     def _choose(self, certificates: Sequence[_Certificate]) -> _Choice:
@@ -234,7 +234,7 @@ class ServerTls:
                 continue
             kinds.add(kind)
             if names not in contexts:
-                contexts[names] = _new_context(self._files)
+                contexts[names] = _new_context(self.files)
             _load(contexts[names], one.octets)
             for name in names:
                 by_name.setdefault(name, contexts[names])

@@ -84,6 +84,7 @@ class Dialogue(ChunkProtocol):
             turns=parts.turns,
         )
         self.parts = parts
+        self._next_parts: SessionParts | None = None  # after the transaction
         self.place = place
         self.owner = owner
         self.helo = ""
@@ -103,6 +104,39 @@ class Dialogue(ChunkProtocol):
         self._client: Client | None = None
         self._upstream: UpstreamFacts | None = None
         self._has_tls_failed = False
+
+    # -- another configuration -----------------------------------------------------------------
+
+    def take_over(self, parts: SessionParts, owner: SessionOwner) -> None:
+        """Go on with the parts of another listener, after the transaction if there is one."""
+        self.owner, self._next_parts = owner, parts
+        if not self.in_transaction:
+            self.use_next_parts()
+            if self._may_end:
+                self._advance()
+
+    def use_next_parts(self) -> None:
+        """Between two transactions: use the settings that have changed meanwhile.
+
+        A session that they would not have let in so far ends with 421.
+        """
+        parts, self._next_parts = self._next_parts, None
+        if parts is None:
+            return
+        self.parts, self.hostname = parts, parts.hostname
+        self.use_settings(parts.config)
+        has_begun = hasattr(self, "_wire")  # with implicit TLS, after the handshake
+        if has_begun and not self._may_go_on():
+            # Not at once: it may be in the middle of a command, whose reply comes first.
+            last_word = reply_of("shutting-down", hostname=self.hostname)
+            self._ending, self._may_end = self._ending or HangUp(last_word), True
+
+    def _may_go_on(self) -> bool:
+        """True if the session could begin with the settings that it has now."""
+        cipher = self.cipher
+        if cipher is not None and self.parts.config.min_tls == "1.3":
+            return cipher[1] == "TLSv1.3"
+        return self.key is None or self.may_authenticate
 
     # -- facts ---------------------------------------------------------------------------------
 

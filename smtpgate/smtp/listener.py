@@ -36,16 +36,21 @@ class Listener:
         self,
         parts: SessionParts,
         sockets: Sockets,
-        listening: socket.socket,
+        source: "socket.socket | Listener",
         sums: Sums | None = None,
     ) -> None:
+        """``source`` is the listening socket, or the listener that will hand it over."""
         self.parts = parts
         self.places = ConnectionSlots(parts.config, sockets, sums)
-        # Replies are short. By itself Linux keeps up to 4 MiB for a client that reads none.
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_OCTETS)
-        listening.setblocking(False)
-        self._listening: socket.socket | None = listening
-        self._port: int = listening.getsockname()[1]
+        self._listening: socket.socket | None = None
+        if isinstance(source, Listener):
+            self._port: int = source.port
+        else:
+            # Replies are short. By itself Linux keeps up to 4 MiB for a client that reads none.
+            source.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_OCTETS)
+            source.setblocking(False)
+            self._listening, self._port = source, source.getsockname()[1]
+        self._successor: Listener | None = None
         self._sessions: set[Dialogue] = set()
         self._opening = TaskOwner()
         self._is_closed = False
@@ -170,7 +175,7 @@ class Listener:
         finally:
             if session is None:
                 connection.close()
-            if session not in self._sessions:
+            if session is None or not self._has(session):
                 place.give_back()
 
     async def _shake_hands(self, connection: socket.socket, session: SmtpSession) -> None:
@@ -197,6 +202,10 @@ class Listener:
 
     def enter(self, session: Dialogue) -> None:
         """The session has begun."""
+        if self._successor is not None:
+            session.take_over(self._successor.parts, self._successor)
+            self._successor.enter(session)
+            return
         self._sessions.add(session)
         if self._is_closed:
             session.drain()
@@ -205,6 +214,38 @@ class Listener:
         """The session's socket is closed."""
         self._sessions.discard(session)
         session.place.give_back()
+
+    @property
+    def has_sessions_of_its_own(self) -> bool:
+        """True while a session goes on with the parts of this listener."""
+        newest = self
+        while newest._successor is not None:
+            newest = newest._successor
+        return any(one.parts is self.parts for one in newest._sessions)
+
+    def _has(self, session: Dialogue) -> bool:
+        """True if the session has begun, and not ended."""
+        if session in self._sessions:
+            return True
+        return self._successor is not None and self._successor._has(session)
+
+    # -- another configuration -----------------------------------------------------------------
+
+    def hand_over(self, successor: "Listener") -> None:
+        """Let a listener with other settings take the connections, and go on with the sessions.
+
+        Connections that are no sessions yet become its sessions. It takes further ones at once.
+        """
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
+        successor._listening, self._listening = self._listening, None
+        successor._opening, self._successor = self._opening, successor
+        successor._sessions, self._sessions = self._sessions, set()
+        for session in tuple(successor._sessions):
+            session.take_over(successor.parts, successor)
+        successor._accept_more()
 
     # -- the end -------------------------------------------------------------------------------
 

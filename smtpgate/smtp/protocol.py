@@ -90,8 +90,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         self.hostname = hostname
         self.loop = loop
         self._turns = turns
-        self._config = config
-        self._command_timeout_s = config.command_timeout_s
+        self.use_settings(config)
         self._tasks = tasks
         self._input = bytearray()
         self._is_inside_line = False  # a bare LF came, and the CRLF of its line not yet
@@ -119,6 +118,11 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         self._is_cut_off = False
         self._gone: asyncio.Future[None] | None = None
         self._ending: HangUp | None = None
+
+    def use_settings(self, config: ListenerConfig) -> None:
+        """Use these settings from the next wait on."""
+        self._config = config
+        self._command_timeout_s = config.command_timeout_s
 
     @abstractmethod
     async def serve_client(self) -> None:

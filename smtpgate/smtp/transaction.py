@@ -378,3 +378,4 @@ def _forget_refused(dialogue: Dialogue, transaction: Transaction) -> None:
 def _end(dialogue: Dialogue) -> None:
     dialogue.transaction = None
     dialogue.is_submitting = False
+    dialogue.use_next_parts()

@@ -18,6 +18,7 @@ from smtpgate.api.operations import HANDLERS
 from smtpgate.cli import app
 from smtpgate.cli.commands import DeferredCommand
 from smtpgate.cli.help import GUIDES, REFERENCES, page
+from smtpgate.config.reloading import is_by_reload
 from smtpgate.core.events import HANDSHAKE_PROBLEMS
 from smtpgate.core.limits.budget import BUDGETS, Budget
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
@@ -139,6 +140,12 @@ def _operations() -> Iterator[tuple[str, str, str, str]]:
     assert not notes, f"notes of no operation: {notes}"
 
 
+def _changed_by(key: str) -> str:
+    """A reload or a restart: what gives a running gate another value of the key."""
+    section, _, name = key.replace(".NAME", "").partition(".")
+    return "reload" if is_by_reload(section, name.partition(".")[0]) else "restart"
+
+
 @cache
 def tables() -> dict[str, str]:
     """The tables, by the name of the marks that they stand between."""
@@ -150,14 +157,17 @@ def tables() -> dict[str, str]:
         (f"`{row.name}`", row.kind, ", ".join(row.labels), row.meaning)
         for row in METRICS.values()
     ]
-    config = [(f"`{key}`", f"`{value}`", what) for key, value, what in commented_keys()]
+    config = [
+        (f"`{key}`", f"`{value}`", _changed_by(key), what)
+        for key, value, what in commented_keys()
+    ]
     budgets = [
         (f"`{name}`", one.phase, f"`{one.key}`", _answer_of(one), one.meaning)
         for name, one in BUDGETS.items()
     ]
     return {
         "budgets": _table(("budget", "counts", "key", "reply", "what it bounds"), budgets),
-        "config": _table(("key", "in the sample", "what"), config),
+        "config": _table(("key", "in the sample", "changed by", "what"), config),
         "operations": _table(("service", "operation", "answer", "note"), _operations()),
         "replies": _table(("code", "enhanced", "text"), replies),
         "reasons": _table(

@@ -1,35 +1,206 @@
-"""`smtpgate reload': a running gate loads what has changed, and says what it could not."""
+"""A running gate uses what has changed in its configuration, or goes on with what it has."""
 
 import asyncio
+import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from smtpgate.control import ReloadAnswer, ReloadRequest, ask
+from smtpgate.demo.sink import Sink
 from smtpgate.gate.gate import Gate
-from tests.support.inprocess import open_gate
+from tests.support.dialog import Dialog
+from tests.support.inprocess import MESSAGE, client_tls, login, open_gate, send
+from tests.support.waiting import until
 
 
-async def reload(gate: Gate) -> ReloadAnswer:
-    path = gate.config.control_path
+def change(folder: Path, old: str, new: str) -> None:
+    """Change the configuration."""
+    path = folder / "smtpgate.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
 
-    def asked() -> ReloadAnswer:
-        (answer,) = ask(path, ReloadRequest(), ReloadAnswer, timeout_s=60)
-        return answer
 
-    return await asyncio.to_thread(asked)
+def noted(folder: Path, event: str) -> list[dict[str, object]]:
+    lines = (folder / "log").read_text().splitlines()
+    return [entry for line in lines if (entry := json.loads(line)).get("event") == event]
+
+
+def sample(gate: Gate, series: str) -> float:
+    """The value of a series in a scrape."""
+    lines = gate.metrics.render().decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(series))
+
+
+async def recipients_taken(dialog: Dialog, count: int) -> list[str]:
+    """The first codes of MAIL and so many RCPT."""
+    replies = [await dialog.say("MAIL FROM:<marketing@ses-example.com>")]
+    replies += [await dialog.say(f"RCPT TO:<r{one}@example.net>") for one in range(count)]
+    await dialog.say("RSET")
+    return [reply[:3] for reply in replies]
+
+
+async def test_open_sessions_and_new_ones_have_a_changed_bound(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, gate="max_recipients = 3") as (gate, _):
+        before = await login(gate)
+        assert await recipients_taken(before, 4) == ["250"] * 4 + ["452"]
+        change(tmp_path, "max_recipients = 3", "max_recipients = 1")
+        assert await gate.reload() == ReloadAnswer(("gate.max_recipients",))
+        for dialog in (before, await login(gate)):
+            assert await recipients_taken(dialog, 2) == ["250", "250", "452"]
+            assert (await send(dialog)).startswith("250")
+        assert sample(gate, 'smtpgate_sessions{listener="plain"}') == 2
+    (line,) = noted(tmp_path, "configuration loaded")
+    assert line["keys"] == ["gate.max_recipients"]
+
+
+async def test_a_message_ends_at_the_upstream_of_its_beginning_and_the_next_one_at_the_newer(
+    tmp_path: Path,
+) -> None:
+    async with AsyncExitStack() as stack:
+        gate, older = await stack.enter_async_context(open_gate(tmp_path))
+        newer = await stack.enter_async_context(Sink())
+        dialog, idle = await login(gate), await login(gate)
+        assert (await send(dialog)).startswith("250")
+        assert (await dialog.say("MAIL FROM:<marketing@ses-example.com>")).startswith("250")
+        assert (await dialog.say("RCPT TO:<jane@example.net>")).startswith("250")
+        change(tmp_path, f"\nport = {older.port}\n", f"\nport = {newer.port}\n")
+        assert await gate.reload() == ReloadAnswer(("upstream.sink.port",))
+        assert (await send(idle)).startswith("250")
+        assert (len(older.messages), len(newer.messages)) == (1, 1)
+        assert (await dialog.say("DATA")).startswith("354")
+        await dialog.send(f"{MESSAGE}.\r\n".encode())
+        assert (await dialog.reply()).startswith("250")
+        assert (len(older.messages), len(newer.messages)) == (2, 1)
+        assert (await send(dialog)).startswith("250")
+        assert (len(older.messages), len(newer.messages)) == (2, 2)
+        limit = 'smtpgate_upstream_connection_limit{upstream="sink"}'
+        await until(lambda: sample(gate, limit) == 20)
+        assert not gate._succession._leaving
+
+
+async def test_a_configuration_with_errors_is_refused_and_nothing_changes(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path, gate="max_recipients = 3") as (gate, _):
+        dialog = await login(gate)
+        change(tmp_path, "max_recipients = 3", "max_recipient = 1\nmax_message_octets = 5")
+        answer = await gate.reload()
+        assert answer.is_refused
+        assert answer.changed == ()
+        file = tmp_path / "smtpgate.toml"
+        assert answer.problems == (
+            f"{file}: gate.max_message_octets: must be at least 1024, not 5",
+            f"{file}: gate.max_recipient: is not a known key (did you mean `max_recipients'?)",
+        )
+        assert await recipients_taken(dialog, 4) == ["250"] * 4 + ["452"]
+    (line,) = noted(tmp_path, "configuration refused")
+    assert line["problems"] == list(answer.problems)
+    assert not noted(tmp_path, "certificate loaded")
+
+
+async def test_a_configuration_that_cannot_be_prepared_changes_nothing(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, gate="max_recipients = 3") as (gate, _):
+        dialog = await login(gate)
+        (tmp_path / "other.crt").write_text("nonsense")
+        change(tmp_path, "max_recipients = 3", "max_recipients = 1")
+        change(tmp_path, 'cert_file = "tls.crt"', 'cert_file = "other.crt"')
+        answer = await gate.reload()
+        assert answer.is_refused
+        assert "cert_file holds no certificate in PEM" in answer.problems[0]
+        assert await recipients_taken(dialog, 4) == ["250"] * 4 + ["452"]
+        change(tmp_path, 'cert_file = "other.crt"', 'cert_file = "tls.crt"')
+        assert await gate.reload() == ReloadAnswer(("gate.max_recipients",))
+        assert await recipients_taken(dialog, 2) == ["250", "250", "452"]
+
+
+async def test_what_needs_a_restart_is_named_and_the_rest_is_used(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, gate="max_recipients = 3") as (gate, _):
+        change(tmp_path, "max_recipients = 3", 'max_recipients = 1\nregion = "eu-west-1"')
+        wanted = ReloadAnswer(("gate.max_recipients",), ("gate.region",))
+        assert await gate.reload() == wanted
+        assert await gate.reload() == ReloadAnswer((), ("gate.region",))
+        assert await recipients_taken(await login(gate), 2) == ["250", "250", "452"]
+    assert [line["keys"] for line in noted(tmp_path, "restart needed")] == [["gate.region"]] * 2
+
+
+async def test_a_session_that_stricter_settings_would_not_let_in_ends(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        idle, busy = await login(gate), await login(gate)
+        assert (await busy.say("MAIL FROM:<marketing@ses-example.com>")).startswith("250")
+        files = 'cert_file = "tls.crt"\nkey_file = "tls.key"'
+        plain = 'tls = "none"\nallow_plaintext_auth = true'
+        change(tmp_path, plain, f'tls = "starttls"\n{files}')
+        assert set((await gate.reload()).changed) == {
+            f"listener.plain.{key}"
+            for key in ("tls", "allow_plaintext_auth", "cert_file", "key_file")
+        }
+        assert (await idle.reply()).startswith("421 4.3.2")
+        assert (await busy.say("RCPT TO:<jane@example.net>")).startswith("250")
+        assert (await busy.say("RSET")).startswith("250")
+        assert (await busy.reply()).startswith("421 4.3.2")
+        fresh = await Dialog.open(gate.listeners["plain"].port)
+        await fresh.reply()
+        assert "AUTH" not in await fresh.say("EHLO client.example")
+        assert (await fresh.say("STARTTLS")).startswith("220")
+        await fresh.start_tls(client_tls())
+
+
+async def test_a_changed_default_limit_counts_at_once(tmp_path: Path) -> None:
+    replace = ("max_24h_send = 1000\n", "")
+    sections = "[limits]\nmax_24h_send = 2\nmax_send_rate_per_s = 1000\n"
+    async with open_gate(tmp_path, replace=replace, sections=sections) as (gate, _):
+        dialog = await login(gate)
+        for _ in range(2):
+            assert (await send(dialog)).startswith("250")
+        assert (await send(dialog)).startswith("454")
+        change(tmp_path, "max_24h_send = 2\n", "max_24h_send = 3\n")
+        assert (await gate.reload()).changed == ("limits.max_24h_send",)
+        assert (await send(dialog)).startswith("250")
+        assert (await send(dialog)).startswith("454")
+
+
+async def test_reloads_with_changes_leave_nothing_behind(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, gate="max_recipients = 30") as (gate, sink):
+        dialog = await login(gate)
+        sources = len(gate.metrics._readings._sources)
+        for number in range(1, 11):
+            change(tmp_path, "drain_s = 5", f"drain_s = 5\nmax_inflight_octets = 9{number:08}")
+            assert (await gate.reload()).changed == ("gate.max_inflight_octets",)
+            change(tmp_path, f"\nmax_inflight_octets = 9{number:08}", "")
+            assert (await send(dialog)).startswith("250")
+        await until(lambda: not gate._succession._leaving)
+        assert len(sink.messages) == 10
+        assert len(gate.metrics._readings._sources) == sources
+        assert sample(gate, 'smtpgate_upstream_connections{state="idle"') == 1
 
 
 @pytest.mark.slow
 async def test_the_problems_of_a_reload_are_its_answer(tmp_path: Path) -> None:
     async with open_gate(tmp_path) as (gate, _):
-        assert await reload(gate) == ReloadAnswer()
+        path = gate.config.control_path
+
+        async def asked(*, is_check: bool = False) -> ReloadAnswer:
+            request = ReloadRequest(is_check=is_check)
+            answers = await asyncio.to_thread(
+                lambda: list(ask(path, request, ReloadAnswer, timeout_s=60))
+            )
+            return answers[0]
+
+        assert await asked() == ReloadAnswer()
+        change(tmp_path, "drain_s = 5", "drain_s = 4")
+        assert (await asked(is_check=True)).changed == ("gate.drain_s",)
+        assert gate.config.gate.drain_s == 5
+        assert (await asked()).changed == ("gate.drain_s",)
         (tmp_path / "tls.crt").write_text("nonsense")
         (tmp_path / "directory/accounts.toml").write_text("[accounts.12]\n")
-        answer = await reload(gate)
+        answer = await asked()
+        assert not answer.is_refused
         assert [one.partition(": ")[0] for one in answer.problems[:2]] == [
             "listener.starttls",
             "listener.tls",
         ]
         assert "accounts.12" in answer.problems[2]
-    assert not gate.config.control_path.exists()
+    assert not path.exists()

@@ -31,6 +31,7 @@ from smtpgate.gate.frames import (
     Drain,
     Noted,
     Serving,
+    Settings,
     Setup,
     decode_for_parent,
     decode_for_worker,
@@ -352,7 +353,7 @@ def crew_of(folder: Path, played: PlayedForkServer, workers: int = 1) -> Crew:
         played.parents_side,
         [SharedSums(workers)],
         cast("Host", host),
-        lambda: Setup({}),
+        lambda: Setup(Settings(0, b"", {})),
         lambda: None,
     )
 
