@@ -11,13 +11,18 @@ from smtpgate.admin.easy_dkim import (
     put_own_key,
     read_settings,
 )
-from smtpgate.admin.errors import RefusedChangeError
+from smtpgate.admin.errors import ConflictError, NotFoundError, RefusedChangeError
 from smtpgate.admin.identities import IdentityDetails, details_of
 from smtpgate.admin.refs import IdentityRef
 from smtpgate.admin.session import Session
 from smtpgate.core.tag import read_tags
 from smtpgate.directory.configuration_sets import configuration_set
-from smtpgate.directory.identities import IdentityRow, create_identity, update_identity
+from smtpgate.directory.identities import (
+    IdentityRow,
+    create_identity,
+    identity,
+    update_identity,
+)
 from smtpgate.directory.rows import refusing
 from smtpgate.directory.tags import Tagged, put_tags
 
@@ -58,6 +63,7 @@ async def create(
     brought = await own_key(session, *new.signing_key) if new.signing_key else None
     made: Mapping[str, bytes] = {}
     if ref.is_domain and brought is None:
+        await _must_be_new(session, ref)  # before keys are made for nothing
         before_new_keys()
         made = await easy_keys()
     row = IdentityRow(account_id=ref.account_id, region=session.region, name=ref.name)
@@ -75,3 +81,12 @@ async def create(
         if new.tags:
             await put_tags(change, Tagged(*row.key[:2], "identity", row.name), new.tags)
     return details_of(session, row), await read_settings(session, ref)
+
+
+async def _must_be_new(session: Session, ref: IdentityRef) -> None:
+    async with session.store.reading() as connection:
+        try:
+            row = await identity(connection, ref.account_id, session.region, ref.name)
+        except NotFoundError:
+            return
+    raise ConflictError(f"{row.subject} exists already")

@@ -104,6 +104,8 @@ async def test_calls_that_make_keys_are_bounded_harder(tmp_path: Path) -> None:
         assert (await refused(older.verify_domain_dkim, Domain="c.example"))[0] == "Throttling"
         # Nothing is made for these.
         assert await called(older.verify_domain_dkim, Domain="a.example") == first
+        again = await refused(newer.create_email_identity, EmailIdentity="a.example")
+        assert again == ("AlreadyExistsException", 400)
         await called(newer.create_email_identity, EmailIdentity="ann@b.example")
         assert await exhausted(gate, tmp_path, "api-new-keys") == 2
 

@@ -3,6 +3,7 @@
 A row is read when its step is taken, because its owner may be made in the same plan.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Final, NamedTuple
@@ -111,38 +112,39 @@ def part_steps(planning: Planning) -> Iterator[Ordered]:
     for part in planning.desired.parts:
         yield from _part(planning, part)
     away = [key for key in planning.current.parts if key not in planning.desired.wanted_parts]
+    users = _users(planning) if planning.prune and away else {}
     for key in sorted(away, key=lambda one: (_AWAY.index(one.kind), one)):
-        if not planning.removed.isdisjoint(_owners(key)):
-            continue  # it goes with its owner
+        if _is_gone(planning, key):
+            continue
         what, is_theirs = _what(key), planning.force or key in planning.before
-        if planning.prune and is_theirs and _is_used(planning, key):
+        is_used = not all(_is_gone(planning, one) for one in users.get(key, ()))
+        if planning.prune and is_theirs and is_used:
             planning.note_drift(key, what, "in no document, and in use")
         elif planning.prunes(key, what):
             kind, columns = KINDS[key.kind], planning.columns(key)
             yield kind.order_away, Step("-", what, "", kind.remove, key, columns)
 
 
-def _is_used(planning: Planning, key: ObjectKey) -> bool:
-    """True if a setting that stays, or that documents declare, names the topic or the set."""
-    if key.kind not in ("topic", "set"):
-        return False
-    after = {**planning.current.parts, **planning.desired.wanted_parts}
-    return any(
-        _names(one, fields, key)
-        for one, fields in after.items()
-        if one not in planning.removed and planning.removed.isdisjoint(_owners(one))
-    )
+def _is_gone(planning: Planning, key: ObjectKey) -> bool:
+    """True if a part is deleted, by itself or with its owner."""
+    return key in planning.removed or not planning.removed.isdisjoint(_owners(key))
 
 
-def _names(part: ObjectKey, fields: Fields, key: ObjectKey) -> bool:
-    """True if the fields of a part name a topic or a set of its own account."""
-    if part.account_id != key.account_id:
-        return False  # a topic of another account may go, and its grants with it
-    if key.kind == "set":
-        return bool(fields.get("configuration_set") == key.subject)
-    if part.kind not in ("destination", "notifications"):
-        return False
-    return any(value == key.subject for name, value in fields.items() if name.endswith("topic"))
+def _users(planning: Planning) -> Mapping[ObjectKey, Sequence[ObjectKey]]:
+    """By topics and sets: the settings of their account that name them afterwards.
+
+    A topic that other accounts use may be deleted, and its grants with it.
+    """
+    found: defaultdict[ObjectKey, list[ObjectKey]] = defaultdict(list)
+    for key, fields in {**planning.current.parts, **planning.desired.wanted_parts}.items():
+        if key.kind == "default-set":
+            named = set_key(key.account_id, key.region, fields["configuration_set"])
+            found[named].append(key)
+        elif key.kind in ("destination", "notifications"):
+            for name, value in fields.items():
+                if name.endswith("topic") and value is not None:
+                    found[topic_key(key.account_id, key.region, value)].append(key)
+    return found
 
 
 def _part(planning: Planning, part: DesiredPart) -> Iterator[Ordered]:
