@@ -9,10 +9,12 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import Field, model_validator
 
 from smtpgate.config.oauth import MECHANISMS, Auth, OAuthConfig, login_problems
+from smtpgate.config.reach import Sources, tls_problems
 from smtpgate.config.tls_port import CertificateConfig, TlsPort
 from smtpgate.config.toml import (
     Array,
     ExistingFile,
+    ExistingPrivateFile,
     FileOrFolder,
     MadeFile,
     OwnPath,
@@ -182,7 +184,11 @@ class UpstreamConfig(Table):
     tls: Literal["required", "opportunistic", "off"] = "required"
     tls_implicit: bool = False
     ca_file: ExistingFile | None = None
+    cert_file: ExistingFile | None = None
+    key_file: ExistingPrivateFile | None = None
+    min_tls: Literal["1.2", "1.3"] = "1.2"
     tls_name: Domain | None = None
+    source_address: Sources = ()
     username: Annotated[str, Field(min_length=1)] | None = None
     password: SecretFile = None
     auth: Auth | None = None
@@ -237,10 +243,17 @@ class UpstreamConfig(Table):
             yield ("max_connections_per_account",), text
 
     def _about_tls(self) -> Iterator[Problem]:
-        if self.tls == "off":
-            for key in ("tls_implicit", "ca_file", "tls_name"):
-                if getattr(self, key):
-                    yield (key,), 'has no effect with tls = "off"'
+        keys = {
+            "tls_implicit": self.tls_implicit,
+            "ca_file": self.ca_file is not None,
+            "tls_name": self.tls_name is not None,
+            "cert_file": self.cert_file is not None,
+            "key_file": self.key_file is not None,
+            "min_tls": self.min_tls != "1.2",
+        }
+        yield from tls_problems(
+            self.tls, frozenset(key for key, is_set in keys.items() if is_set)
+        )
 
     @property
     def mechanism(self) -> Mechanism | None:

@@ -1,17 +1,22 @@
 """Opening connections to the upstream: names, addresses, TLS."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from ipaddress import ip_address
 
 from smtpgate.config.sections import UpstreamConfig
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream import LoginRefusedError, Terms, UpstreamUnavailableError
 from smtpgate.ports import AccessTokens, NoTokenError
+from smtpgate.relay.client_tls import ClientTls
 from smtpgate.relay.connection import Connection, cause_of, reason_of
-from smtpgate.relay.names import Names
-from smtpgate.tasks import Offload
+from smtpgate.relay.names import Address, Names
+from smtpgate.relay.race import first_success, interleaved
+from smtpgate.tasks import Offload, TaskOwner
 
 
 class Connector:
@@ -25,7 +30,12 @@ class Connector:
     """
 
     def __init__(
-        self, config: UpstreamConfig, offload: Offload, tokens: AccessTokens | None = None
+        self,
+        config: UpstreamConfig,
+        offload: Offload,
+        tasks: TaskOwner,
+        tokens: AccessTokens | None = None,
+        on_files: Callable[[str | None], None] | None = None,
     ) -> None:
         self._config = config
         self._offload = offload
@@ -43,7 +53,9 @@ class Connector:
             port=config.port,
         )
         self._names = Names(config.host, config.port)
-        self._context = _tls_context(config)
+        self._tls = ClientTls(config, on_files)
+        self._tasks = tasks
+        self._sources = {_family_of(one): one for one in config.source_address}
 
     async def open(
         self, deadline: float, on_closed: Callable[[Connection], None]
@@ -89,44 +101,65 @@ class Connector:
         self, terms: Terms, deadline: float, on_closed: Callable[[Connection], None]
     ) -> Connection:
         """Raises UpstreamUnavailableError, and OSError when the STARTTLS handshake fails."""
-        connection = await self._connect(terms, deadline, on_closed)
+        context = await self._tls.context()
+        connection = await self._connect(terms, context, deadline, on_closed)
         try:
-            await connection.become_ready(self._context, self._server_name)
+            await connection.become_ready(context, self._server_name)
         except BaseException:
             connection.abort()
             raise
         return connection
 
     async def _connect(
-        self, terms: Terms, deadline: float, on_closed: Callable[[Connection], None]
+        self,
+        terms: Terms,
+        context: ssl.SSLContext | None,
+        deadline: float,
+        on_closed: Callable[[Connection], None],
     ) -> Connection:
-        """Try every address in turn, each with its share of the time that is left."""
+        """Connect to the address that answers first, in the time that there is for all."""
         loop, config = asyncio.get_running_loop(), self._config
         until = min(loop.time() + config.connect_timeout_s, deadline)
-        problem: OSError = TimeoutError()
+
+        async def connect(address: Address) -> Connection:
+            family, host = address[0], str(address[4][0])
+            source = self._sources.get(family)
+            _, connection = await loop.create_connection(
+                lambda: Connection(config, terms, deadline, on_closed, self._offload),
+                host,
+                config.port,
+                family=family,
+                local_addr=None if source is None else (source, 0),
+                ssl=context if config.tls_implicit else None,
+                server_hostname=self._server_name if config.tls_implicit else None,
+            )
+            return connection
+
         try:
             async with asyncio.timeout_at(until):
-                addresses = await self._names.addresses()
+                addresses = await self._addresses()
         except OSError as error:
             raise self._unavailable(error) from error
-        for tried, (family, _, _, _, address) in enumerate(addresses):
-            share = (until - loop.time()) / (len(addresses) - tried)
-            try:
-                async with asyncio.timeout(share):
-                    _, connection = await loop.create_connection(
-                        lambda: Connection(config, terms, deadline, on_closed, self._offload),
-                        str(address[0]),
-                        config.port,
-                        family=family,
-                        ssl=self._context if config.tls_implicit else None,
-                        server_hostname=self._server_name if config.tls_implicit else None,
-                    )
-            except OSError as error:
-                problem = error
-            else:
-                return connection
-        self._names.doubt()
-        raise self._unavailable(problem) from problem
+        try:
+            async with asyncio.timeout_at(until):
+                attempts = [partial(connect, one) for one in addresses]
+                return await first_success(attempts, Connection.abort, self._tasks)
+        except OSError as error:
+            self._names.doubt()
+            raise self._unavailable(error) from error
+
+    async def _addresses(self) -> list[Address]:
+        """The addresses in the order in which to try them. Raises OSError."""
+        found = interleaved(await self._names.addresses())
+        if self._sources:  # one that is not configured would be another source
+            found = [one for one in found if one[0] in self._sources]
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "no address of the source's family")
+        return found
+
+    def close(self) -> None:
+        """Look the name up no more."""
+        self._names.close()
 
     def _unavailable(self, error: OSError) -> UpstreamUnavailableError:
         return UpstreamUnavailableError(
@@ -135,13 +168,6 @@ class Connector:
         )
 
 
-def _tls_context(config: UpstreamConfig) -> ssl.SSLContext | None:
-    if config.tls == "off":
-        return None
-    context = ssl.create_default_context(cafile=config.ca_file)
-    if config.tls == "opportunistic":  # RFC 7435 §3: some protection is better than none
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    else:
-        context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8997, RFC 8314 §4.1
-    return context
+def _family_of(address: str) -> socket.AddressFamily:
+    is_ipv4 = ip_address(address).version == 4
+    return socket.AF_INET if is_ipv4 else socket.AF_INET6

@@ -4,10 +4,11 @@
 other program. It blocks, at worst for half a minute, and cannot be ended: each lookup has a
 thread of its own, and there is one lookup at a time, however many messages wait for it.
 
-An answer is used for a while without another lookup. After that the next connection looks the
-name up again, and waits for that only a moment: while the resolver is slow or fails, the old
-answer stays in use (as RFC 8767 has it for resolvers), for a day at most. That there is no such
-name is an answer.
+An answer is used for a while without another lookup, and before that is over the name is looked
+up again in the background, as long as connections are opened from time to time. Otherwise the
+next connection looks it up again, and waits for that only a moment: while the resolver is slow
+or fails, the old answer stays in use (as RFC 8767 has it for resolvers), for a day at most.
+That there is no such name is an answer.
 """
 
 import asyncio
@@ -22,6 +23,8 @@ Address = tuple[Any, ...]
 LookUp = Callable[[str, int], Sequence[Address]]
 
 _FRESH_S: Final = 30.0
+_RENEWED_S: Final = 25.0
+_USED_S: Final = 600.0  # after the last connection it is looked up no more
 _RETRY_S: Final = 5.0  # after a lookup that failed
 _PATIENCE_S: Final = 0.5  # with the resolver, while there is an answer to fall back to
 _STALE_S: Final = 86_400.0
@@ -46,12 +49,14 @@ class Names:
         self._ask_again_at = 0.0
         self._asked_at = 0.0
         self._lookup: asyncio.Future[Sequence[Address]] | None = None
+        self._used_at = 0.0
+        self._renewal: asyncio.TimerHandle | None = None
 
     async def addresses(self) -> Sequence[Address]:
         """All addresses, in the order in which to try them. Raises OSError."""
         if self._is_literal:
             return self._answer
-        now = asyncio.get_running_loop().time()
+        now = self._used_at = asyncio.get_running_loop().time()
         if self._answer and now - self._answered_at > _STALE_S:
             self._answer = ()
         if self._answer and now < self._ask_again_at:
@@ -65,6 +70,11 @@ class Names:
         if self._answer:
             return self._answer
         return await asyncio.shield(lookup)  # there is no such name any more
+
+    def close(self) -> None:
+        """Look it up no more."""
+        if self._renewal is not None:
+            self._renewal.cancel()
 
     def doubt(self) -> None:
         """No address could be connected to: look the name up again at the next connection."""
@@ -91,17 +101,30 @@ class Names:
         threading.Thread(target=work, name="smtpgate-names", daemon=True).start()
         return lookup
 
+    def _renew_after(self, delay_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Look it up again in the background, if it is of use by then."""
+        self.close()
+        self._renewal = loop.call_later(delay_s, self._renew, loop)
+
+    def _renew(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        if self._lookup is None and now - self._used_at <= _USED_S:
+            _ = self._begin(now)
+
     def _ended(self, lookup: asyncio.Future[Sequence[Address]]) -> None:
         self._lookup = None
-        now = lookup.get_loop().time()
+        loop = lookup.get_loop()
+        now = loop.time()
         error = None if lookup.cancelled() else lookup.exception()
         if lookup.cancelled() or error is not None:
             self._ask_again_at = now + _RETRY_S
+            self._renew_after(_RETRY_S, loop)
             if isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME:
                 self._answer = ()
             return
         self._answer = lookup.result()
         self._answered_at, self._ask_again_at = now, now + _FRESH_S
+        self._renew_after(_RENEWED_S, loop)
 
 
 def _literal(host: str, port: int) -> Sequence[Address]:

@@ -65,6 +65,7 @@ class PooledUpstream:
         tasks: TaskOwner,
         tokens: AccessTokens | None = None,
         on_limit: OnLimit | None = None,
+        on_files: Callable[[str | None], None] | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -73,7 +74,7 @@ class PooledUpstream:
         self.on_failure: Callable[[NotSentError | OSError], None] | None = None
         offload = Offload(LoopTurns(clock.monotonic), Threads("upstream", _READERS))
         self._tokens = tokens
-        self._connector = Connector(config, offload, tokens)
+        self._connector = Connector(config, offload, tasks, tokens, on_files)
         self._idle: list[Connection] = []
         self._working: set[Connection] = set()
         self._turns: Turns[_Waiter] = Turns(config.account_share)
@@ -266,6 +267,7 @@ class PooledUpstream:
     async def close(self) -> None:
         """Close idle connections; connections in use close when their transaction is over."""
         self._is_closing = True
+        self._connector.close()
         if self._tokens is not None:
             self._tokens.close()
         if self._sweeper is not None:

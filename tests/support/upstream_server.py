@@ -71,6 +71,8 @@ class Visit:
     messages: list[bytes] = field(default_factory=list)
     chunks: bytearray = field(default_factory=bytearray)
     is_encrypted: bool = False
+    peer: str = ""
+    client_names: list[str] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -140,6 +142,7 @@ class UpstreamServer:
         self._handlers.add(task)
         self._writers.add(writer)
         visit = Visit(is_encrypted=writer.get_extra_info("ssl_object") is not None)
+        visit.peer = writer.get_extra_info("peername")[0]
         self.visits.append(visit)
         await self._tell()
         # In Python 3.11 a cancelled handler makes asyncio log an error of its own.
@@ -199,6 +202,8 @@ class UpstreamServer:
         if self._tls is not None:
             await writer.start_tls(self._tls)
             visit.is_encrypted = True
+            certificate = writer.get_extra_info("peercert") or {}
+            visit.client_names += [name for _, name in certificate.get("subjectAltName", ())]
             return
         await reader.read(65536)
         await self._answer(writer, "HANDSHAKE", "")
@@ -260,12 +265,15 @@ async def relay_to(
     *,
     clock: Clock = _STANDING,
     on_limit: Callable[[str, int, str], None] | None = None,
+    on_files: Callable[[str | None], None] | None = None,
     **settings: object,
 ) -> AsyncIterator[PooledUpstream]:
     """The relay under test, with that server as its upstream; no connection outlives it."""
     tasks = TaskOwner()
     config, server.silence_s = server.config(**settings), _SILENCE_S
-    upstream = PooledUpstream(config, clock=clock, tasks=tasks, on_limit=on_limit)
+    upstream = PooledUpstream(
+        config, clock=clock, tasks=tasks, on_limit=on_limit, on_files=on_files
+    )
     try:
         yield upstream
     finally:

@@ -48,18 +48,40 @@ async def asked(names: Names) -> Sequence[Address]:
     return await names.addresses()
 
 
-async def test_an_answer_is_used_for_half_a_minute_and_then_asked_for_again() -> None:
+async def test_an_answer_is_replaced_in_the_background_before_it_is_too_old() -> None:
     resolver = Resolver(HERE)
     names = names_of(resolver)
     for _ in range(3):
         assert await names.addresses() == HERE
-    await move_loop(29)
+    await move_loop(24)
     assert await names.addresses() == HERE
     assert resolver.asked == 1
     resolver.answer = THERE
     await move_loop(2)
-    assert await asked(names) == THERE
+    await until(lambda: names._lookup is None)
+    assert await names.addresses() == THERE
     assert resolver.asked == 2
+    resolver.may_answer.clear()
+    await move_loop(26)
+    assert await names.addresses() == THERE, "a lookup under way delays nothing yet"
+    assert resolver.asked == 3
+    resolver.may_answer.set()
+
+
+async def test_a_name_that_is_not_used_is_not_looked_up_until_it_is() -> None:
+    resolver = Resolver(HERE)
+    names = names_of(resolver)
+    await names.addresses()
+    for _ in range(50):
+        await move_loop(26)
+        await until(lambda: names._lookup is None)
+    assert resolver.asked == 1 + 600 // 26
+    resolver.answer = THERE
+    assert await asked(names) == THERE
+    asked_by_then = resolver.asked
+    names.close()
+    await move_loop(60)
+    assert resolver.asked == asked_by_then
 
 
 async def test_all_that_wait_share_one_lookup() -> None:
@@ -87,8 +109,8 @@ async def test_the_old_answer_serves_while_the_resolver_fails() -> None:
     await move_loop(4)
     assert await names.addresses() == HERE
     assert resolver.asked == 2, "not asked for a while after it failed"
-    await move_loop(2)
     resolver.answer = THERE
+    await move_loop(2)
     assert await asked(names) == THERE
 
 

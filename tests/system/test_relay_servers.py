@@ -168,7 +168,7 @@ async def test_aiosmtpd_wants_tls_and_a_login(tmp_path: Path, password: str) -> 
         relay_to(
             facts,
             tls="required",
-            ca_file=ca_file,
+            ca_file=Path(ca_file),
             tls_name="mx.example.net",
             username="gate",
             password=Secret(password),
@@ -196,7 +196,7 @@ async def one_after_another(tls: bool) -> None:
             relay_to(
                 server,
                 tls="required" if tls else "off",
-                ca_file=ca_file,
+                ca_file=Path(ca_file),
                 tls_name="mx.example.net",
             ) as upstream,
         ):
