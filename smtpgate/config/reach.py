@@ -1,6 +1,6 @@
 """The way to an upstream: the addresses that connections come from, and the keys about TLS."""
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from typing import Annotated
 
@@ -25,10 +25,10 @@ def _sources(values: tuple[str, ...]) -> tuple[str, ...]:
 Sources = Annotated[Array[str], AfterValidator(_sources)]
 
 
-def tls_problems(tls: str, given: Set[str]) -> Iterator[Problem]:
+def tls_problems(tls: str, given: Sequence[str]) -> Iterator[Problem]:
     """The keys about TLS that have no effect, or lack another."""
     if tls == "off":
-        for key in sorted(given):
+        for key in given:
             yield (key,), 'has no effect with tls = "off"'
         return
     if "key_file" in given and "cert_file" not in given:

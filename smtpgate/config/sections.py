@@ -251,9 +251,7 @@ class UpstreamConfig(Table):
             "key_file": self.key_file is not None,
             "min_tls": self.min_tls != "1.2",
         }
-        yield from tls_problems(
-            self.tls, frozenset(key for key, is_set in keys.items() if is_set)
-        )
+        yield from tls_problems(self.tls, [key for key, is_set in keys.items() if is_set])
 
     @property
     def mechanism(self) -> Mechanism | None:

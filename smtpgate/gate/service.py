@@ -182,6 +182,7 @@ class SmtpService:
             on_limit=self._note_limit,
             on_token=self._note_token,
             on_state=self._note_state,
+            on_files=self._note_files,
         )
         self.pacer = Pacer(max_wait_s=self.config.limits.max_wait_s)
         self._pipeline = self._new_pipeline()
@@ -366,6 +367,15 @@ class SmtpService:
             connections=connections,
             problem=problem,
         )
+
+    def _note_files(self, upstream: str, problem: str | None) -> None:
+        """Log that an upstream's changed certificates cannot be used, or are in use."""
+        if problem is None:
+            self._log.note("info", "upstream-certificate loaded", upstream=upstream)
+        else:
+            self._log.note(
+                "error", "upstream-certificate not loaded", upstream=upstream, problem=problem
+            )
 
     def _note_token(self, upstream: str, problem: str | None) -> None:
         """Log that an upstream has no new access token, or has one again."""

@@ -15,6 +15,7 @@ from smtpgate.gate.errors import OpenError
 from smtpgate.gate.tokens import OnToken, new_tokens
 from smtpgate.ports import Clock
 from smtpgate.relay import PooledUpstream, RoutedUpstream, WatchedUpstream
+from smtpgate.relay.client_tls import OnFiles
 from smtpgate.relay.connection import reason_of
 from smtpgate.relay.names import Names
 from smtpgate.relay.pool import OnLimit
@@ -32,6 +33,7 @@ def new_upstream(
     on_limit: OnLimit | None = None,
     on_token: OnToken | None = None,
     on_state: OnState | None = None,
+    on_files: OnFiles | None = None,
 ) -> RoutedUpstream:
     """The connections to the upstreams, none of them open yet. Raises OpenError."""
     watched: list[WatchedUpstream] = []
@@ -43,6 +45,7 @@ def new_upstream(
                 tasks=tasks,
                 tokens=new_tokens(upstream, clock, tasks, on_token),
                 on_limit=on_limit,
+                on_files=on_files,
             )
         except (OSError, CommandError) as error:
             raise OpenError(f"upstream.{upstream.name}: {error}") from None
@@ -72,13 +75,16 @@ async def suspicious_upstreams(config: Config) -> list[str]:
 
 async def _suspicion(config: Config, upstream: UpstreamConfig) -> str:
     key = f"upstream.{upstream.name}.host"
+    names = Names(upstream.host, upstream.port)
     try:
         async with asyncio.timeout(_RESOLVER_S):
-            addresses = await Names(upstream.host, upstream.port).addresses()
+            addresses = await names.addresses()
     except TimeoutError:
         return f"{key}: the resolver gave no answer for {upstream.host} in {_RESOLVER_S:g} s"
     except OSError as error:
         return f"{key}: {upstream.host} cannot be resolved: {reason_of(error)}"
+    finally:
+        names.close()
     hosts = {str(address[0]) for *_, address in addresses}
     for section, address, port in config.addresses():
         if port == upstream.port and any(_leads_to(host, address) for host in hosts):

@@ -230,6 +230,20 @@ _ROWS: Final = (
         "upstream refuses more.",
     ),
     MetricRow(
+        "smtpgate_upstream_certificate_not_loaded",
+        "gauge",
+        ("upstream",),
+        "1 if the newest certificate files of an upstream cannot be used: old ones are in use.",
+        together="most",
+    ),
+    MetricRow(
+        "smtpgate_upstream_certificate_not_after_timestamp_seconds",
+        "gauge",
+        ("upstream",),
+        "When the gate's own certificate for an upstream expires, in seconds since 1970.",
+        together="least",
+    ),
+    MetricRow(
         "smtpgate_upstream_token_up",
         "gauge",
         ("upstream",),

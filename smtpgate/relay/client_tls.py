@@ -6,28 +6,31 @@ be used leaves the settings as they were.
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from cryptography import x509
+
 from smtpgate.config.sections import UpstreamConfig
+from smtpgate.ports import Reading
 
 _LOOKED_AT_EVERY_S: Final = 10.0
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
+OnFiles = Callable[[str, str | None], None]
+"""Is called with an upstream's name and why its changed files cannot be used, or ``None``."""
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class ClientTls:
     """The settings of one upstream, or none with ``tls = "off"``.
 
-    ``on_files`` is called with the problem when changed files cannot be used, and with ``None``
-    when they can. Raises OSError for files that cannot be used at the start.
+    ``on_files`` is also called when changed files can be used. Raises OSError for files that
+    cannot be used at the start.
     """
 
-    def __init__(
-        self, config: UpstreamConfig, on_files: Callable[[str | None], None] | None = None
-    ) -> None:
+    def __init__(self, config: UpstreamConfig, on_files: OnFiles | None = None) -> None:
         self._config = config
         self._on_files = on_files
         self._files = [
@@ -36,12 +39,16 @@ class ClientTls:
         self._stamp = self._look()
         self._look_at = 0.0
         self._problem: str | None = None
-        self._context = tls_context(config)
+        self._context, self._not_after = _load(config)
 
-    @property
-    def problem(self) -> str | None:
-        """Why the files as they are now cannot be used; ``None`` if they are in use."""
-        return self._problem
+    def readings(self) -> Iterator[Reading]:
+        """The state of our certificate, for a scrape."""
+        if self._files:
+            name, is_old = (self._config.name,), float(self._problem is not None)
+            yield Reading("smtpgate_upstream_certificate_not_loaded", is_old, name)
+        if self._not_after is not None:
+            metric = "smtpgate_upstream_certificate_not_after_timestamp_seconds"
+            yield Reading(metric, self._not_after, (self._config.name,))
 
     async def context(self) -> ssl.SSLContext | None:
         """The settings for a new connection."""
@@ -58,13 +65,13 @@ class ClientTls:
         before = self._problem
         try:
             # In a thread, because the system's authorities take 30 ms.
-            self._context = await asyncio.to_thread(tls_context, self._config)
+            loaded = await asyncio.to_thread(_load, self._config)
         except (OSError, ValueError) as error:
             self._problem = str(error)
         else:
-            self._problem = None
+            (self._context, self._not_after), self._problem = loaded, None
         if self._on_files is not None and (self._problem or before):
-            self._on_files(self._problem)
+            self._on_files(self._config.name, self._problem)
 
     def _look(self) -> _Stamp:
         return tuple(map(_stamp_of, self._files))
@@ -76,6 +83,15 @@ def _stamp_of(file: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _load(config: UpstreamConfig) -> tuple[ssl.SSLContext | None, float | None]:
+    """The settings, and when our certificate ends, in seconds since 1970. Raises OSError."""
+    context = tls_context(config)
+    if context is None or config.cert_file is None:
+        return context, None
+    certificate = x509.load_pem_x509_certificate(config.cert_file.read_bytes())
+    return context, certificate.not_valid_after_utc.timestamp()
 
 
 def tls_context(config: UpstreamConfig) -> ssl.SSLContext | None:

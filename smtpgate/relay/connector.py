@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
@@ -11,8 +11,8 @@ from ipaddress import ip_address
 from smtpgate.config.sections import UpstreamConfig
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream import LoginRefusedError, Terms, UpstreamUnavailableError
-from smtpgate.ports import AccessTokens, NoTokenError
-from smtpgate.relay.client_tls import ClientTls
+from smtpgate.ports import AccessTokens, NoTokenError, Reading
+from smtpgate.relay.client_tls import ClientTls, OnFiles
 from smtpgate.relay.connection import Connection, cause_of, reason_of
 from smtpgate.relay.names import Address, Names
 from smtpgate.relay.race import first_success, interleaved
@@ -35,7 +35,7 @@ class Connector:
         offload: Offload,
         tasks: TaskOwner,
         tokens: AccessTokens | None = None,
-        on_files: Callable[[str | None], None] | None = None,
+        on_files: OnFiles | None = None,
     ) -> None:
         self._config = config
         self._offload = offload
@@ -157,8 +157,16 @@ class Connector:
             raise socket.gaierror(socket.EAI_NONAME, "no address of the source's family")
         return found
 
+    def readings(self) -> Iterator[Reading]:
+        """The state of tokens and certificates, for a scrape."""
+        yield from self._tls.readings()
+        if self._tokens is not None:
+            yield from self._tokens.readings()
+
     def close(self) -> None:
-        """Look the name up no more."""
+        """Look the name up no more, and fetch no tokens."""
+        if self._tokens is not None:
+            self._tokens.close()
         self._names.close()
 
     def _unavailable(self, error: OSError) -> UpstreamUnavailableError:

@@ -32,6 +32,7 @@ from smtpgate.core.upstream import (
 )
 from smtpgate.core.upstream.limits import NO_LIMITS
 from smtpgate.ports import AccessTokens, Clock, DeliveryAttempt, Reading
+from smtpgate.relay.client_tls import OnFiles
 from smtpgate.relay.connection import Connection, StaleConnectionError, cause_of
 from smtpgate.relay.connector import Connector
 from smtpgate.relay.limit import ConnectionLimit
@@ -65,7 +66,7 @@ class PooledUpstream:
         tasks: TaskOwner,
         tokens: AccessTokens | None = None,
         on_limit: OnLimit | None = None,
-        on_files: Callable[[str | None], None] | None = None,
+        on_files: OnFiles | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -73,7 +74,6 @@ class PooledUpstream:
         self._on_limit = on_limit
         self.on_failure: Callable[[NotSentError | OSError], None] | None = None
         offload = Offload(LoopTurns(clock.monotonic), Threads("upstream", _READERS))
-        self._tokens = tokens
         self._connector = Connector(config, offload, tasks, tokens, on_files)
         self._idle: list[Connection] = []
         self._working: set[Connection] = set()
@@ -164,8 +164,7 @@ class PooledUpstream:
         yield Reading("smtpgate_upstream_connections", idle, (name, "idle"))
         yield Reading("smtpgate_upstream_waiting", self.waiting, (name,))
         yield Reading("smtpgate_upstream_connection_limit", self.connection_limit, (name,))
-        if self._tokens is not None:
-            yield from self._tokens.readings()
+        yield from self._connector.readings()
 
     @property
     def answered_at(self) -> float:
@@ -268,8 +267,6 @@ class PooledUpstream:
         """Close idle connections; connections in use close when their transaction is over."""
         self._is_closing = True
         self._connector.close()
-        if self._tokens is not None:
-            self._tokens.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for waiter in self._turns.clear():

@@ -19,6 +19,7 @@ from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.ports import Clock
 from smtpgate.relay import PooledUpstream
+from smtpgate.relay.client_tls import OnFiles
 from smtpgate.tasks import TaskOwner
 from tests.support.clock import MovableClock, move_loop
 
@@ -265,7 +266,7 @@ async def relay_to(
     *,
     clock: Clock = _STANDING,
     on_limit: Callable[[str, int, str], None] | None = None,
-    on_files: Callable[[str | None], None] | None = None,
+    on_files: OnFiles | None = None,
     **settings: object,
 ) -> AsyncIterator[PooledUpstream]:
     """The relay under test, with that server as its upstream; no connection outlives it."""

@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from smtpgate.relay import PooledUpstream
+from smtpgate.relay.client_tls import OnFiles
 from smtpgate.relay.names import Address
 from smtpgate.relay.race import first_success, interleaved
 from smtpgate.tasks import TaskOwner
@@ -59,7 +60,7 @@ def test_families_take_turns_and_that_of_the_first_begins(
 
 
 class Attempts:
-    """Attempts that succeed or fail when they are told to."""
+    """Attempts that succeed or fail when a test says so."""
 
     def __init__(self, number: int) -> None:
         loop = asyncio.get_running_loop()
@@ -230,7 +231,10 @@ def written(folder: Path, authority: trustme.CA, name: str) -> dict[str, Path]:
 
 @asynccontextmanager
 async def wanting_certificates(
-    folder: Path, **settings: Any
+    folder: Path,
+    *,
+    has_certificate: bool = True,
+    on_files: OnFiles | None = None,
 ) -> AsyncIterator[tuple[UpstreamServer, PooledUpstream, trustme.CA]]:
     """A server that wants certificates of one authority, and a relay that has none or one."""
     ours, theirs = trustme.CA(), trustme.CA()
@@ -247,11 +251,11 @@ async def wanting_certificates(
         "ca_file": ca_file,
         "max_messages": 1,
     }
-    if settings.pop("has_certificate", True):
+    if has_certificate:
         given |= written(folder, ours, "gate.example.com")
     async with (
         open_upstream("STARTTLS", tls=context) as server,
-        relay_to(server, **given, **settings) as upstream,
+        relay_to(server, on_files=on_files, **given) as upstream,
     ):
         yield server, upstream, ours
 
@@ -272,7 +276,12 @@ async def test_a_changed_certificate_is_used_and_one_that_cannot_be_is_not(
     tmp_path: Path,
 ) -> None:
     problems: list[str | None] = []
-    async with wanting_certificates(tmp_path, on_files=problems.append) as (
+
+    def on_files(upstream: str, problem: str | None) -> None:
+        assert upstream == "next"
+        problems.append(problem)
+
+    async with wanting_certificates(tmp_path, on_files=on_files) as (
         server,
         upstream,
         ours,
@@ -291,6 +300,9 @@ async def test_a_changed_certificate_is_used_and_one_that_cannot_be_is_not(
         ]
         assert len(problems) == 1
         assert "client.key" in str(problems[0])
+        readings = {one.metric: one.value for one in upstream.readings()}
+        assert readings["smtpgate_upstream_certificate_not_loaded"] == 1
+        assert readings["smtpgate_upstream_certificate_not_after_timestamp_seconds"] > 0
         written(tmp_path, ours, "third.example.com")
         await move_loop(11)
         assert (await deliver(upstream, TO_BOB, MESSAGE)).is_accepted

@@ -360,6 +360,7 @@ def sample(tmp_path: Path) -> Path:
         "tls.crt",
         "tls.key",
         "upstream.password",
+        "upstream.key",
         "oauth.secret",
         "oauth.key",
         "oauth.refresh",
@@ -384,6 +385,7 @@ def sample(tmp_path: Path) -> Path:
         "api.pem",
         "oauth.crt",
         "oauth-ca.pem",
+        "upstream.crt",
     ):
         (tmp_path / name).write_text("PEM\n")
     shutil.copy(SAMPLE, tmp_path)

@@ -21,7 +21,7 @@ CAUSES: Final[Mapping[TryCause, str]] = {
     "lost": "the connection was lost before the final dot",
     "protocol": "it does not speak SMTP as the gate knows it",
     "busy": "its line is too long for the deadline, or for the account",
-    "extension": "it lacks 8BITMIME or SMTPUTF8, which the message needs",
+    "extension": "it lacks an extension that the message needs, such as SMTPUTF8",
     "open": "it failed lately, so it was not asked",
 }
 
