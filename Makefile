@@ -19,7 +19,7 @@ demo: .venv/.ready
 test: .venv/.ready
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n auto
 
-# Tests that take long by themselves, and all properties with more examples.
+# Tests that take long or check again what others do, and all properties with more examples.
 slow: .venv/.ready
 	SMTPGATE_HYPOTHESIS=thorough $(BIN)/python -m pytest -q -n auto -m 'slow and not integration' tests
 	SMTPGATE_HYPOTHESIS=thorough $(BIN)/python -m pytest -q -n auto tests/property

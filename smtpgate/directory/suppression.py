@@ -24,7 +24,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.suppression.lists import (
@@ -44,6 +43,7 @@ from smtpgate.directory.schema import (
     suppression_settings,
 )
 from smtpgate.sql.database import Database
+from smtpgate.sql.insert import insert_into
 from smtpgate.sql.lookup import Lookup
 
 _LIST: Final = suppressed_addresses
@@ -176,10 +176,7 @@ async def put_addresses(
     if not entries:
         return
     _ = await account(change.connection, key.account_id)
-    make: Any = sqlite.insert
-    if change.connection.dialect.name == "postgresql":
-        make = postgresql.insert
-    row = make(_LIST)
+    row = insert_into(_LIST, change.connection.dialect)
     new = row.excluded
     row = row.on_conflict_do_update(
         index_elements=list(_LIST.primary_key.columns),

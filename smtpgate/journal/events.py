@@ -21,7 +21,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.engine import Dialect
 
@@ -33,6 +32,7 @@ from smtpgate.journal.rows import microseconds, moment
 from smtpgate.journal.schema import event_sums, events
 from smtpgate.json_text import json_text
 from smtpgate.sql.batches import Plain, SqlStatement
+from smtpgate.sql.insert import insert_into
 
 _SQLITE: Final = pysqlite.dialect()
 _IS_PROVISIONAL: Final = events.c.is_provisional == literal_column("1")
@@ -236,9 +236,9 @@ class _Compiled(NamedTuple):
 
 
 def _compiled(dialect: Dialect) -> _Compiled:
-    insert: Any = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
     drop = delete(events).where(events.c.message_id == bindparam("of_message"), _IS_PROVISIONAL)
-    sums = insert(event_sums).values({c.name: bindparam(c.name) for c in event_sums.c})
+    sums = insert_into(event_sums, dialect)
+    sums = sums.values({c.name: bindparam(c.name) for c in event_sums.c})
     added = {
         name: event_sums.c[name] + sums.excluded[name] for name in EventCounts.__struct_fields__
     }

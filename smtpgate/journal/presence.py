@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from smtpgate.journal.doubt import Doubt
 from smtpgate.journal.marker import Left, Marker, is_alive, left_behind
@@ -29,6 +28,7 @@ from smtpgate.journal.schema import records, writers
 from smtpgate.journal.terms import TermKey
 from smtpgate.journal.writer import RecordWriter
 from smtpgate.ports import Clock, JournalUnavailableError
+from smtpgate.sql.insert import insert_into
 
 LEASE_S: Final = 60.0
 _EVERY_S: Final = 10.0
@@ -165,11 +165,8 @@ class Presence:
     def _say(self, connection: Connection) -> tuple[Size, list[int]]:
         """Write a sign of life; the journal's size, and the gates without one for too long."""
         now_us = self._now_us(connection)
-        insert: Any = sqlite.insert
-        if connection.dialect.name == "postgresql":
-            insert = postgresql.insert
         row = {"id": self.number, "mark": self._marker.mark, "seen_us": now_us}
-        said = insert(writers).values(row)
+        said = insert_into(writers, connection.dialect).values(row)
         changed = {"mark": said.excluded.mark, "seen_us": said.excluded.seen_us}
         connection.execute(said.on_conflict_do_update(index_elements=["id"], set_=changed))
         is_silent = writers.c.seen_us < now_us - int(LEASE_S * 1_000_000)

@@ -8,13 +8,14 @@ again as entries that may be there. Their rows are read first, and not counted t
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any, ClassVar, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, Table, bindparam, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.base import Executable
@@ -27,6 +28,7 @@ from smtpgate.journal.rows import COLUMNS, Row, day_of, hour_of
 from smtpgate.journal.schema import meta, records, set_usage, statements, terms, usage
 from smtpgate.journal.tasks import TaskRow, TaskStatements
 from smtpgate.sql.batches import Plain, SqlStatement
+from smtpgate.sql.insert import insert_into
 
 Texts = dict[str, str]
 Increments = dict[tuple[int, UsageKey], Counts]
@@ -244,7 +246,7 @@ class _Prepared:
     def __init__(self, dialect: Dialect) -> None:
         insert: Any = _insert_in_sqlite
         if dialect.name == "postgresql":
-            insert = postgresql.insert
+            insert = partial(insert_into, dialect=dialect)
 
         def prepare(construct: Executable, *names: str) -> "_InOrder":
             return _InOrder(SqlStatement.of(construct, dialect), names)

@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, literal_column, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.engine import Dialect
 
@@ -18,6 +17,7 @@ from smtpgate.core.outbox.task import Task, TaskState
 from smtpgate.journal.rows import microseconds
 from smtpgate.journal.schema import tasks
 from smtpgate.sql.batches import Plain, SqlStatement
+from smtpgate.sql.insert import insert_into
 
 _SQLITE: Final = pysqlite.dialect()
 _IDS_AT_ONCE: Final = 500
@@ -116,8 +116,9 @@ class TaskStatements:
 
 
 def _compiled(dialect: Dialect) -> tuple[SqlStatement, SqlStatement]:
-    insert: Any = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
-    row = insert(tasks).values({name: bindparam(name) for name in TaskRow._fields})
+    row = insert_into(tasks, dialect).values(
+        {name: bindparam(name) for name in TaskRow._fields}
+    )
     keep = row.on_conflict_do_update(
         index_elements=["id"], set_={"state": row.excluded.state}, where=_PROVISIONAL
     )
