@@ -1,4 +1,4 @@
-"""A gate with routes: a message, its record and its line in the log."""
+"""A gate with several upstreams: routes, records, log, EHLO, readiness and metrics."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,10 @@ from smtpgate.demo.sink import Sink
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from tests.support.daemons import free_port
-from tests.support.inprocess import ARNS, MESSAGE, login, open_gate, send
+from tests.support.dialog import Dialog
+from tests.support.inprocess import ARNS, MESSAGE, auth_plain, login, open_gate, send
+from tests.support.upstream_server import open_upstream
+from tests.support.waiting import until
 
 _SECTIONS: Final = """
 [upstream.gone]
@@ -69,3 +72,72 @@ async def test_a_message_goes_by_its_route_and_its_record_and_line_say_so(
     }
     assert (second["route"], second["route_reason"]) == ("rest", "default")
     assert "tried" not in second
+
+
+_BY_ACCOUNT: Final = """
+[upstream.small]
+host = "127.0.0.1"
+port = {small}
+tls = "off"
+[[route]]
+name = "owner"
+upstreams = ["small"]
+accounts = ["888888888888"]
+[[route]]
+name = "rest"
+upstreams = ["sink"]
+"""
+
+
+async def test_ehlo_offers_what_the_upstreams_have_that_may_get_the_clients_messages(
+    tmp_path: Path,
+) -> None:
+    async with (
+        open_upstream("SIZE 5000", "8BITMIME") as large,
+        open_upstream("SIZE 2000", "SMTPUTF8", "8BITMIME") as small,
+        open_gate(
+            tmp_path,
+            port=large.port,
+            upstream="probe_interval_s = 30",
+            sections=_BY_ACCOUNT.format(small=small.port),
+        ) as (gate, _),
+    ):
+        for server in (large, small):  # each is probed at the start
+            visits = server.visits
+            await until(lambda: any("NOOP" in visit.verbs for visit in visits))  # noqa: B023
+        offered = {}
+        for key in ("", "AKIAMAILER0000000000", "AKIAOWNERROOT0000000"):
+            dialog = await Dialog.open(gate.listeners["plain"].port)
+            await dialog.reply()
+            lines = await dialog.say("EHLO client.example")
+            if key:
+                assert (await dialog.say(f"AUTH PLAIN {auth_plain(key)}")).startswith("235")
+                lines = await dialog.say("EHLO client.example")
+            words = set(lines.replace("\r\n", "\n").replace("250-", "").split("\n"))
+            offered[key] = {one.removeprefix("250 ") for one in words}
+        both, delegate, owner = offered.values()
+        assert {"SIZE 2000", "8BITMIME"} <= both
+        assert "SMTPUTF8" not in both
+        assert "SIZE 5000" in delegate
+        assert "SMTPUTF8" not in delegate
+        assert {"SIZE 2000", "SMTPUTF8"} <= owner
+
+
+async def test_a_gate_whose_upstream_is_away_is_not_ready_and_its_metrics_say_so(
+    tmp_path: Path,
+) -> None:
+    settings = "probe_interval_s = 30\nmax_failures = 1"
+    async with open_gate(tmp_path, port=free_port(), upstream=settings) as (gate, _):
+        await until(lambda: not gate.readiness.is_ready()[0])
+        problem = "upstream sink: cannot connect: connection refused"
+        assert gate.readiness.checks()["upstream.sink"] == (False, f"down: {problem}")
+        reply = await send(await login(gate))
+        assert reply.startswith("451 4.4.1")
+        metrics = gate.metrics.render().decode()
+    assert 'smtpgate_upstream_up{upstream="sink"} 0.0' in metrics
+    assert 'smtpgate_upstream_breaker{upstream="sink"} 2.0' in metrics
+    assert 'smtpgate_upstream_failures_total{cause="open",upstream="sink"} 1.0' in metrics
+    assert 'smtpgate_upstream_failures_total{cause="tls",upstream="sink"} 0.0' in metrics
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    (state,) = [one for one in events if one["event"] == "upstream-state"]
+    assert (state["upstream"], state["state"], state["problem"]) == ("sink", "open", problem)
