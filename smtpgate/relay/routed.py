@@ -55,6 +55,12 @@ class RoutedUpstream:
             route.name: max(pools[member.upstream].deadline_s for member in route.members)
             for route in routes
         }
+        # Most gates have one upstream, and messages need not look for an order there.
+        self._sole = {
+            route.name: (self._watched[route.members[0].upstream],)
+            for route in routes
+            if len(route.members) == 1
+        }
 
     def facts(self, listener: str, account_id: str = "") -> UpstreamFacts:
         """The facts of all upstreams that may get the messages of that listener and account.
@@ -108,7 +114,9 @@ class RoutedUpstream:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._deadlines[route.name]
         failure: NotSent | None = None
-        for one in self._in_order(route, attempt):
+        sole = self._sole.get(route.name, ())
+        is_plain = sole and sole[0].breaker.state == "closed"
+        for one in sole if is_plain else self._in_order(route, attempt):
             breaker = one.breaker
             breaker.begin()
             try:
