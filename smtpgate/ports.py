@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # a command that needs the clock or an error loads nothing of
     from smtpgate.core.outbox.task import Destination, LeasedTask, Result, Task
     from smtpgate.core.proof.mail_from import Mx
     from smtpgate.core.proof.registered import IdentityTroubles, Registered
+    from smtpgate.core.proof.soa import Soa
     from smtpgate.core.reputation.judgement import Reputation
     from smtpgate.core.reputation.sender import RatedMail, RatedSender, RatingSettings
     from smtpgate.core.reputation.volume import Day
@@ -486,3 +487,6 @@ class Resolver(Protocol):
 
     async def mx(self, name: str) -> Sequence[Mx]:
         """The MX records of a name in ASCII; none, as for ``txt``."""
+
+    async def soa(self, name: str) -> Soa | None:
+        """The start of authority of the zone that has a name; ``None`` if that is not known."""

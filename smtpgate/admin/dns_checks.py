@@ -43,6 +43,15 @@ async def key_check(identity: Registered, key: RegisteredKey, resolver: Resolver
     return compare(published, key.record)
 
 
+async def _start_of_authority(identity: Registered, resolver: Resolver) -> str:
+    """The start of authority of a domain, or what is known of it without an answer."""
+    try:
+        found = await resolver.soa(identity.name)
+    except ResolverError:
+        return identity.soa
+    return "" if found is None else str(found)
+
+
 async def _token(record: DnsRecord, resolver: Resolver) -> Observation:
     try:
         return token_seen(record, await resolver.txt(record.name))
@@ -100,9 +109,12 @@ class DnsChecks:
             key.staged.selector: check for key, check in zip(asked, answers, strict=True)
         }
         if wants_proof:
-            seen = await ownership(identity, resolver, self.label, answers)
+            seen, soa = await asyncio.gather(
+                ownership(identity, resolver, self.label, answers),
+                _start_of_authority(identity, resolver),
+            )
             verification = observed(identity.verification, seen, now, jitter)
-            identity = replace(identity, verification=verification)
+            identity = replace(identity, verification=verification, soa=soa)
         staged = tuple(
             checked(key, check_of[key.selector], now, jitter)
             if key.selector in check_of

@@ -12,6 +12,7 @@ from smtpgate.admin.session import Operator, Session
 from smtpgate.core.proof.dns_record import DnsRecord
 from smtpgate.core.proof.mail_code import was_just_sent
 from smtpgate.core.proof.ownership import ownership_records
+from smtpgate.core.proof.soa import Soa, read_soa
 from smtpgate.core.proof.verification import (
     VerificationMethod,
     VerificationState,
@@ -41,6 +42,7 @@ class IdentityDetails:
     missing_since: datetime | None
     next_check_at: datetime | None
     publish: tuple[DnsRecord, ...]
+    soa: Soa | None = None
 
     @property
     def is_verified(self) -> bool:
@@ -66,6 +68,7 @@ def details_of(session: Session, row: IdentityRow) -> IdentityDetails:
         missing_since=row.missing_since,
         next_check_at=row.next_check_at,
         publish=ownership_records(row.name, row.token, label) if row.is_domain else (),
+        soa=read_soa(row.soa),
     )
 
 

@@ -34,6 +34,7 @@ from smtpgate.api.names import own_identity
 from smtpgate.api.notifications import mail_from_of, v2_mail_from
 from smtpgate.api.tags import tags_of, v2_tags
 from smtpgate.core.api.faults import ApiError
+from smtpgate.core.proof.soa import Soa
 from smtpgate.core.proof.verification import DnsProblem, problem_kind
 
 _PROBLEMS: Final[Mapping[DnsProblem, str]] = {
@@ -99,7 +100,7 @@ async def get(call: Call) -> Values:
 
 
 def _info(details: IdentityDetails) -> dict[str, Any]:
-    """When the DNS was asked, and what was wrong; the SOA record is not kept."""
+    """When the DNS was asked, what was wrong, and the SOA record of a domain."""
     kind = problem_kind(details.problem)
     is_well = details.is_verified and kind is None
     return {
@@ -108,7 +109,13 @@ def _info(details: IdentityDetails) -> dict[str, Any]:
         if is_well
         else None,
         "ErrorType": None if kind is None else _PROBLEMS[kind],
+        "SOARecord": None if details.soa is None else _soa(details.soa),
     }
+
+
+def _soa(soa: Soa) -> dict[str, Any]:
+    names = {"PrimaryNameServer": soa.primary, "AdminEmail": soa.admin}
+    return {**names, "SerialNumber": soa.serial}
 
 
 async def put_configuration_set(call: Call) -> Values:

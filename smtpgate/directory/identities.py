@@ -62,6 +62,7 @@ class IdentityRow:
     missing_since: datetime | None = None
     next_check_at: datetime | None = None
     problem: str = ""
+    soa: str = ""
     code_digest: bytes | None = None
     code_sent_at: datetime | None = None
     code_failures: int = 0

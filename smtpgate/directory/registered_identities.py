@@ -142,6 +142,7 @@ def registered(
         keys=tuple(RegisteredKey(staged=_staged(key), record=key.record) for key in keys),
         dkim_origin=row.dkim_origin,
         mail_from=None if mail_from is None else mail_from.value,
+        soa=row.soa,
     )
 
 
@@ -168,6 +169,7 @@ def _identity_values(after: Registered) -> dict[str, Any]:
     return {
         **asdict(after.verification),
         "dkim_origin": after.dkim_origin,
+        "soa": after.soa,
         "code_digest": code.digest if code else None,
         "code_sent_at": code.sent_at if code else None,
         "code_failures": code.wrong_attempts if code else 0,

@@ -123,6 +123,7 @@ identities = Table(
     Column("missing_since", Moment),
     Column("next_check_at", Moment),
     Column("problem", Text, nullable=False, server_default=""),
+    Column("soa", Text, nullable=False, server_default=""),  # as the last check found it
     Column("code_digest", LargeBinary),
     Column("code_sent_at", Moment),
     Column("code_failures", Integer, nullable=False, server_default="0"),

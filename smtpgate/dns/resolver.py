@@ -21,6 +21,7 @@ import dns.query
 import dns.rdata
 import dns.rdatatype
 import dns.rdtypes.ANY.MX
+import dns.rdtypes.ANY.SOA
 import dns.rdtypes.ANY.TXT
 import dns.resolver
 import dns.rrset
@@ -28,6 +29,7 @@ import dns.rrset
 from smtpgate.config.sections import DnsConfig
 from smtpgate.core.proof.mail_from import Mx
 from smtpgate.core.proof.nameserver import Nameserver
+from smtpgate.core.proof.soa import Soa
 from smtpgate.ports import ResolverError
 
 _SYSTEM: Final = "/etc/resolv.conf"
@@ -72,6 +74,32 @@ class DnsResolver:
                 if isinstance(record, dns.rdtypes.ANY.MX.MX)
             )
         )
+
+    async def soa(self, name: str) -> Soa | None:
+        """The start of authority of the zone that has the name. Raises ResolverError.
+
+        A name that is not the top of its zone has that in the answer's authority section
+        (RFC 2308 §2.2).
+        """
+        async with self._in_flight:
+            try:
+                async with asyncio.timeout(self._lifetime_s + _SLACK_S):
+                    answer = await self._resolver().resolve(
+                        name, "SOA", raise_on_no_answer=False, backend=self._backend
+                    )
+            except dns.resolver.NXDOMAIN:
+                return None
+            except TimeoutError:
+                raise ResolverError(
+                    f"{name!r}: no answer within {self._lifetime_s:g} s"
+                ) from None
+            except dns.exception.DNSException as error:
+                raise _error_of(name, error) from None
+        for rrset in (answer.rrset, *answer.response.authority):
+            for record in rrset or ():
+                if isinstance(record, dns.rdtypes.ANY.SOA.SOA):
+                    return Soa(_plain(record.mname), _plain(record.rname), record.serial)
+        return None
 
     async def _records(self, name: str, kind: str) -> tuple[dns.rdata.Rdata, ...]:
         """All records of that type; too many are an error, and none is left out."""
@@ -215,6 +243,10 @@ def _error_of(name: str, error: dns.exception.DNSException) -> ResolverError:
 def _has(answer: dns.resolver.Answer, kind: dns.rdatatype.RdataType) -> bool:
     """True if the answer's authority section has a record of that type."""
     return any(rrset.rdtype == kind for rrset in answer.response.authority)
+
+
+def _plain(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True).lower()
 
 
 def _shown(name: dns.name.Name) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import dns.rcode
+import dns.rdatatype
 import dns.rrset
 
 from smtpgate.admin.dns_checks import DnsChecks
@@ -132,6 +133,11 @@ async def test_a_loop_differs_from_a_target_that_is_not_there(tmp_path: Path) ->
             if "_domainkey.loop.example" in asked:
                 target = asked.removeprefix("x.") if asked.startswith("x.") else f"x.{asked}"
                 return [answer_of(query, alias(asked, target))]
+            if query.question[0].rdtype == dns.rdatatype.SOA:
+                # The zone is the domain itself, or one above it.
+                if asked == "loop.example":
+                    return [answer_of(query, soa(asked))]
+                return [answer_of(query, authority=[soa("zone.example")])]
             records: list[dns.rrset.RRset] = []
             if "_domainkey.dangling.example" in asked:
                 records.append(alias(asked, f"gone.{ZONE}"))
@@ -148,6 +154,12 @@ async def test_a_loop_differs_from_a_target_that_is_not_there(tmp_path: Path) ->
         ):
             found = await called(client.get_email_identity, EmailIdentity=name)
             assert seen(found) == ("PENDING", "PENDING", problem)
+            zone = "loop.example" if name == "loop.example" else "zone.example"
+            assert found["VerificationInfo"]["SOARecord"] == {
+                "PrimaryNameServer": f"ns.{zone}",
+                "AdminEmail": f"hostmaster.{zone}",
+                "SerialNumber": 1,
+            }
         # After 72 hours an answer ends it, and no answer does not.
         await look(gate, server.nameserver, hours=73)
         loop = await called(client.get_email_identity, EmailIdentity="loop.example")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from smtpgate.admin.dns_checks import DnsChecks
 from smtpgate.core.proof.mail_from import Mx
+from smtpgate.core.proof.soa import Soa
 from smtpgate.ports import Resolver, ResolverError
 
 MX_HOST = "bounces.gate.example.com"
@@ -20,6 +21,7 @@ class Records:
     ) -> None:
         self.txt_records = dict(txt or {})
         self.mx_records = dict(mx or {})
+        self.soa_records: dict[str, Soa] = {}
         self.is_broken = False
         self.asked: list[str] = []
 
@@ -32,6 +34,10 @@ class Records:
         """The MX records of that name."""
         self._ask(name)
         return self.mx_records.get(name, ())
+
+    async def soa(self, name: str) -> Soa | None:
+        """The start of authority of that name."""
+        return self.soa_records.get(name)
 
     def _ask(self, name: str) -> None:
         self.asked.append(name)

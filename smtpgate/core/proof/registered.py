@@ -18,7 +18,10 @@ class RegisteredKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """An identity with its proof: the token for the DNS, or the code that was mailed."""
+    """An identity with its proof: the token for the DNS, or the code that was mailed.
+
+    ``soa`` is the start of authority of a domain as the last check found it, as a text.
+    """
 
     account_id: str
     name: str
@@ -29,6 +32,7 @@ class Registered:
     keys: tuple[RegisteredKey, ...] = ()
     dkim_origin: KeyOrigin | None = None
     mail_from: MailFromDomain | None = None
+    soa: str = ""
 
     @property
     def is_domain(self) -> bool:

@@ -153,6 +153,7 @@ def _make_easy_dkim() -> None:
             "identities",
             sa.Column("dkim_enabled", sa.Boolean, nullable=False, server_default=sa.true()),
         ),
+        ("identities", sa.Column("soa", sa.Text, nullable=False, server_default="")),
         (
             "dkim_keys",
             sa.Column("origin", sa.String(8), nullable=False, server_default="manual"),
