@@ -222,7 +222,7 @@ class Pipeline:
             region=self._rules.region,
             infer_arn=self._rules.infer_arn,
         )
-        authorization = await self._offload.run(
+        authorization = await self._offload.run_next(
             takes_long(request), authorize_message, request, report, hostname
         )
         done.identities, done.decision = authorization.identities, authorization.decision

@@ -148,6 +148,8 @@ class SubmissionDone(Struct, gc=False, kw_only=True):
     @property
     def simulated(self) -> int:
         """The number of recipients that are of the mailbox simulator."""
+        if not self.withheld:
+            return 0
         return sum(one.simulation is not None for one in self.withheld)
 
     @property

@@ -217,7 +217,9 @@ class LiveDirectory:
         return now_s
 
     async def _answer(self, key: CacheKey) -> Any:  # noqa: ANN401 - by the key's kind
-        now_s = self._fresh_at(self._clock.monotonic())
+        now_s = self._clock.monotonic()
+        if self._as_of_s is None or now_s - self._as_of_s > self._settings.max_stale_s:
+            now_s = self._fresh_at(now_s)
         is_known, value = self._cache.get(key, now_s, also_lapsed=self._problem is not None)
         if is_known:
             return value

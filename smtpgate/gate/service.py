@@ -39,6 +39,7 @@ from smtpgate.pacing import Pacer
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink, Ledger, Store
 from smtpgate.publishing import EventPublisher
+from smtpgate.random_octets import RandomOctets
 from smtpgate.smtp.credentials import Authenticator
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener
@@ -55,12 +56,15 @@ _LAST_WORK_S: Final = 5
 _BESIDE_UPSTREAM_S: Final = 15
 
 
+_random: Final = RandomOctets()
+
+
 def _new_message_id(at: datetime) -> str:
-    return message_id(at, os.urandom(RANDOM_OCTETS))
+    return message_id(at, _random.take(RANDOM_OCTETS))
 
 
 def _new_session_id() -> str:
-    return os.urandom(6).hex()
+    return _random.take(6).hex()
 
 
 def time_to_finish_s(config: Config) -> float:

@@ -140,7 +140,8 @@ def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
         line.decision = _decision(done.decision)
     line.used_24h = done.used_24h
     line.quota_reached = [_quota_reached(one) for one in done.crossings] or None
-    line.paced_ms = _ms(done.paced_s) or None
+    if done.paced_s:
+        line.paced_ms = _ms(done.paced_s) or None
     line.uncounted = done.uncounted[:MAX_TEXT] or None
     line.long_line = done.long_line
     line.signing_domain, line.selectors = done.signing_domain, done.selectors or None
@@ -161,7 +162,9 @@ def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
             for one in done.withheld
         ]
     line.return_path = None if done.return_path is None else str(done.return_path)
-    line.stage_ms = {stage: _ms(seconds) for stage, seconds in done.stage_s.items()}
+    line.stage_ms = {
+        stage: int(seconds * 1_000_000) / 1000 for stage, seconds in done.stage_s.items()
+    }
     if done.done_at is not None:
         line.total_ms = _ms((done.done_at - submission.received_at).total_seconds())
     return _encoded(line)

@@ -20,8 +20,8 @@ MAX_GROUP: Final = 500
 # With so many messages on their way a group waits for others, longer when there are more, until
 # it has all of them.
 _LOADED: Final = 4
-_LINGER_A_MESSAGE_S: Final = 0.00025
-_LONGEST_LINGER_S: Final = 0.004
+_LINGER_A_MESSAGE_S: Final = 0.0005
+_LONGEST_LINGER_S: Final = 0.008
 
 IsAbandoned = Callable[[int], bool]
 Answer = Any
@@ -192,7 +192,8 @@ class BatchThread(Generic[R]):
         timer = self._timer
         if timer is None or until_s < timer.when() or self._timer_loop is not loop:
             self._watch(loop, until_s)
-        self._start()
+        if self._thread is None:
+            self._start()
         self._mailbox.put(job)
         return job.future
 
@@ -209,13 +210,10 @@ class BatchThread(Generic[R]):
             self._thread.join(timeout_s)
 
     def _start(self) -> None:
-        if self._thread is None:
-            with self._starting:
-                if self._thread is None:
-                    self._thread = threading.Thread(
-                        target=self._run, name=self._name, daemon=True
-                    )
-                    self._thread.start()
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
 
     # -- in the thread -------------------------------------------------------------------------
 

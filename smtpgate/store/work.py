@@ -59,7 +59,8 @@ class StoreWork:
                 return
             if is_abandoned and isinstance(request, Begin) and request.reserve is not None:
                 self._ledger.answered(request.reserve, answer.counted, is_abandoned=True)
-            self._note(request.entry, answer.not_written)
+            if answer.not_written is not None:
+                self._note(request.entry, answer.not_written)
         elif not isinstance(request, Write | Do):
             self._ledger.answered(request, answer, is_abandoned=is_abandoned)
 
@@ -72,8 +73,8 @@ class StoreWork:
         self._ledger.close()
         self.journal.close()
 
-    def _note(self, entry: Entry | None, error: Exception | None) -> None:
-        if entry is not None and error is not None:
+    def _note(self, entry: Entry | None, error: Exception) -> None:
+        if entry is not None:
             self.not_written(entry, error)
 
     # -- both transactions ---------------------------------------------------------------------

@@ -277,9 +277,13 @@ def authorize(request: AuthorizationRequest) -> Authorization:
     capped_by: dict[str, Identity] = {}
     from_identity: Identity | None = None
     from_decision: Decision | None = None
+    served: _Served | None = None
     for role in _roles(request):
         try:
-            served = _served(role, evaluator)
+            if served is not None and _is_as_before(role, request.intent):
+                served = _again(served, role)
+            else:
+                served = _served(role, evaluator)
         except Denial as denial:
             denial.identities = (*used, *denial.identities)
             raise
@@ -309,6 +313,22 @@ class _Served(Struct, frozen=True, gc=False):
     used: UsedIdentity
     decision: Decision
     specific: list[Identity]
+
+
+def _is_as_before(role: _RoleAddress, intent: SendingIntent) -> bool:
+    """True if nothing that the decision depends on differs from the role before.
+
+    The return path has the mailbox of the source, and comes next. If it names the ARN that the
+    source names, or neither names one, it also finds or inherits the same. Readers see neither,
+    so both are evaluated for the same authors.
+    """
+    return role.role == "return-path" and intent.return_path_arn == intent.source_arn
+
+
+def _again(before: _Served, role: _RoleAddress) -> _Served:
+    """The same for another role."""
+    used = UsedIdentity(role.role, role.mailbox, before.used.arn, before.used.how)
+    return _Served(before.identity, used, before.decision, before.specific)
 
 
 def _served(role: _RoleAddress, evaluator: _Evaluator) -> _Served:
