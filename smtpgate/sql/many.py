@@ -46,7 +46,7 @@ def _in_pieces(
         size = min(_MOST, rows if rows < _EIGHT else rows - rows % _EIGHT)
         end = at + size * columns
         piece = values if size == rows and not at else values[at:end]
-        changed += connection.execute(statement(size), piece).rowcount
+        changed += connection.executemany(statement(size), (piece,)).rowcount
         at, rows = end, rows - size
     return changed
 
