@@ -161,7 +161,7 @@ def _sha256(octets: bytes) -> "hashlib._Hash":
     """Their digest, of a short body without a call for which Python gives the interpreter away.
 
     It does so for 2048 octets or more. That lets other threads run while a long body is hashed;
-    in the two microseconds of a short one it only wakes them in vain.
+    in the two microseconds of a short one it wakes them, and they wait again.
     """
     if len(octets) > _SHORT_OCTETS:
         return hashlib.sha256(octets)

@@ -1,6 +1,7 @@
 """The identity of each role, the questions to it, and the words of a refusal."""
 
 import json
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from msgspec import structs
 from smtpgate.core.account import Account, Principal, SendingLimits
 from smtpgate.core.address import Mailbox, parse_mailbox
 from smtpgate.core.arn import IdentityArn, user_arn
+from smtpgate.core.authorization import roles
 from smtpgate.core.authorization.context import principal_context
 from smtpgate.core.authorization.roles import (
     Authorization,
@@ -168,6 +170,34 @@ def test_an_identity_that_serves_mail_from_alone_is_asked_about_each_author() ->
     narrow = grant("two.example", OTHER, **only("a@one.example"))
     wide = identity("two.example", narrow, owner=OTHER)
     assert decide(ONE, wide, **both).identities[-1].arn == str(wide.arn)
+
+
+def test_a_return_path_that_is_decided_with_the_source_gets_the_decision_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    named = (None, ONE.arn, TWO.arn, arn_of("unknown.example"))
+    paths = ("a@one.example", "bounces@two.example", "c@unknown.example")
+    identities = (ONE, identity("two.example", grant("two.example", OTHER), owner=OTHER))
+
+    def found(intent: SendingIntent, path: str) -> object:
+        by = authors("a@one.example")
+        question = question_of(
+            *identities, by=by, intent=intent, reverse_path=parse_mailbox(path)
+        )
+        try:
+            return authorize(question)
+        except Denial as denial:
+            return denial.reason, denial.detail, denial.identities, str(denial.shown)
+
+    questions = [
+        (SendingIntent(source, author, return_path), path)
+        for source, author, return_path in product(named, repeat=3)
+        for path in paths
+    ]
+    together = [found(*question) for question in questions]
+    monkeypatch.setattr(roles, "_is_as_before", lambda *_: False)
+    assert together == [found(*question) for question in questions]
+    assert {type(one) for one in together} == {Authorization, tuple}
 
 
 def test_two_authors_of_one_identity_must_both_be_allowed() -> None:

@@ -64,6 +64,25 @@ class _Steps:
             self.turns_s.append(self._clock.monotonic() - before_s)
 
 
+async def test_work_that_follows_is_done_at_once_while_the_turn_has_time_and_else_waits() -> (
+    None
+):
+    clock = MovableClock()
+    turns = LoopTurns(clock.monotonic)
+    offload, done = Offload(turns, Threads("message")), list[str]()
+
+    async def two(name: str) -> None:
+        for run, part in ((offload.run, "first"), (offload.run_next, "second")):
+            await run(False, clock.move, 0.001)
+            done.append(f"{part} {name}")
+
+    await asyncio.gather(*(two(name) for name in "abc"))
+    # A turn of 2.5 ms has the two of a, and the first of b, whose second one waits behind c.
+    assert done == ["first a", "second a", "first b", "first c", "second b", "second c"]
+    thread = await offload.run_next(True, threading.current_thread)
+    assert thread.name.startswith("smtpgate-message")
+
+
 async def test_steps_of_many_tasks_are_spread_over_turns_of_the_loop_in_their_order() -> None:
     steps = _Steps()
     tasks = [asyncio.create_task(steps.step(number, 0.0004)) for number in range(100)]
