@@ -76,9 +76,10 @@ async def test_work_that_follows_is_done_at_once_while_the_turn_has_time_and_els
             await run(False, clock.move, 0.001)
             done.append(f"{part} {name}")
 
+    await offload.run(False, clock.move, 0.003)  # all wait for the next turn
     await asyncio.gather(*(two(name) for name in "abc"))
     # A turn of 2.5 ms has the two of a, and the first of b, whose second one waits behind c.
-    assert done == ["first a", "second a", "first b", "first c", "second b", "second c"]
+    assert done == ["first a", "second a", "first b", "first c", "second c", "second b"]
     thread = await offload.run_next(True, threading.current_thread)
     assert thread.name.startswith("smtpgate-message")
 
