@@ -17,6 +17,7 @@ from smtpgate.core.api.sigv4 import (
     must_be_signed_by,
     read_claim,
 )
+from smtpgate.core.api.sigv4 import authorization as written
 from smtpgate.core.secret import Secret
 from tests.support.rows import rows
 
@@ -186,6 +187,49 @@ def test_a_request_without_a_signature_and_one_with_two_are_refused() -> None:
     assert fault(replace(QUOTA, query=b"X-Amz-Signature=a")) == "incomplete"
     token = replace(QUOTA, headers=(*QUOTA.headers, (b"x-amz-security-token", b"t")))
     assert fault(token) == "token"
+
+
+PRESIGNED = (
+    f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={SCOPE}&X-Amz-Date=20260102T030405Z"
+    f"&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature={GOOD}"
+)
+
+
+@rows(
+    "old, new, wanted",
+    [
+        ("", "", "mismatch"),
+        ("X-Amz-Expires=60", "X-Amz-Expires=60&X-Amz-Expires=60", "incomplete"),
+        ("X-Amz-Expires=60&", "", "incomplete"),
+        ("X-Amz-Expires=60", "X-Amz-Expires=0", "incomplete"),
+        ("X-Amz-Expires=60", "X-Amz-Expires=604801", "incomplete"),
+        ("X-Amz-Expires=60", "X-Amz-Expires=x", "incomplete"),
+        ("X-Amz-Expires=60", "X-Amz-Expires=60&X-Amz-Security-Token=t", "token"),
+        ("X-Amz-Expires=60", "X-Amz-Expires=60&Other=1", "mismatch"),
+        ("X-Amz-SignedHeaders=host", "X-Amz-SignedHeaders=x-amz-date", "incomplete"),
+    ],
+)
+def test_a_query_that_is_wrong_is_refused(old: str, new: str, wanted: SignatureFault) -> None:
+    query = PRESIGNED.replace(old, new) if old else PRESIGNED
+    assert fault(replace(request(), query=query.encode())) == wanted
+
+
+def test_a_date_is_there_once_and_is_signed() -> None:
+    others = tuple(field for field in QUOTA.headers if field[0] != b"x-amz-date")
+    assert fault(replace(QUOTA, headers=others)) == "incomplete"
+    date = (b"x-amz-date", b"20260102T030405Z")
+    assert fault(replace(QUOTA, headers=(*others, date, date))) == "incomplete"
+    by_date = (b"authorization", authorization(GOOD, "content-type;date;host"))
+    without = tuple(field for field in others if field[0] != b"authorization")
+    both = (*without, date, (b"date", date[1]), by_date)
+    assert fault(replace(QUOTA, headers=both)) == "incomplete"
+
+
+def test_a_claim_is_written_as_the_field_that_it_was_read_from() -> None:
+    claim = read_claim(QUOTA)
+    unsigned = replace(claim, signature=GOOD)
+    assert unsigned.signed(QUOTA, SECRET) == claim
+    assert written(claim).encode() == dict(QUOTA.headers)[b"authorization"]
 
 
 @pytest.mark.parametrize("minutes", [-15, 0, 15])

@@ -146,10 +146,12 @@ def _body(message: SimpleMessage) -> EmailMessage:
 
 
 def _set_text(part: EmailMessage, text: Text, subtype: str) -> None:
-    charset = text.charset or "utf-8"
+    charset = name = text.charset or "utf-8"
     try:
-        name = codecs.lookup(charset).name
-        _ = text.data.encode(name)
+        # Python's own names, as cp1252 for windows-1252, are not those of mail.
+        if codecs.lookup(charset).name == "utf-8":
+            name = "utf-8"
+        _ = text.data.encode(charset)
     except LookupError:
         raise SimpleMessageError(f"Unknown charset <{charset[:100]}>.") from None
     except UnicodeEncodeError:
