@@ -161,7 +161,11 @@ headers = [
 ]
 forwarding = false
 
+[accounts.111111111111.identities."example.com".tags]
+team = "news"
+
 [accounts.111111111111.configuration_sets.autumn]
+tags = { season = "2" }
 
 [accounts.111111111111.configuration_sets.spring]
 status = "paused"
@@ -185,6 +189,7 @@ signature_version = "2"
 open_to = [
     "222222222222",
 ]
+tags = { a = "", b = "c d" }
 """
 
 

@@ -32,15 +32,18 @@ class PartTables:
         account = self._of_accounts[key.account_id]
         match key.kind:
             case "topic":
-                account.setdefault("topics", {})[key.subject] = _topic(fields)
+                its = account.setdefault("topics", {}).setdefault(key.subject, {})
+                its.update(_topic(fields))
             case "set":
                 self._set(key).update(_set(fields))
             case "destination":
                 self._set(key).setdefault("destinations", {})[key.name] = _destination(fields)
             case "suppression":
                 account["suppress"] = [one.lower() for one in fields["reasons"]]
-            case "rating" if key.name == "set":
-                self._set(key).update(_rating(fields))
+            case "rating" | "tags" if key.name == "set":
+                self._set(key).update(_of_identity(key.kind, fields))
+            case "tags" if key.name == "topic":
+                account.setdefault("topics", {}).setdefault(key.subject, {}).update(fields)
             case "notifications" if key.name != key.account_id:
                 named = account.setdefault("notifications", {})
                 named[f"{key.name}/{key.subject}"] = _notifications(fields)

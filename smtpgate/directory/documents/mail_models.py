@@ -14,7 +14,9 @@ from smtpgate.core.notification.names import configuration_set_name, display_nam
 from smtpgate.core.notification.settings import SignatureVersion
 from smtpgate.core.proof.mail_from import OnMxFailure
 from smtpgate.core.suppression.lists import ALL_REASONS, SuppressionReason
+from smtpgate.core.tag import read_tags
 from smtpgate.directory.configuration_sets import MAX_DESTINATIONS, event_types
+from smtpgate.directory.tags import MAX_TAGS
 from smtpgate.directory.topic_grants import MAX_GRANTS, topic_place
 
 Judged: TypeAlias = Literal["rate", "pause"]
@@ -43,6 +45,16 @@ def _in_order(reasons: tuple[str, ...]) -> tuple[SuppressionReason, ...]:
 # The name of a topic, or ACCOUNT/NAME of one that is open to the account.
 TopicText: TypeAlias = Annotated[str, AfterValidator(_topic_text)]
 Reasons: TypeAlias = Annotated[Array[Literal["bounce", "complaint"]], AfterValidator(_in_order)]
+
+
+def _few_tags(given: dict[str, str]) -> dict[str, str]:
+    if len(given) > MAX_TAGS:
+        raise ValueError(f"a resource has at most {MAX_TAGS} tags")
+    return read_tags(given.items())
+
+
+# Those of identities, configuration sets and topics, as AWS has them.
+ResourceTags: TypeAlias = Annotated[dict[str, str], AfterValidator(_few_tags)]
 
 
 class MailFromTable(Table):
@@ -87,6 +99,7 @@ class SetTable(Table):
     status: Literal["active", "paused"] | None = None
     suppress: Reasons | None = None
     reputation: Judged | None = None
+    tags: ResourceTags = Field(default_factory=dict)
     destinations: dict[SetName, DestinationTable] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -102,6 +115,7 @@ class TopicTable(Table):
     display_name: DisplayName = ""
     signature_version: SignatureVersion = "1"
     open_to: Array[AccountId] = ()
+    tags: ResourceTags = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _is_open_to_few(self) -> Self:

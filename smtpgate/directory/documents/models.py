@@ -57,6 +57,7 @@ from smtpgate.directory.documents.mail_models import (
     NotificationsTable,
     OwnerNotificationsTable,
     Reasons,
+    ResourceTags,
     SetName,
     SetTable,
     TopicName,
@@ -199,6 +200,7 @@ class IdentityTable(Table):
     notifications: OwnerNotificationsTable | None = None
     suppress_for_delegates: bool | None = None
     reputation: Judged | None = None
+    tags: ResourceTags = Field(default_factory=dict)
     caps: dict[AccountId, CapTable] = Field(default_factory=dict)
 
     @field_validator("caps")

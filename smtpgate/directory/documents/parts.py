@@ -21,10 +21,12 @@ from smtpgate.directory.schema import (
     identity_notifications,
     mail_from_domains,
     reputation_settings,
+    resource_tags,
     suppression_settings,
     topic_grants,
     topics,
 )
+from smtpgate.directory.tags import TaggedKind
 
 NO_NOTIFICATIONS: Final[Fields] = {
     **{f"{kind.lower()}_topic": None for kind in NOTIFICATION_KINDS},
@@ -78,6 +80,24 @@ def rating_key(account_id: str, region: str, kind: RatedObject, name: str) -> Ob
     return ObjectKey("rating", account_id, region, name, kind)
 
 
+def tags_key(account_id: str, region: str, kind: TaggedKind, name: str) -> ObjectKey:
+    """The tags of an identity, a configuration set or a topic."""
+    return ObjectKey("tags", account_id, region, name, kind)
+
+
+def part_owner(key: ObjectKey) -> ObjectKey | None:
+    """The topic, set or identity with which a part is deleted, if there is one."""
+    place = key.account_id, key.region, key.subject
+    if key.kind == "destination":
+        return set_key(*place)
+    if key.kind in ("rating", "tags"):
+        return ObjectKey(key.name, *place)
+    is_own = key.kind == "notifications" and key.name == key.account_id
+    if is_own or key.kind in ("mail-from", "default-set"):
+        return ObjectKey("identity", *place)
+    return None
+
+
 async def read_parts(connection: AsyncConnection, region: str) -> dict[ObjectKey, Fields]:
     """All parts that the directory has in a region."""
     found: dict[ObjectKey, Fields] = {}
@@ -125,6 +145,11 @@ async def _settings(connection: AsyncConnection, region: str) -> dict[ObjectKey,
     async for row in _rows(connection, reputation_settings, region):
         key = rating_key(row.account_id, region, row.kind, row.name)
         found[key] = {"auto_pause": row.auto_pause}
+    tags: dict[ObjectKey, dict[str, str]] = {}
+    async for row in _rows(connection, resource_tags, region):
+        key = tags_key(row.account_id, region, row.kind, row.name)
+        tags.setdefault(key, {})[row.tag] = row.value
+    found |= {key: {"tags": its} for key, its in tags.items()}
     with_set = select(
         identities.c.account_id, identities.c.name, identities.c.configuration_set
     ).where(identities.c.region == region, identities.c.configuration_set.is_not(None))

@@ -25,6 +25,7 @@ from smtpgate.directory.reputations import (
     resume_set,
 )
 from smtpgate.directory.suppression import ListKey, set_reasons
+from smtpgate.directory.tags import Tagged, TaggedKind, drop_tags, put_tags, tags_of
 from smtpgate.directory.topic_grants import (
     TopicGrantRow,
     allow_topic,
@@ -237,3 +238,22 @@ async def _put_ratings(change: Change, items: Sequence[tuple[ObjectKey, bool | N
         before = await rating_settings(change.connection, key.region, *place)
         after = None if auto_pause is None else RatingSettings(*place, auto_pause)
         await put_rating_settings(change, key.region, before, after)
+
+
+async def put_all_tags(change: Change, items: Sequence[Item]) -> None:
+    """Let identities, sets and topics have those tags and no others."""
+    for key, fields in items:
+        resource = _tagged(key)
+        there = await tags_of(change.connection, resource)
+        await drop_tags(change, resource, there.keys() - fields["tags"].keys())
+        await put_tags(change, resource, fields["tags"])
+
+
+async def remove_all_tags(change: Change, keys: Sequence[ObjectKey]) -> None:
+    """Let identities, sets and topics have no tags."""
+    await put_all_tags(change, [(key, {"tags": {}}) for key in keys])
+
+
+def _tagged(key: ObjectKey) -> Tagged:
+    kinds: dict[str, TaggedKind] = {"identity": "identity", "set": "set", "topic": "topic"}
+    return Tagged(key.account_id, key.region, kinds[key.name], key.subject)

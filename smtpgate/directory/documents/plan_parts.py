@@ -11,9 +11,8 @@ from typing import Final, NamedTuple
 from smtpgate.directory.documents import perform_parts as perform
 from smtpgate.directory.documents.current_fields import current_fields
 from smtpgate.directory.documents.desired import DesiredPart
-from smtpgate.directory.documents.fields import identity_key
 from smtpgate.directory.documents.object_keys import Fields, ObjectKey
-from smtpgate.directory.documents.parts import set_key, topic_key
+from smtpgate.directory.documents.parts import part_owner, set_key, topic_key
 from smtpgate.directory.documents.plan import Step, Work
 from smtpgate.directory.documents.planning import (
     Order,
@@ -92,6 +91,13 @@ KINDS: Final[Mapping[str, PartKind]] = {
         perform.put_ratings,
         perform.remove_ratings,
     ),
+    "tags": PartKind(
+        "tags of {1} {0.account_id}/{0.subject}",
+        Order.PART,
+        Order.PART_AWAY,
+        perform.put_all_tags,
+        perform.remove_all_tags,
+    ),
 }
 # Deleted in this order: what a deleted set has goes with it, and what is used stays.
 _AWAY: Final = (
@@ -103,8 +109,10 @@ _AWAY: Final = (
     "suppression",
     "rating",
     "topic",
+    "tags",
 )
-_RATED: Final = {"set": "configuration set", "identity": "delegates on identity"}
+_NAMED: Final = {"set": "configuration set", "topic": "topic", "identity": "identity"}
+_RATED: Final = {**_NAMED, "identity": "delegates on identity"}
 
 
 def part_steps(planning: Planning) -> Iterator[Ordered]:
@@ -127,7 +135,7 @@ def part_steps(planning: Planning) -> Iterator[Ordered]:
 
 def _is_gone(planning: Planning, key: ObjectKey) -> bool:
     """True if a part is deleted, by itself or with its owner."""
-    return key in planning.removed or not planning.removed.isdisjoint(_owners(key))
+    return key in planning.removed or part_owner(key) in planning.removed
 
 
 def _users(planning: Planning) -> Mapping[ObjectKey, Sequence[ObjectKey]]:
@@ -163,22 +171,8 @@ def _part(planning: Planning, part: DesiredPart) -> Iterator[Ordered]:
 
 
 def _what(key: ObjectKey) -> str:
-    return KINDS[key.kind].words.format(key, _RATED.get(key.name, ""))
-
-
-def _owners(key: ObjectKey) -> Sequence[ObjectKey]:
-    """The objects with which a part is deleted."""
-    place = key.account_id, key.region, key.subject
-    match key.kind:
-        case "destination":
-            return (set_key(*place),)
-        case "rating":
-            return (set_key(*place) if key.name == "set" else identity_key(*place),)
-        case "mail-from" | "default-set":
-            return (identity_key(*place),)
-        case "notifications" if key.name == key.account_id:
-            return (identity_key(*place),)
-    return ()
+    named = _RATED if key.kind == "rating" else _NAMED
+    return KINDS[key.kind].words.format(key, named.get(key.name, ""))
 
 
 def _note_missing(planning: Planning, part: DesiredPart, changes: Fields) -> None:

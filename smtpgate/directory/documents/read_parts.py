@@ -1,6 +1,6 @@
 """Reads the tables about events and reports of mail into the parts that they declare."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from smtpgate.core.arn import ArnError, identity_name
@@ -17,6 +17,7 @@ from smtpgate.directory.documents.mail_models import (
     TopicTable,
 )
 from smtpgate.directory.documents.models import AccountTable, IdentityTable
+from smtpgate.directory.documents.object_keys import ObjectKey
 from smtpgate.directory.documents.parts import (
     default_set_key,
     destination_key,
@@ -25,8 +26,10 @@ from smtpgate.directory.documents.parts import (
     rating_key,
     set_key,
     suppression_key,
+    tags_key,
     topic_key,
 )
+from smtpgate.directory.tags import TaggedKind
 
 Note = Callable[[SourceLocation, str], None]
 """Notes a problem of a document."""
@@ -47,7 +50,9 @@ class PartReader:
         """The parts of an account's table."""
         owner = (account_key(account_id),)
         for name, topic in table.topics.items():
-            yield self._topic(account_id, name, topic, location / "topics" / name)
+            where = location / "topics" / name
+            yield self._topic(account_id, name, topic, where)
+            yield from self._tags(account_id, "topic", name, topic.tags, where)
         for name, its_set in table.configuration_sets.items():
             where = location / "configuration_sets" / name
             yield from self._set(account_id, name, its_set, where)
@@ -109,6 +114,7 @@ class PartReader:
         if table.status is not None:
             wanted["is_sending"] = table.status == "active"
         yield DesiredPart(location=location, key=key, owners=(owner,), wanted=wanted)
+        yield from self._tags(account_id, "set", name, table.tags, location)
         for its_name, destination in table.destinations.items():
             yield DesiredPart(
                 location=location / "destinations" / its_name,
@@ -155,6 +161,7 @@ class PartReader:
                 | {"is_forwarding": table.notifications.forwarding},
             )
         yield from self._rating(account_id, "identity", name, table.reputation, location)
+        yield from self._tags(account_id, "identity", name, table.tags, location)
 
     def _rating(
         self,
@@ -166,13 +173,30 @@ class PartReader:
     ) -> Iterator[DesiredPart]:
         if judged is None:
             return
-        make_key = set_key if kind == "set" else identity_key
+        owner = ObjectKey(kind, account_id, self._region, name)
         yield DesiredPart(
             location=location / "reputation",
             key=rating_key(account_id, self._region, kind, name),
-            owners=(account_key(account_id), make_key(account_id, self._region, name)),
+            owners=(account_key(account_id), owner),
             wanted={"auto_pause": judged == "pause"},
         )
+
+    def _tags(
+        self,
+        account_id: str,
+        kind: TaggedKind,
+        name: str,
+        tags: Mapping[str, str],
+        location: SourceLocation,
+    ) -> Iterator[DesiredPart]:
+        if tags:
+            owner = ObjectKey(kind, account_id, self._region, name)
+            yield DesiredPart(
+                location=location / "tags",
+                key=tags_key(account_id, self._region, kind, name),
+                owners=(account_key(account_id), owner),
+                wanted={"tags": dict(tags)},
+            )
 
 
 def _notifications(table: NotificationsTable) -> dict[str, Any]:
