@@ -9,6 +9,7 @@ from smtpgate.admission import Note
 from smtpgate.api.notes import ApiNote
 from smtpgate.control import ControlRequest
 from smtpgate.core.limits import Charge, Crossing, LimitName, LimitStatus, Reservation
+from smtpgate.core.routing.notes import RelayNote
 from smtpgate.core.watch.batch import UseOfKey
 from smtpgate.directory.keys import KeyUse
 from smtpgate.journal.events import EventRow
@@ -26,7 +27,7 @@ class Frame(msgspec.Struct, array_like=True, tag=True):
     """One frame."""
 
 
-PeerNote: TypeAlias = Note | ApiNote
+PeerNote: TypeAlias = Note | ApiNote | RelayNote
 
 
 class Noted(Frame):

@@ -15,6 +15,7 @@ from smtpgate.control import Routes
 from smtpgate.core.limits.sums import LocalSums, Sums
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.routing.breaker import BreakerState
+from smtpgate.core.routing.notes import RecipientLimitSeen, UpstreamFailed
 from smtpgate.directory.event_settings import DirectorySubscribers
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.store import DirectoryStore
@@ -179,6 +180,7 @@ class SmtpService:
     def _put_together(self, sources: ListeningSockets | Mapping[str, Listener]) -> None:
         """Make the parts that change with the configuration. Raises OpenError."""
         self.is_draining = False
+        peers = self.around.peers
         self.upstream = new_upstream(
             self.config,
             self._clock,
@@ -186,6 +188,7 @@ class SmtpService:
             on_limit=self._note_limit,
             on_token=self._note_token,
             on_state=self._note_state,
+            tell_peers=None if peers is None else peers.tell,
             on_files=self._note_files,
         )
         self.pacer = Pacer(max_wait_s=self.config.limits.max_wait_s)
@@ -460,6 +463,8 @@ class SmtpService:
         """Take a note of another worker."""
         if isinstance(note, CallCounted | KeyUsed | DoubtNoted):
             self._api_servers.take(note)
+        elif isinstance(note, UpstreamFailed | RecipientLimitSeen):
+            self.upstream.take(note)
         else:
             self.admission.take(note)
 

@@ -18,7 +18,7 @@ from smtpgate.relay import PooledUpstream, RoutedUpstream, WatchedUpstream
 from smtpgate.relay.client_tls import OnFiles
 from smtpgate.relay.connection import reason_of
 from smtpgate.relay.names import Names
-from smtpgate.relay.pool import OnLimit
+from smtpgate.relay.pool import OnLimit, Tell
 from smtpgate.relay.watched import OnState
 from smtpgate.tasks import TaskOwner
 
@@ -34,6 +34,7 @@ def new_upstream(
     on_token: OnToken | None = None,
     on_state: OnState | None = None,
     on_files: OnFiles | None = None,
+    tell_peers: Tell | None = None,
 ) -> RoutedUpstream:
     """The connections to the upstreams, none of them open yet. Raises OpenError."""
     watched: list[WatchedUpstream] = []
@@ -46,11 +47,19 @@ def new_upstream(
                 tokens=new_tokens(upstream, clock, tasks, on_token),
                 on_limit=on_limit,
                 on_files=on_files,
+                tell_peers=tell_peers,
             )
         except (OSError, CommandError) as error:
             raise OpenError(f"upstream.{upstream.name}: {error}") from None
         watched.append(
-            WatchedUpstream(pool, upstream, clock=clock, tasks=tasks, on_state=on_state)
+            WatchedUpstream(
+                pool,
+                upstream,
+                clock=clock,
+                tasks=tasks,
+                on_state=on_state,
+                tell_peers=tell_peers,
+            )
         )
     return RoutedUpstream(watched, config.route_table, chance=SystemRandom().random)
 

@@ -20,6 +20,7 @@ from typing import Final
 from smtpgate.config.sections import UpstreamConfig
 from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Envelope
+from smtpgate.core.routing.notes import RecipientLimitSeen, RelayNote
 from smtpgate.core.upstream import (
     Answered,
     Cause,
@@ -48,6 +49,7 @@ _RECIPIENT_LIMIT_KEPT_S: Final = 3600.0
 _Slot = Connection | None
 _Waiter = asyncio.Future[_Slot]
 OnLimit = Callable[[str, int, str], None]
+Tell = Callable[[RelayNote], None]
 
 
 class PooledUpstream:
@@ -67,11 +69,13 @@ class PooledUpstream:
         tokens: AccessTokens | None = None,
         on_limit: OnLimit | None = None,
         on_files: OnFiles | None = None,
+        tell_peers: Tell | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
         self._tasks = tasks
         self._on_limit = on_limit
+        self._tell_peers = tell_peers
         self.on_failure: Callable[[NotSentError | OSError], None] | None = None
         offload = Offload(LoopTurns(clock.monotonic), Threads("upstream", _READERS))
         self._connector = Connector(config, offload, tasks, tokens, on_files)
@@ -279,8 +283,14 @@ class PooledUpstream:
         """Note how many recipients the server takes at once, when its answers show it."""
         limit = recipient_limit(delivery)
         if limit is not None:
-            self._recipient_limit = limit
-            self._recipient_limit_at = self._clock.monotonic()
+            self.note_recipient_limit(limit)
+            if self._tell_peers is not None:
+                self._tell_peers(RecipientLimitSeen(self.name, limit))
+
+    def note_recipient_limit(self, limit: int) -> None:
+        """The server takes so many recipients at once, as its answers have shown."""
+        self._recipient_limit = limit
+        self._recipient_limit_at = self._clock.monotonic()
 
     # -- opening -------------------------------------------------------------------------------
 

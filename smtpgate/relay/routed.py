@@ -15,6 +15,7 @@ from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.routing.failed_try import FailedTry
 from smtpgate.core.routing.group import by_priority
+from smtpgate.core.routing.notes import RecipientLimitSeen, RelayNote, UpstreamFailed
 from smtpgate.core.routing.route import RelayRoute
 from smtpgate.core.routing.routes import RouteTable
 from smtpgate.core.upstream import Delivery, NotSent
@@ -79,6 +80,14 @@ class RoutedUpstream:
             )
             self._reachable[key] = facts
         return facts
+
+    def take(self, note: RelayNote) -> None:
+        """Take a note of another worker."""
+        match note:
+            case UpstreamFailed(name, problem):
+                self._watched[name].failed_elsewhere(problem)
+            case RecipientLimitSeen(name, limit):
+                self.pools[name].note_recipient_limit(limit)
 
     def start(self) -> None:
         """Probe the upstreams from now on."""

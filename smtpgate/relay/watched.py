@@ -11,6 +11,7 @@ from typing import Final
 
 from smtpgate.config.sections import UpstreamConfig
 from smtpgate.core.routing.breaker import Breaker, BreakerRules, BreakerState, Stand
+from smtpgate.core.routing.notes import UpstreamFailed
 from smtpgate.core.upstream import (
     Answered,
     Cause,
@@ -21,9 +22,11 @@ from smtpgate.core.upstream import (
 )
 from smtpgate.ports import Clock, DeliveryAttempt
 from smtpgate.relay.connection import cause_of, reason_of
-from smtpgate.relay.pool import PooledUpstream
+from smtpgate.relay.pool import PooledUpstream, Tell
 from smtpgate.tasks import TaskOwner
 
+# An upstream that answered so lately is not given up for what another worker has seen.
+_LATELY_S: Final = 10.0
 # After a probe that failed, while the breaker is closed.
 _AGAIN_S: Final = 2.0
 # A larger message takes long because of its size.
@@ -45,6 +48,7 @@ class WatchedUpstream:
         clock: Clock,
         tasks: TaskOwner,
         on_state: OnState | None = None,
+        tell_peers: Tell | None = None,
     ) -> None:
         self.pool = pool
         self.name = pool.name
@@ -53,9 +57,11 @@ class WatchedUpstream:
         self._clock = clock
         self._tasks = tasks
         self._on_state = on_state
+        self._tell_peers = tell_peers
         self._problem = ""  # of the last probe
         self._timer: asyncio.TimerHandle | None = None
         self._is_probed = False
+        self._is_told = False
         pool.on_failure = self._note_failure
 
     @property
@@ -82,6 +88,19 @@ class WatchedUpstream:
         elif isinstance(delivery, InDoubt):
             self._failed("timeout", delivery.problem)
 
+    def failed_elsewhere(self, problem: str) -> None:
+        """It failed in another worker: do not try it, unless it answered here lately.
+
+        A server may be of no use to one worker because others have all of its connections.
+        """
+        silent_s = self._clock.monotonic() - self.pool.answered_at
+        if self.pool.answered_at and silent_s < _LATELY_S:
+            return
+        now = asyncio.get_running_loop().time()
+        self._is_told = True
+        self._changed(self.breaker.failed_elsewhere(problem, now))
+        self._is_told = False
+
     def _note_failure(self, error: NotSentError | OSError) -> None:
         if isinstance(error, OSError):
             self._failed(cause_of(error), f"upstream {self.name}: {reason_of(error)}")
@@ -100,6 +119,8 @@ class WatchedUpstream:
         if breaker.state == "open":
             if not breaker.is_slow:
                 self.pool.turn_away(breaker.problem, cause)
+                if self._tell_peers is not None and not self._is_told:
+                    self._tell_peers(UpstreamFailed(self.name, breaker.problem))
             if self._is_probed:
                 self._probe_in(breaker.retry_at - asyncio.get_running_loop().time())
         if self._on_state is not None:

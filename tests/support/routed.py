@@ -8,6 +8,7 @@ from smtpgate.config.routes import RouteConfig, route_table
 from smtpgate.config.sections import UpstreamConfig
 from smtpgate.ports import Clock
 from smtpgate.relay import PooledUpstream, RoutedUpstream, WatchedUpstream
+from smtpgate.relay.pool import Tell
 from smtpgate.relay.watched import OnState
 from smtpgate.tasks import TaskOwner
 from tests.support.upstream_server import UpstreamServer
@@ -21,16 +22,18 @@ def new_routed(
     clock: Clock | None = None,
     chance: Callable[[], float] = lambda: 0.0,
     on_state: OnState | None = None,
+    tell_peers: Tell | None = None,
 ) -> RoutedUpstream:
     """The upstreams of these configurations, without connections yet."""
     clock = clock or SystemClock()
     watched = [
         WatchedUpstream(
-            PooledUpstream(one, clock=clock, tasks=tasks),
+            PooledUpstream(one, clock=clock, tasks=tasks, tell_peers=tell_peers),
             one,
             clock=clock,
             tasks=tasks,
             on_state=on_state,
+            tell_peers=tell_peers,
         )
         for one in configs
     ]
@@ -44,10 +47,19 @@ async def routed_to(
     clock: Clock | None = None,
     chance: Callable[[], float] = lambda: 0.0,
     on_state: OnState | None = None,
+    tell_peers: Tell | None = None,
 ) -> AsyncIterator[RoutedUpstream]:
     """The relay under test; no connection outlives it."""
     tasks = TaskOwner()
-    upstream = new_routed(configs, tasks, routes, clock=clock, chance=chance, on_state=on_state)
+    upstream = new_routed(
+        configs,
+        tasks,
+        routes,
+        clock=clock,
+        chance=chance,
+        on_state=on_state,
+        tell_peers=tell_peers,
+    )
     try:
         yield upstream
     finally:

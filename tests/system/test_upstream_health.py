@@ -6,13 +6,21 @@ from typing import cast
 import pytest
 
 from smtpgate.config.routes import RouteConfig
+from smtpgate.core.routing.notes import RecipientLimitSeen, RelayNote, UpstreamFailed
 from smtpgate.core.upstream import Answered, Delivery, NotSent
 from smtpgate.ports import DeliveryAttempt
 from smtpgate.relay import RoutedUpstream
 from tests.support.clock import MovableClock, MovableLoop, move_loop
 from tests.support.daemons import free_port
 from tests.support.routed import named, routed_to
-from tests.support.upstream_server import HANG_UP, HOLD, TO_BOB, UpstreamServer, open_upstream
+from tests.support.upstream_server import (
+    HANG_UP,
+    HOLD,
+    TO_BOB,
+    TO_BOTH,
+    UpstreamServer,
+    open_upstream,
+)
 from tests.support.waiting import until
 
 ACCOUNT, OTHER = "111122223333", "444455556666"
@@ -147,6 +155,49 @@ async def test_a_message_whose_turn_comes_after_its_deadline_is_refused_at_once(
         server.release()
         for task in (*tasks, others):
             assert by((await task)[0]) == "only"
+
+
+async def test_a_failure_is_passed_on_to_workers_that_had_no_answer_lately(
+    clock: MovableClock,
+) -> None:
+    notes: list[RelayNote] = []
+    async with (
+        open_upstream("PIPELINING") as server,
+        routed_to(
+            named(server, "only", max_failures=1), clock=clock, tell_peers=notes.append
+        ) as one,
+        routed_to(
+            named(server, "only", max_failures=1), clock=clock, tell_peers=notes.append
+        ) as other,
+    ):
+        await send(other)
+        server.answers["CONNECT"] = HANG_UP
+        await send(one)
+        (note,) = notes
+        assert note == UpstreamFailed("only", "upstream only: it closed the connection")
+        other.take(note)
+        assert readings(other)["breaker", "only"] == 0, "it has just answered there"
+        clock.move(11)
+        other.take(note)
+        assert readings(other)["breaker", "only"] == 2
+        assert (await send(other))[1] == ["open"]
+        assert len(notes) == 1, "it is not passed back"
+
+
+async def test_a_limit_of_recipients_is_passed_on_to_workers() -> None:
+    notes: list[RelayNote] = []
+    async with (
+        open_upstream("PIPELINING") as server,
+        routed_to(named(server, "only"), tell_peers=notes.append) as one,
+        routed_to(named(server, "only")) as other,
+    ):
+        server.answers["RCPT"] = lambda line: (
+            "452 4.5.3 too many recipients" if "carol" in line else "250 ok"
+        )
+        await one.deliver(TO_BOTH, [b"Subject: Spring\r\n\r\n"], DeliveryAttempt())
+        assert notes == [RecipientLimitSeen("only", 1)]
+        other.take(notes[0])
+        assert other.facts("x").max_recipients == one.facts("x").max_recipients == 1
 
 
 # -- probes ------------------------------------------------------------------------------------

@@ -110,6 +110,10 @@ class Breaker:
             return self._open(problem, now)
         return False
 
+    def failed_elsewhere(self, problem: str, now: float) -> bool:
+        """Another worker's breaker opened for that problem; whether the state changed."""
+        return self.state == "closed" and self._may_open() and self._open(problem, now)
+
     def probed(self, now: float, problem: str | None = None, cause: Cause = "lost") -> bool:
         """A probe was answered, or failed for that ``problem``; whether the state changed."""
         if problem is not None:
