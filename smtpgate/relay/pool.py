@@ -50,14 +50,16 @@ _Slot = Connection | None
 _Waiter = asyncio.Future[_Slot]
 OnLimit = Callable[[str, int, str], None]
 Tell = Callable[[RelayNote], None]
+OnFailure = Callable[[NotSentError | OSError, str | None], None]
 
 
 class PooledUpstream:
     """One upstream, over kept connections.
 
     ``on_limit`` is called when the server allows fewer connections than before, with its name,
-    their number and the server's refusal; ``on_failure`` with the error of a message that the
-    server had, or was connected to for, before another message gets its slot.
+    their number and the server's refusal. ``on_failure`` is called before another message gets
+    the slot of one that failed: with the error, and with the account of the message unless the
+    connection itself could not be opened.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class PooledUpstream:
         self._tasks = tasks
         self._on_limit = on_limit
         self._tell_peers = tell_peers
-        self.on_failure: Callable[[NotSentError | OSError], None] | None = None
+        self.on_failure: OnFailure | None = None
         offload = Offload(LoopTurns(clock.monotonic), Threads("upstream", _READERS))
         self._connector = Connector(config, offload, tasks, tokens, on_files)
         self._idle: list[Connection] = []
@@ -243,6 +245,7 @@ class PooledUpstream:
     ) -> Answered | InDoubt:
         """Use a kept connection, or a fresh one when that is dead. Raises NotSentError."""
         slot, time = await self._acquire(attempt, deadline), asyncio.get_running_loop().time
+        is_connected = True
         while True:
             since = time()
             try:
@@ -253,13 +256,14 @@ class PooledUpstream:
                     except StaleConnectionError:
                         pass
                     slot.abort()
-                slot = None
+                slot, is_connected = None, False
                 slot = await self._open(deadline)
                 if slot is not None:
+                    is_connected = True
                     return await slot.deliver(envelope, message, deadline, attempt)
             except (NotSentError, OSError) as error:
                 if self.on_failure is not None:  # before another message gets the slot
-                    self.on_failure(error)
+                    self.on_failure(error, attempt.account_id if is_connected else None)
                 raise
             finally:
                 attempt.served_s = time() - since

@@ -82,7 +82,9 @@ class RoutedUpstream:
         return facts
 
     def take(self, note: RelayNote) -> None:
-        """Take a note of another worker."""
+        """Take a note of another worker, which may have another configuration for a moment."""
+        if note.upstream not in self.pools:
+            return
         match note:
             case UpstreamFailed(name, problem):
                 self._watched[name].failed_elsewhere(problem)

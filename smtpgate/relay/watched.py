@@ -86,7 +86,7 @@ class WatchedUpstream:
             now = asyncio.get_running_loop().time()
             self._changed(self.breaker.succeeded(now, seconds))
         elif isinstance(delivery, InDoubt):
-            self._failed("timeout", delivery.problem)
+            self._failed("lost", delivery.problem, attempt.account_id)
 
     def failed_elsewhere(self, problem: str) -> None:
         """It failed in another worker: do not try it, unless it answered here lately.
@@ -101,15 +101,16 @@ class WatchedUpstream:
         self._changed(self.breaker.failed_elsewhere(problem, now))
         self._is_told = False
 
-    def _note_failure(self, error: NotSentError | OSError) -> None:
+    def _note_failure(self, error: NotSentError | OSError, account: str | None) -> None:
         if isinstance(error, OSError):
-            self._failed(cause_of(error), f"upstream {self.name}: {reason_of(error)}")
+            problem = f"upstream {self.name}: {reason_of(error)}"
+            self._failed(cause_of(error), problem, account)
         elif error.delivery.cause is not None:
-            self._failed(error.delivery.cause, error.delivery.problem)
+            self._failed(error.delivery.cause, error.delivery.problem, account)
 
-    def _failed(self, cause: Cause, problem: str) -> None:
+    def _failed(self, cause: Cause, problem: str, account: str | None) -> None:
         now = asyncio.get_running_loop().time()
-        self._changed(self.breaker.failed(cause, problem, now), cause)
+        self._changed(self.breaker.failed(cause, problem, now, account), cause)
 
     def _changed(self, is_changed: bool, cause: Cause = "lost") -> None:
         """Do what follows from another state of the breaker, if it is another."""

@@ -20,7 +20,7 @@ def step(breaker: Breaker, one: dict[str, Any]) -> bool:
     if "message" in one:
         changed = breaker.succeeded(now, one["message"])
     if "fails" in one:
-        changed = breaker.failed(one["fails"], "it failed", now)
+        changed = breaker.failed(one["fails"], "it failed", now, one.get("account"))
     if "probe" in one:
         changed = breaker.probed(now, one["probe"] or None)
     return changed
@@ -42,8 +42,9 @@ def test_a_breaker_opens_and_closes_by_what_became_of_messages(case: dict[str, A
 happenings = st.one_of(
     st.builds(lambda seconds: {"message": seconds}, st.floats(0, 100)),
     st.builds(
-        lambda cause: {"fails": cause},
+        lambda cause, account: {"fails": cause, "account": account},
         st.sampled_from(["connect", "421", "timeout", "lost", "busy", "extension"]),
+        st.sampled_from([None, "a", "b"]),
     ),
     st.builds(lambda problem: {"probe": problem}, st.sampled_from(["", "refused"])),
 )
@@ -71,6 +72,19 @@ def test_a_breaker_is_never_stuck_and_says_when_its_state_changes(
         breaker.probed(1000)
         breaker.succeeded(1000, 0.1)
     assert (breaker.state, breaker.stand()) == ("closed", "ready")
+
+
+@given(
+    st.lists(st.sampled_from(["421", "lost", "protocol", "refused"]), max_size=20),
+    st.integers(2, 9),
+)
+def test_one_account_cannot_close_an_upstream_off_by_its_messages(
+    causes: list[Any], max_failures: int
+) -> None:
+    breaker = Breaker(BreakerRules(max_failures + 1))
+    for cause in causes:
+        assert not breaker.failed(cause, "it failed", 0, "111122223333")
+    assert breaker.stand() == "ready"
 
 
 @given(st.integers(1, 9), st.lists(st.sampled_from(["connect", "421", "lost"]), min_size=10))

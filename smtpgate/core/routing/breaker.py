@@ -54,6 +54,7 @@ class Breaker:
         self._points = 0
         self._openings = 0
         self._on_trial = 0
+        self._blamed: set[str] = set()
         self._usual_s = self._lately_s = 0.0
         self._measured = 0
 
@@ -84,6 +85,7 @@ class Breaker:
         ``seconds`` is how long that took, ``None`` of a message that says nothing about it.
         """
         self._points = 0
+        self._blamed.clear()
         if seconds is not None:
             self._measure(seconds)
         if self._is_out_of_line() and self._may_open():
@@ -97,10 +99,21 @@ class Breaker:
         self._openings = 0
         return True
 
-    def failed(self, cause: Cause, problem: str, now: float) -> bool:
-        """It was of no use for a message; whether the state changed."""
+    def failed(
+        self, cause: Cause, problem: str, now: float, account: str | None = None
+    ) -> bool:
+        """It was of no use for a message; whether the state changed.
+
+        With ``account`` the connection worked, and the transaction of that account's message
+        did not. That may be the message's fault, so it counts once for an account, until a
+        message is answered; silence always counts.
+        """
         if cause in _NO_FAILURES or not self._may_open():
             return False
+        if account is not None and cause != "timeout":
+            if account in self._blamed:
+                return False
+            self._blamed.add(account)
         self._points += _POINTS.get(cause, 1)
         if self.state == "open":
             if self.is_slow and self._points >= self._rules.max_failures:
