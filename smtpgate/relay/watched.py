@@ -61,7 +61,7 @@ class WatchedUpstream:
         self._problem = ""  # of the last probe
         self._timer: asyncio.TimerHandle | None = None
         self._is_probed = False
-        self._is_told = False
+        self._is_passed_on = False
         pool.on_failure = self._note_failure
 
     @property
@@ -97,9 +97,9 @@ class WatchedUpstream:
         if self.pool.answered_at and silent_s < _LATELY_S:
             return
         now = asyncio.get_running_loop().time()
-        self._is_told = True
+        self._is_passed_on = True
         self._changed(self.breaker.failed_elsewhere(problem, now))
-        self._is_told = False
+        self._is_passed_on = False
 
     def _note_failure(self, error: NotSentError | OSError, account: str | None) -> None:
         if isinstance(error, OSError):
@@ -120,7 +120,7 @@ class WatchedUpstream:
         if breaker.state == "open":
             if not breaker.is_slow:
                 self.pool.turn_away(breaker.problem, cause)
-                if self._tell_peers is not None and not self._is_told:
+                if self._tell_peers is not None and not self._is_passed_on:
                     self._tell_peers(UpstreamFailed(self.name, breaker.problem))
             if self._is_probed:
                 self._probe_in(breaker.retry_at - asyncio.get_running_loop().time())
