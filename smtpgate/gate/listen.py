@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, Self
 
 from smtpgate.config import Config
@@ -25,7 +25,10 @@ class ListeningSockets:
     """One listening socket a section, by its name: ``listener.NAME`` or ``http``."""
 
     def __init__(self, by_section: Mapping[str, socket.socket]) -> None:
+        """Those of a parent process, which has them open too."""
         self._by_section = dict(by_section)
+        self.inherited = frozenset(by_section)
+        """The sections whose sockets the next gate has again, with the clients that wait."""
 
     def __getitem__(self, section: str) -> socket.socket:
         return self._by_section[section]
@@ -66,6 +69,53 @@ def bind(
         sockets.close()
         raise
     return sockets
+
+
+def sockets_by_section(
+    config: Config, passed: Iterable[tuple[str, socket.socket]]
+) -> dict[str, socket.socket]:
+    """The sockets that a service manager has passed, by the sections that they are for.
+
+    One that has the name of a section is that section's; another one is for the section with
+    its port, and its address if there are several. Raises OpenError, and closes all then.
+    """
+    passed = list(passed)
+    try:
+        return _by_section(config, passed)
+    except BaseException:
+        for _, one in passed:
+            one.close()
+        raise
+
+
+def _by_section(
+    config: Config, passed: Iterable[tuple[str, socket.socket]]
+) -> dict[str, socket.socket]:
+    found: dict[str, socket.socket] = {}
+    for name, one in passed:
+        section = name if _is_section(name) else _section_at(config, one)
+        if section in found:
+            raise OpenError(f"{section}: two sockets were passed for it")
+        found[section] = one
+    return found
+
+
+def _is_section(name: str) -> bool:
+    return name in {"http", "feedback"} or name.startswith(("listener.", "api."))
+
+
+def _section_at(config: Config, passed: socket.socket) -> str:
+    """The section that listens where the socket does. Raises OpenError."""
+    if passed.family not in {socket.AF_INET, socket.AF_INET6}:
+        raise OpenError("a socket was passed that is neither IPv4 nor IPv6")
+    address, port, *_ = passed.getsockname()
+    at_port = [(section, own) for section, own, at in config.addresses() if at == port]
+    if len(at_port) > 1:
+        at_port = [(section, own) for section, own in at_port if own == address]
+    if len(at_port) != 1:
+        where = f"{address} port {port}"
+        raise OpenError(f"a socket on {where} was passed, and no section listens there")
+    return at_port[0][0]
 
 
 def _check_inherited(config: Config, inherited: Mapping[str, socket.socket]) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import importlib.util
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -16,11 +17,11 @@ from smtpgate.gate.documents import Apply, apply_here
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.gate import Gate
 from smtpgate.gate.interpreter import settle, share_interpreter
-from smtpgate.gate.listen import bind, connections_wanted
+from smtpgate.gate.listen import bind, connections_wanted, sockets_by_section
 from smtpgate.gate.log import open_log
 from smtpgate.gate.parent import Parent, Prepared
 from smtpgate.gate.shares import number_of_workers
-from smtpgate.gate.systemd import feed_watchdog_until, notify
+from smtpgate.gate.systemd import feed_watchdog_until, notify, passed_sockets
 from smtpgate.log import JsonLog
 from smtpgate.ports import Clock
 from smtpgate.smtp.sockets import raise_descriptor_limit
@@ -34,18 +35,19 @@ async def open_gate(
     config: Config,
     *,
     clock: Clock | None = None,
+    inherited: Mapping[str, socket.socket] | None = None,
     when_open: Callable[[], object] = lambda: None,
     apply: Apply = apply_here,
 ) -> AsyncIterator[Gate]:
     """A gate that takes connections; it is drained and stopped in every case.
 
-    ``when_open`` is called when everything is open, before connections are taken. ``apply``
-    applies the documents.
+    ``inherited`` are listening sockets by their sections. ``when_open`` is called when
+    everything is open, before connections are taken. ``apply`` applies the documents.
     Raises OpenError or DirectoryError when it cannot start; nothing of the directory has been
     changed then.
     """
     clock, warnings = clock or SystemClock(), list[str]()
-    with bind(config) as sockets:
+    with bind(config, inherited) as sockets:
         async with (
             open_log(config, clock) as log,
             open_directory(config, clock, warnings, use="connect") as store,
@@ -122,12 +124,16 @@ class _Signals:
             _ = self._reload()
 
 
-async def serve(config: Config, apply: Apply = apply_here) -> None:
+async def serve(
+    config: Config,
+    apply: Apply = apply_here,
+    inherited: Mapping[str, socket.socket] | None = None,
+) -> None:
     """Run a gate in this process until SIGTERM or SIGINT; SIGHUP reloads.
 
     A signal to stop during the start ends the start. Raises as :func:`open_gate`.
     """
-    await _serve(open_gate(config, when_open=settle, apply=apply))
+    await _serve(open_gate(config, inherited=inherited, when_open=settle, apply=apply))
 
 
 async def _serve(opening: AbstractAsyncContextManager[_Running]) -> None:
@@ -178,19 +184,21 @@ async def _run_until_stop(gate: _Running, signals: _Signals) -> None:
 def run(config: Config) -> None:
     """Run a gate, in one process or with workers, until SIGTERM or SIGINT.
 
-    It runs on uvloop where there is one: its TLS takes a tenth of the memory. Raises OpenError.
+    It uses the sockets that a service manager has passed. It runs on uvloop where there is one:
+    its TLS takes a tenth of the memory. Raises OpenError.
     """
     # Its default ends the process. Nothing that a reload reads has been read yet.
     _ = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    inherited = sockets_by_section(config, passed_sockets())
     share_interpreter()
     raise_descriptor_limit(connections_wanted(config) + config.gate.reserved_descriptors)
     workers, new_loop = number_of_workers(config), _loop_factory()
     with applying_at_start(config) as apply:
         if workers == 1:
             with asyncio.Runner(loop_factory=new_loop) as runner:
-                runner.run(serve(config, apply))
+                runner.run(serve(config, apply, inherited))
             return
-        with bind(config) as sockets:
+        with bind(config, inherited) as sockets:
             prepared = Prepared(config, workers, sockets, new_loop)
             with asyncio.Runner(loop_factory=new_loop) as runner:
                 runner.run(_serve(_open_parent(config, prepared, apply)))

@@ -1,5 +1,6 @@
 """The service of SMTP in one process: listeners, and all that a message passes."""
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping, Set
 from copy import copy
@@ -53,6 +54,8 @@ from smtpgate.withholding import Withholding
 
 _RECHECK_S: Final = 30
 _LAST_WORK_S: Final = 5
+# With sockets that the next gate has too, a client that has just connected has so long.
+_FIRST_MESSAGE_S: Final = 5.0
 # Seconds of a message beside the upstream's deadline_s and the wait for its rate.
 _BESIDE_UPSTREAM_S: Final = 15
 
@@ -146,6 +149,9 @@ class SmtpService:
         """Put everything together; nothing is opened yet. Raises OpenError."""
         self.config = config
         self.around = around
+        self._is_restart_gentle = any(
+            f"listener.{listener.name}" in sockets.inherited for listener in config.listeners
+        )
         self._clock, self._log = around.clock, around.log
         self._rechecks = TaskOwner()
         self.tasks, self.sessions = TaskOwner(), TaskOwner()
@@ -441,11 +447,24 @@ class SmtpService:
         self.is_draining = True
         listeners = self.listeners.values()
         self.pacer.release()
+        if self._is_restart_gentle:
+            await self._close_gently(min(drain_s, _FIRST_MESSAGE_S))
         await run_all([one.close for one in listeners], self._log.error)
         await run_all([one.stop for one in self.apis.values()], self._log.error)
         await self.sessions.finish(drain_s)
         cut = sum(one.cut_off() for one in listeners)
         return cut + await self.sessions.drain(finish_s)
+
+    async def _close_gently(self, first_s: float) -> None:
+        """Let clients that have just connected send a message: the next gate has the others."""
+        listeners = self.listeners.values()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + first_s
+        for one in listeners:
+            one.close_gently()
+        for one in listeners:
+            await one.finish_opening(max(0.0, until - loop.time()))
+        _ = await self.sessions.finish(max(0.0, until - loop.time()))
 
     async def close(self) -> None:
         """Close what a drain has left."""

@@ -1,4 +1,4 @@
-"""Messages to systemd: ready, stopping, alive (sd_notify(3))."""
+"""systemd: messages to it (sd_notify(3)), and sockets from it (sd_listen_fds(3))."""
 
 import asyncio
 import os
@@ -6,6 +6,11 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
+from smtpgate.gate.errors import OpenError
+
+_LISTEN: Final = ("PID", "FDS", "FDNAMES")
+_FIRST_DESCRIPTOR: Final = 3  # SD_LISTEN_FDS_START
+_MOST_SOCKETS: Final = 256
 _LOOKS_WHEN_ILL: Final = 20  # in the time of one when all is well
 
 
@@ -26,6 +31,30 @@ def notify(state: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def passed_sockets() -> list[tuple[str, socket.socket]]:
+    """The sockets that the service manager has passed to this process, with their names.
+
+    They are taken once: the variables are removed, so that no other process believes that they
+    are its own. Variables that are meant for another process are ignored. Raises OpenError.
+    """
+    pid, count, names = (os.environ.pop(f"LISTEN_{key}", "") for key in _LISTEN)
+    if not count or pid != str(os.getpid()):
+        return []
+    if not count.isdecimal() or int(count) > _MOST_SOCKETS:
+        raise OpenError(f"LISTEN_FDS: {count[:20]!r} is not a number of sockets")
+    descriptors = range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + int(count))
+    named = names.split(":") if names else [""] * len(descriptors)
+    if len(named) != len(descriptors):
+        raise OpenError(f"LISTEN_FDNAMES: has {len(named)} names for {count} sockets")
+    try:
+        found = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    except OSError as error:
+        raise OpenError(f"LISTEN_FDS: a descriptor is no socket: {error}") from None
+    for one in found:
+        one.set_inheritable(False)
+    return list(zip(named, found, strict=True))
 
 
 def watchdog_interval_s() -> float | None:

@@ -94,6 +94,7 @@ class Dialogue(ChunkProtocol):
         self.exchange: Exchange | None = None  # of AUTH, while it waits for a response
         self.key: AccessKey | None = None
         self.auth_failures = 0
+        self._has_had_transaction = self._drains_after_first = False
         self.transaction: Transaction | None = None
         self.is_submitting = False
         self.spent = Spent()
@@ -137,6 +138,29 @@ class Dialogue(ChunkProtocol):
         if cipher is not None and self.parts.config.min_tls == "1.3":
             return cipher[1] == "TLSv1.3"
         return self.key is None or self.may_authenticate
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def drain_after_first(self) -> None:
+        """End before the second transaction; as :meth:`drain` if there has been one.
+
+        After the first one the client may still say QUIT.
+        """
+        self._drains_after_first = True
+        if self._has_had_transaction:
+            self.drain()
+
+    def end_transaction(self) -> None:
+        """There is no transaction any more."""
+        self._has_had_transaction |= self.in_transaction
+        self.transaction = None
+        self.is_submitting = False
+        self.use_next_parts()
+
+    def end_before_mail(self) -> None:
+        """Raises HangUp when the session is to end before the transaction that begins."""
+        if self._drains_after_first and self._has_had_transaction:
+            raise HangUp(reply_of("shutting-down", hostname=self.hostname))
 
     # -- facts ---------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ class Listener:
         self._successor: Listener | None = None
         self._sessions: set[Dialogue] = set()
         self._opening = TaskOwner()
-        self._is_closed = False
+        self._is_closed = self._is_closing_gently = False
         self._has_no_room = False
         self._retry: asyncio.TimerHandle | None = None
 
@@ -209,6 +209,8 @@ class Listener:
         self._sessions.add(session)
         if self._is_closed:
             session.drain()
+        elif self._is_closing_gently:
+            session.drain_after_first()
 
     def leave(self, session: Dialogue) -> None:
         """The session's socket is closed."""
@@ -249,18 +251,36 @@ class Listener:
 
     # -- the end -------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Take no more connections; end idle sessions, let transactions finish.
-
-        Connections that are no sessions yet are closed.
-        """
-        self._is_closed = True
+    def stop_accepting(self) -> None:
+        """Take no more connections; those that come wait, if another process has the socket."""
         if self._retry is not None:
             self._retry.cancel()
         if self._listening is not None:
             asyncio.get_running_loop().remove_reader(self._listening)
             self._listening.close()
             self._listening = None
+
+    def close_gently(self) -> None:
+        """Take no more connections; end sessions that have had a transaction, when idle.
+
+        Clients that have just connected may go on to their first message.
+        """
+        self.stop_accepting()
+        self._is_closing_gently = True
+        for session in tuple(self._sessions):
+            session.drain_after_first()
+
+    async def finish_opening(self, timeout_s: float) -> None:
+        """Wait until no connection is on its way to a session, at most so long."""
+        _ = await self._opening.finish(timeout_s)
+
+    def close(self) -> None:
+        """Take no more connections; end idle sessions, let transactions finish.
+
+        Connections that are no sessions yet are closed.
+        """
+        self._is_closed = True
+        self.stop_accepting()
         self._opening.cancel()
         for session in tuple(self._sessions):
             session.drain()

@@ -44,6 +44,7 @@ def on_mail(dialogue: Dialogue, argument: bytes) -> Work | None:
     elif not admission.has_refusals_left(key.principal.account.id):
         raise OutOfBudget("refusals")
     else:
+        dialogue.end_before_mail()
         mail = parse_mail(argument, dialogue.offered)
         if mail.size > dialogue.max_octets:
             dialogue.note_exhausted("message-octets")
@@ -376,6 +377,4 @@ def _forget_refused(dialogue: Dialogue, transaction: Transaction) -> None:
 
 
 def _end(dialogue: Dialogue) -> None:
-    dialogue.transaction = None
-    dialogue.is_submitting = False
-    dialogue.use_next_parts()
+    dialogue.end_transaction()

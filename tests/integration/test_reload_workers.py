@@ -23,7 +23,7 @@ from tests.support.gate import (
     start_gate,
     workers_of,
 )
-from tests.support.recorder import Recorder, recorder
+from tests.support.recorder import message_ids, recorder
 
 
 @pytest.fixture
@@ -114,11 +114,6 @@ class Load:
         self._is_over.set()
         for thread in self._threads:
             thread.join(60)
-
-
-def message_ids(taken: Recorder) -> list[str]:
-    found = (re.search(rb"(?im)^Message-ID: (<[^>]+>)", one.header) for one in taken.messages)
-    return [one[1].decode() for one in found if one is not None]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from tests.support.source import ROOT
 
 UNIT = ROOT / "systemd" / "smtpgate.service"
+SOCKETS = ROOT / "systemd" / "smtpgate.socket"
+SAMPLE = ROOT / "config" / "smtpgate.toml"
 
 
 @pytest.fixture
@@ -24,10 +27,11 @@ def test_systemd_knows_every_directive(analyze: str, tmp_path: Path) -> None:
     program = tmp_path / "smtpgate"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    unit = tmp_path / "smtpgate.service"
+    unit, ports = tmp_path / "smtpgate.service", tmp_path / "smtpgate.socket"
     unit.write_text(UNIT.read_text().replace("/opt/smtpgate/bin/smtpgate", str(program)))
+    ports.write_text(SOCKETS.read_text())
     run = subprocess.run(
-        [analyze, "verify", "--man=no", "--recursive-errors=no", str(unit)],
+        [analyze, "verify", "--man=no", "--recursive-errors=no", str(unit), str(ports)],
         capture_output=True,
         text=True,
         timeout=30,
@@ -56,3 +60,9 @@ def test_no_core_dump_has_secrets() -> None:
 def test_the_process_of_a_reload_may_lower_its_priority() -> None:
     filters = re.findall(r"(?m)^SystemCallFilter=(.+)$", UNIT.read_text())
     assert filters[-1] == "setpriority", "it is one of @resources, which are refused before"
+
+
+def test_the_ports_of_the_sample_are_those_that_systemd_keeps() -> None:
+    kept = re.findall(r"(?m)^ListenStream=(.+):(\d+)$", SOCKETS.read_text())
+    listeners = tomllib.loads(SAMPLE.read_text())["listener"].values()
+    assert kept == [(one["address"], str(one["port"])) for one in listeners]

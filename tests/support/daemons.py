@@ -124,6 +124,7 @@ class Daemon:
         command: Sequence[str | Path],
         log_file: Path,
         env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.log_file = log_file
@@ -135,6 +136,7 @@ class Daemon:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env=dict(env) if env is not None else None,
+                pass_fds=pass_fds,
             )
 
     @property
@@ -227,9 +229,10 @@ class Lab:
         ready: Callable[[], bool],
         env: Mapping[str, str] | None = None,
         timeout_s: float = PATIENCE_S,
+        pass_fds: Sequence[int] = (),
     ) -> Daemon:
         """Start a daemon and wait until it is ready."""
-        daemon = Daemon(name, [*self._wrapper, *command], log_file, env)
+        daemon = Daemon(name, [*self._wrapper, *command], log_file, env, pass_fds)
         self.daemons.append(daemon)
         self._exits.callback(daemon.close)
         daemon.wait_until(ready, timeout_s)

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from smtpgate.demo.verify import verify
+from tests.support.activation import SocketUnit
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Daemon, Lab, free_port
 from tests.support.directory import MASTER_KEYS
@@ -185,6 +186,7 @@ class GatePlan:
     gate_keys: str = ""  # more keys of its section [gate]
     listener_keys: str = ""  # more keys of its section [listener.submission]
     api_port: int | None = None  # of the API of Amazon SES, with TLS
+    sockets: SocketUnit | None = None  # that are passed to it
 
 
 class Gate:
@@ -283,10 +285,20 @@ def start_gate(lab: Lab, authority: Authority, plan: GatePlan) -> Gate:
     limit = [] if plan.open_files is None else ["prlimit", f"--nofile={plan.open_files}"]
     skewed = ("tests.support.skewed", str(plan.skew_s))
     program = skewed if plan.skew_s or plan.has_movable_clock else plan.program
+    words: list[str | Path] = [
+        *limit,
+        sys.executable,
+        "-m",
+        *program,
+        "serve",
+        "--config",
+        config,
+    ]
     daemon = lab.start(
         "smtpgate",
-        [*limit, sys.executable, "-m", *program, "serve", "--config", config],
+        words if plan.sockets is None else plan.sockets.words(words),
         folder / "log",
+        pass_fds=() if plan.sockets is None else plan.sockets.descriptors,
         ready=lambda: _is_ready(plan.http_port),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )

@@ -5,10 +5,11 @@ The directory has the announcement's two accounts. The delegate's user ``mailer`
 """
 
 import shutil
+import socket
 import sqlite3
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from functools import cache
 from pathlib import Path
@@ -160,6 +161,7 @@ async def open_gate(
     port: int | None = None,
     tls: str = "off",
     clock: Clock | None = None,
+    inherited: Mapping[str, socket.socket] | None = None,
     **settings: str,
 ) -> AsyncIterator[Opened]:
     """Start a gate and its sink.
@@ -202,7 +204,7 @@ async def open_gate(
         await _furnish(folder, state, _APPLIED.get(key))
         is_furnished = key in _APPLIED and loaded.gate.state_dir == state
         started = _without_documents(loaded) if is_furnished else loaded
-        async with open_configured_gate(started, clock=clock) as gate:
+        async with open_configured_gate(started, clock=clock, inherited=inherited) as gate:
             gate.config = gate.host.config = loaded
             if key not in _APPLIED:
                 database = loaded.gate.state_dir / "directory.sqlite"

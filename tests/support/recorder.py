@@ -5,6 +5,7 @@ own, keeps the message as it came over the wire. Recipients can be refused by na
 """
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -173,3 +174,9 @@ def recorder(lab: Lab, *, port: int | None = None) -> Recorder:
     upstream.start()
     lab.keep(upstream)
     return upstream
+
+
+def message_ids(taken: Recorder) -> list[str]:
+    """The Message-ID of each message that it has taken."""
+    found = (re.search(rb"(?im)^Message-ID: (<[^>]+>)", one.header) for one in taken.messages)
+    return [one[1].decode() for one in found if one is not None]

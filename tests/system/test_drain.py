@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +13,9 @@ import uvloop
 
 from smtpgate.gate.gate import Gate
 from smtpgate.smtp.session import SmtpSession
+from tests.support.clock import move_loop, settle
 from tests.support.dialog import Dialog
-from tests.support.inprocess import MESSAGE, client_tls, login, open_gate
+from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send
 from tests.support.upstream_server import HOLD, open_upstream
 from tests.support.waiting import until
 
@@ -183,3 +185,60 @@ def test_a_session_that_begins_as_the_listener_is_closed_ends_at_once_on_uvloop(
                 tmp_path, monkeypatch
             )
         )
+
+
+# -- with sockets that the next gate has too ---------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def gate_with_sockets(folder: Path) -> AsyncIterator[tuple[Gate, socket.socket]]:
+    """A gate whose plain listener was passed to it, and the socket that remains."""
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        async with open_gate(folder, inherited={"listener.plain": kept.dup()}) as (gate, _):
+            yield gate, kept
+
+
+async def test_a_client_that_has_just_connected_may_send_one_message(tmp_path: Path) -> None:
+    async with gate_with_sockets(tmp_path) as (gate, _):
+        idle, fresh = await login(gate), await connect(gate, "plain")
+        assert (await send(idle)).startswith("250")
+        assert (await fresh.reply()).startswith("220")
+        stopping = asyncio.create_task(gate.stop(drain_s=30))
+        assert (await idle.reply()).startswith("421 4.3.2")
+        assert (await fresh.say("EHLO client.example")).startswith("250")
+        assert (await fresh.say(f"AUTH PLAIN {auth_plain()}")).startswith("235")
+        assert (await send(fresh)).startswith("250")
+        assert (await fresh.say("MAIL FROM:<marketing@ses-example.com>")).startswith("421")
+        await asyncio.wait_for(stopping, 10)
+
+
+async def test_a_client_that_has_sent_its_message_says_quit_and_gets_221(
+    tmp_path: Path,
+) -> None:
+    async with gate_with_sockets(tmp_path) as (gate, _):
+        fresh = await login(gate)
+        stopping = asyncio.create_task(gate.stop(drain_s=30))
+        await settle()
+        assert (await send(fresh)).startswith("250")
+        assert (await fresh.say("QUIT")).startswith("221")
+        await asyncio.wait_for(stopping, 10)
+
+
+async def test_a_client_that_sends_nothing_is_not_waited_for_long(tmp_path: Path) -> None:
+    async with gate_with_sockets(tmp_path) as (gate, _):
+        fresh = await login(gate)
+        stopping = asyncio.create_task(gate.stop(drain_s=30))
+        await settle()
+        await move_loop(5)
+        assert (await fresh.reply()).startswith("421 4.3.2")
+        await asyncio.wait_for(stopping, 10)
+
+
+async def test_connections_after_the_stop_wait_for_the_next_gate(tmp_path: Path) -> None:
+    async with gate_with_sockets(tmp_path) as (gate, kept):
+        await gate.stop(drain_s=0)
+        waiting = await Dialog.open(kept.getsockname()[1])
+        kept.settimeout(5)
+        connection, _ = await asyncio.to_thread(kept.accept)
+        connection.close()
+        assert await waiting.is_closed()

@@ -8,7 +8,7 @@ import pytest
 
 from smtpgate.config import Config, load_config
 from smtpgate.gate.errors import OpenError
-from smtpgate.gate.listen import ListeningSockets, bind
+from smtpgate.gate.listen import ListeningSockets, bind, sockets_by_section
 from tests.support.daemons import LOOPBACK, free_port
 
 CONFIG = """\
@@ -124,3 +124,30 @@ def test_an_inherited_socket_that_cannot_be_used_stops_the_start(
     with pytest.raises(OpenError, match=problem):
         bind(config(tmp_path), {section: theirs})
     assert theirs.fileno() == -1
+
+
+# -- sockets of a service manager --------------------------------------------------------------
+
+
+def test_a_socket_is_for_the_section_that_it_names_or_else_for_the_one_at_its_port(
+    tmp_path: Path,
+) -> None:
+    named, unnamed = listening(), listening()
+    with closing(named), closing(unnamed):
+        loaded = config(tmp_path, port=unnamed.getsockname()[1])
+        passed = [("listener.second", named), ("smtpgate.socket", unnamed)]
+        wanted = {"listener.second": named, "listener.plain": unnamed}
+        assert sockets_by_section(loaded, passed) == wanted
+
+
+def test_a_socket_that_is_for_no_section_stops_the_start(tmp_path: Path) -> None:
+    one, other = listening(), listening()
+    with pytest.raises(OpenError, match=r"127\.0\.0\.1 port \d+ was passed, and no section"):
+        sockets_by_section(config(tmp_path), [("smtpgate.socket", one)])
+    twice = [("http", other), ("http", listening())]
+    with pytest.raises(OpenError, match="http: two sockets were passed for it"):
+        sockets_by_section(config(tmp_path), twice)
+    local = socket.socket(socket.AF_UNIX)
+    with pytest.raises(OpenError, match="neither IPv4 nor IPv6"):
+        sockets_by_section(config(tmp_path), [("", local)])
+    assert [one.fileno(), other.fileno(), local.fileno()] == [-1, -1, -1], "they are closed"

@@ -1,13 +1,19 @@
 import asyncio
 import os
+import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from smtpgate.gate.systemd import feed_watchdog_until, notify, watchdog_interval_s
+from tests.support.activation import SocketUnit
 from tests.support.clock import move_loop, settle
+from tests.support.source import ROOT
 from tests.support.waiting import until
 
 
@@ -117,3 +123,68 @@ async def test_without_a_watchdog_the_end_is_waited_for_in_silence(
     manager.setblocking(False)
     with pytest.raises(BlockingIOError):
         manager.recv(100)
+
+
+# -- sockets from it ---------------------------------------------------------------------------
+
+_PRINTS: Final = """
+import os
+from smtpgate.gate.errors import OpenError
+from smtpgate.gate.systemd import passed_sockets
+try:
+    for name, one in passed_sockets():
+        print(name, one.getsockname()[1], one.get_inheritable(), one.fileno())
+except OpenError as error:
+    print(error)
+print([key for key in os.environ if key.startswith("LISTEN_")], passed_sockets())
+"""
+
+
+def printed(unit: SocketUnit, **environment: str) -> list[str]:
+    """The output of a process that is passed the sockets, with more in its environment."""
+    changes = "".join(
+        f"os.environ[{key!r}] = {value!r}\n" for key, value in environment.items()
+    )
+    program = [sys.executable, "-c", f"import os\n{changes}{_PRINTS}"]
+    done = subprocess.run(
+        unit.words(program),
+        pass_fds=unit.descriptors,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def unit() -> Iterator[SocketUnit]:
+    found = SocketUnit({"listener.a": 0, "http": 0})
+    yield found
+    found.close()
+
+
+@pytest.mark.slow
+def test_sockets_are_taken_once_with_their_names_and_by_no_child(unit: SocketUnit) -> None:
+    first, second, after = printed(unit)
+    assert re.fullmatch(r"listener\.a \d+ False 3", first)
+    assert re.fullmatch(r"http \d+ False 4", second)
+    assert after == "[] []"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"LISTEN_PID": "1"}, []),
+        ({"LISTEN_FDS": ""}, []),
+        ({"LISTEN_FDS": "many"}, ["LISTEN_FDS: 'many' is not a number of sockets"]),
+        ({"LISTEN_FDS": "9999"}, ["LISTEN_FDS: '9999' is not a number of sockets"]),
+        ({"LISTEN_FDNAMES": "one"}, ["LISTEN_FDNAMES: has 1 names for 2 sockets"]),
+    ],
+)
+def test_variables_for_others_are_ignored_and_wrong_ones_stop_the_start(
+    unit: SocketUnit, environment: dict[str, str], said: list[str]
+) -> None:
+    assert printed(unit, **environment) == [*said, "[] []"]
