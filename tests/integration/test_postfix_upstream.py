@@ -1,5 +1,6 @@
 """Postfix as the gate's upstream, which wants TLS and AUTH."""
 
+import re
 import smtplib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.authority import Authority
-from tests.support.daemons import LOOPBACK, Lab
+from tests.support.daemons import LOOPBACK, Lab, eventually
 from tests.support.dnsserver import dns_server
 from tests.support.gate import (
     LOGIN,
@@ -142,6 +143,52 @@ def test_postfix_takes_odd_recipients_from_the_gate_and_the_signature_stays_whol
     assert arrived >= {wanted for wanted in ODD_RECIPIENTS.values() if wanted}
     assert sum(len(one.recipients) for one in kept) == 7
     assert all(dns.dkimpy_verdict(one.message) for one in kept)
+
+
+def test_postfix_takes_large_messages_in_chunks_and_small_ones_as_before(lab: Lab) -> None:
+    dns = dns_server(lab, txt_records())
+    authority = Authority(lab)
+    gate, upstream, sink = chain(lab, authority)
+    line = ".0123456789" * 6 + "\r\n"
+    bodies = {"small": line, "large": line * 5_000, "stored": line * 40_000}
+    for name, body in bodies.items():
+        with smtplib.SMTP(LOOPBACK, gate.port, timeout=60) as smtp:
+            smtp.starttls(context=authority.client_context())
+            smtp.login(LOGIN.username, LOGIN.password)
+            smtp.sendmail(SENDER, ["bob@example.net"], letter(name, body))
+    kept = sink.wait_for(3)
+    upstream.wait_until_empty()
+    assert {message.body.decode() for message in kept} == set(bodies.values())
+    assert all(dns.dkimpy_verdict(message.message) for message in kept)
+    gate.terminate()
+    gate.daemon.wait()
+
+    def commands(verb: str) -> int:
+        """The number of those commands, which Postfix logs when a connection ends."""
+        return sum(map(int, re.findall(rf"disconnect from .* {verb}=([0-9]+)", upstream.log())))
+
+    eventually(lambda: commands("mail") == 3, "the connections to end")
+    # Of 260 KiB each: one and a bit, and ten and a bit.
+    assert (commands("data"), commands("bdat")) == (1, 2 + 11)
+
+
+def test_postfix_gets_the_options_of_dsn_and_passes_them_on(lab: Lab) -> None:
+    authority = Authority(lab)
+    gate, upstream, sink = chain(lab, authority)
+    with smtplib.SMTP(LOOPBACK, gate.port, timeout=60) as smtp:
+        smtp.starttls(context=authority.client_context())
+        smtp.login(LOGIN.username, LOGIN.password)
+        smtp.sendmail(
+            SENDER,
+            ["bob@example.net"],
+            letter("dsn", "Hello Bob.\r\n"),
+            mail_options=["RET=HDRS", "ENVID=QQ+2B314159"],
+            rcpt_options=["NOTIFY=SUCCESS", "ORCPT=rfc822;Bob@example.org"],
+        )
+    (kept,) = sink.wait_for(1)
+    upstream.wait_until_empty()
+    assert {"RET=HDRS", "ENVID=QQ+2B314159"} <= set(kept.options)
+    assert {"NOTIFY=SUCCESS", "ORCPT=rfc822;Bob@example.org"} <= set(kept.options)
 
 
 def must_be_refused_for_now(lab: Lab, wrong: Settings) -> None:

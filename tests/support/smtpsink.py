@@ -12,11 +12,15 @@ _ENVELOPE = (b"X-Client-Addr: ", b"X-Client-Proto: ", b"X-Helo-Args: ")
 
 @dataclass(frozen=True, slots=True)
 class SunkMessage:
-    """One transaction as the sink saw it; the message has CRLF line ends again."""
+    """One transaction as the sink saw it; the message has CRLF line ends again.
+
+    ``options`` are the parameters of MAIL, then those of each RCPT.
+    """
 
     mail_from: str
     recipients: tuple[str, ...]
     message: bytes
+    options: tuple[str, ...] = ()
 
     @property
     def header(self) -> bytes:
@@ -31,10 +35,12 @@ class SunkMessage:
 
 def _read_dump(dump: bytes) -> SunkMessage:
     lines = dump.removesuffix(b"\n").split(b"\n")  # it ends each dump with an empty line
-    mail_from, recipients = "", []
+    mail_from, recipients, options = "", list[str](), list[str]()
     while lines:
         name, _, value = lines[0].partition(b": ")
-        address = value.decode().partition(">")[0].removeprefix("<")
+        address, _, more = value.decode().removeprefix("<").partition(">")
+        if name in (b"X-Mail-Args", b"X-Rcpt-Args"):
+            options += more.split()
         if name == b"X-Mail-Args":
             mail_from = address
         elif name == b"X-Rcpt-Args":
@@ -45,7 +51,7 @@ def _read_dump(dump: bytes) -> SunkMessage:
     del lines[0]  # its Received field
     while lines and lines[0].startswith((b" ", b"\t")):
         del lines[0]
-    return SunkMessage(mail_from, tuple(recipients), b"\r\n".join(lines))
+    return SunkMessage(mail_from, tuple(recipients), b"\r\n".join(lines), tuple(options))
 
 
 class Sink:
