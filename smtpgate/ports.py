@@ -453,8 +453,26 @@ class Reading(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class TokenState:
+    """The state of one upstream's access token, without the token.
+
+    ``left_s`` are the seconds that it lasts, ``None`` without one; ``problem`` is why the last
+    fetch failed, ``failures`` how many did since one succeeded, ``fetches`` how many did.
+    """
+
+    upstream: str
+    left_s: float | None
+    problem: str | None
+    failures: int
+    fetches: int
+
+
 class AccessTokens(Protocol):
     """The access tokens of one upstream."""
+
+    def state(self) -> TokenState:
+        """The state, without the token."""
 
     async def token(self) -> Secret:
         """The token to log in with. Raises NoTokenError."""

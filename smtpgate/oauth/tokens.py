@@ -14,7 +14,7 @@ from typing import Final
 from smtpgate.core.secret import Secret
 from smtpgate.oauth.answer import Token, token_of
 from smtpgate.oauth.grants import Grant, TokenRequest
-from smtpgate.ports import Clock, NoTokenError, Reading
+from smtpgate.ports import Clock, NoTokenError, Reading, TokenState
 from smtpgate.tasks import TaskOwner
 
 _PART_BEFORE_RENEWAL: Final = 0.8
@@ -38,21 +38,6 @@ Post = Callable[[TokenRequest], Awaitable[TokenAnswer]]
 """Makes a request, in bounded time. Raises NoTokenError."""
 OnTrouble = Callable[[str | None], None]
 """Is called with why fetches begin to fail, and with ``None`` when they work again."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenState:
-    """The state of one upstream's token, without the token.
-
-    ``left_s`` are the seconds that it lasts, ``None`` without one; ``problem`` is why the last
-    fetch failed, ``failures`` how many did since one succeeded, ``fetches`` how many did.
-    """
-
-    upstream: str
-    left_s: float | None
-    problem: str | None
-    failures: int
-    fetches: int
 
 
 class TokenSource:

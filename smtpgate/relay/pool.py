@@ -32,7 +32,7 @@ from smtpgate.core.upstream import (
     recipient_limit,
 )
 from smtpgate.core.upstream.limits import NO_LIMITS
-from smtpgate.ports import AccessTokens, Clock, DeliveryAttempt, Reading
+from smtpgate.ports import AccessTokens, Clock, DeliveryAttempt, Reading, TokenState
 from smtpgate.relay.client_tls import OnFiles
 from smtpgate.relay.connection import Connection, StaleConnectionError, cause_of
 from smtpgate.relay.connector import Connector
@@ -80,6 +80,7 @@ class PooledUpstream:
         self._tell_peers = tell_peers
         self.on_failure: OnFailure | None = None
         offload = Offload(LoopTurns(clock.monotonic), Threads("upstream", _READERS))
+        self._tokens = tokens
         self._connector = Connector(config, offload, tasks, tokens, on_files)
         self._idle: list[Connection] = []
         self._working: set[Connection] = set()
@@ -161,6 +162,11 @@ class PooledUpstream:
     def max_recipient_domains(self) -> int | None:
         """The most domains of a message's recipients, as it announced; ``None`` without."""
         return self._limits.domains
+
+    @property
+    def token_state(self) -> TokenState | None:
+        """The state of its access token; ``None`` if it logs in without one."""
+        return None if self._tokens is None else self._tokens.state()
 
     def readings(self) -> Iterator[Reading]:
         """The state of the connections and of the line, for a scrape."""

@@ -27,6 +27,7 @@ from smtpgate.relay import PooledUpstream
 from smtpgate.tasks import TaskOwner
 from tests.support.clock import move_loop
 from tests.support.deliveries import UnsentError, deliver
+from tests.support.inprocess import login, open_gate, send
 from tests.support.oauth_server import CLOSE, HOLD, Client, Fault, OAuthServer, oauth_server
 from tests.support.rows import rows
 from tests.support.upstream_server import TO_BOB, UpstreamServer, open_upstream
@@ -436,6 +437,9 @@ async def test_mail_goes_out_with_a_token(
         server.answers["AUTH"] = takes("token-1")
         async with relay(server, with_secret(oauth, tmp_path)) as upstream:
             assert (await deliver(upstream, TO_BOB, MESSAGE)).is_accepted
+            state = upstream.token_state
+            assert state is not None
+            assert (state.upstream, state.fetches, state.problem) == ("next", 1, None)
         assert server.visits[0].commands[1].startswith(f"AUTH {mechanism} ")
 
 
@@ -479,3 +483,39 @@ async def test_without_a_token_nothing_is_sent(oauth: OAuthServer, tmp_path: Pat
                 "smtpgate_upstream_token_left_seconds",
             }
         assert server.visits == []
+
+
+async def test_a_gate_logs_in_with_tokens_and_shows_when_it_has_none(
+    oauth: OAuthServer, tmp_path: Path
+) -> None:
+    settings = with_secret(oauth, tmp_path)
+    settings["client_secret_file"].chmod(0o600)
+    oauth.faults.append((500, b""))
+    section = f"""
+[upstream.sink.oauth]
+token_endpoint = "{oauth.url}"
+client_id = "gate"
+client_secret_file = "secret"
+"""
+    username = f'username = "{SENDER}"'
+    async with (
+        open_upstream("AUTH XOAUTH2") as server,
+        open_gate(tmp_path, port=server.port, upstream=username, sections=section) as (gate, _),
+    ):
+        server.answers["AUTH"] = takes("token-1")
+        assert (await send(await login(gate))).startswith("451 4.4.1 Upstream")
+        assert (
+            'smtpgate_upstream_token_up{upstream="sink"} 0.0' in gate.metrics.render().decode()
+        )
+        await move_loop(1.1)
+        await until(lambda: len(oauth.issued) == 1)
+        assert (await send(await login(gate))).startswith("250")
+        assert (
+            'smtpgate_upstream_token_up{upstream="sink"} 1.0' in gate.metrics.render().decode()
+        )
+        await gate.log.flush()
+        log = (tmp_path / "log").read_text()
+        assert log.count('"event":"upstream-token failed","upstream":"sink"') == 1
+        assert log.count('"event":"upstream-token usable","upstream":"sink"') == 1
+        assert SECRET not in log
+        assert "token-1" not in log

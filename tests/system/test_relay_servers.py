@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -238,6 +239,36 @@ async def nobody_there() -> None:
             await deliver(upstream, TO_BOB, [b"A: b\r\n\r\n"])
 
 
+async def in_chunks() -> None:
+    async with (
+        open_upstream("PIPELINING", "CHUNKING") as server,
+        relay_to(server) as upstream,
+    ):
+        for size in (5000, 2_000_000):
+            message = dotty(size)
+            assert (await deliver(upstream, TO_BOB, [message])).is_accepted
+            assert server.messages[-1] == message
+        server.answers["BDAT"] = "552 5.3.4 too big"
+        delivery = await deliver(upstream, TO_BOB, [dotty(9_000_000)])
+        assert str(delivery.reply) == "552 5.3.4 too big"
+        assert upstream.idle_connections == 1
+
+
+async def second_address() -> None:
+    places = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 25))
+        for host in ("127.0.0.9", "127.0.0.1")
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("smtpgate.relay.names.look_up", lambda *_: places)
+        async with (
+            open_upstream() as server,
+            relay_to(server, host="mx.example.net", source_address=("127.0.0.7",)) as upstream,
+        ):
+            assert (await deliver(upstream, TO_BOB, [b"A: b\r\n\r\n"])).is_accepted
+            assert server.visits[0].peer == "127.0.0.7"
+
+
 @pytest.mark.parametrize(
     "scene",
     [
@@ -248,8 +279,20 @@ async def nobody_there() -> None:
         lambda: half_a_message("hang up"),
         pytest.param(lambda: half_a_message("stop reading"), marks=pytest.mark.slow),
         nobody_there,
+        in_chunks,
+        second_address,
     ],
-    ids=["clear", "tls", "in doubt", "broken handshake", "broken off", "stalled", "refused"],
+    ids=[
+        "clear",
+        "tls",
+        "in doubt",
+        "broken handshake",
+        "broken off",
+        "stalled",
+        "refused",
+        "chunks",
+        "second address",
+    ],
 )
 def test_the_relay_works_on_uvloop(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

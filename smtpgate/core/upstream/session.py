@@ -124,6 +124,7 @@ class UpstreamSession:
         self._is_untouched = True
         self._is_message_sent = False
         self._is_in_chunks = False
+        self._reads_file = False
         self._may_be_in_part = False
         self._is_in_part = False
 
@@ -193,7 +194,9 @@ class UpstreamSession:
         commands = [mail_command(envelope, self._octets, self.extensions), *rcpts]
         dues = [Due.MAIL, *repeat(Due.RCPT, len(commands) - 1)]
         self._envelope, self._message = envelope, message
-        self._is_in_chunks = self._pays_to_chunk(envelope)
+        self._reads_file = StoredBody in map(type, message)
+        is_large = self._octets > _SMALL_OCTETS or self._reads_file
+        self._is_in_chunks = envelope.body_binary or (is_large and self._pays_to_chunk())
         self._may_be_in_part = may_be_in_part
         self._is_untouched = True
         self.state, self._steps = State.BUSY, []
@@ -481,12 +484,9 @@ class UpstreamSession:
     def _was_reset(self, _: Answer) -> None:
         self._finish()
 
-    def _pays_to_chunk(self, envelope: Envelope) -> bool:
-        """True for a message that BDAT alone can carry, or carries for less than DATA."""
-        if envelope.body_binary:
-            return True
-        is_large = self._octets > _SMALL_OCTETS or self._reads_file
-        return is_large and "CHUNKING" in self.extensions and "PIPELINING" in self.extensions
+    def _pays_to_chunk(self) -> bool:
+        """True if BDAT carries a large message for less than DATA."""
+        return "CHUNKING" in self.extensions and "PIPELINING" in self.extensions
 
     def _offer_message(self) -> None:
         """Send DATA, or with BDAT the message itself."""
@@ -508,10 +508,6 @@ class UpstreamSession:
     def _send_message(self, pieces: Iterator[bytes], *, in_chunks: bool = False) -> None:
         self._steps.append(SendMessage(pieces, self._octets, self._reads_file, in_chunks))
         self._message = ()
-
-    @property
-    def _reads_file(self) -> bool:
-        return StoredBody in map(type, self._message)
 
     def _chunk_taken(self, _: Answer) -> None:
         """The next chunk is on its way already."""
