@@ -124,7 +124,7 @@ class Dialogue(ChunkProtocol):
         parts, self._next_parts = self._next_parts, None
         if parts is None:
             return
-        self.parts, self.hostname = parts, parts.hostname
+        self.parts, self.hostname, self._upstream = parts, parts.hostname, None
         self.use_settings(parts.config)
         has_begun = hasattr(self, "_wire")  # with implicit TLS, after the handshake
         if has_begun and not self._may_go_on():

@@ -12,6 +12,7 @@ from smtpgate.demo.sink import Sink
 from smtpgate.gate.gate import Gate
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, client_tls, login, open_gate, send
+from tests.support.upstream_server import open_upstream
 from tests.support.waiting import until
 
 
@@ -204,3 +205,38 @@ async def test_the_problems_of_a_reload_are_its_answer(tmp_path: Path) -> None:
         ]
         assert "accounts.12" in answer.problems[2]
     assert not path.exists()
+
+
+async def test_an_open_session_has_the_bounds_of_the_newer_upstream(tmp_path: Path) -> None:
+    async with (
+        open_upstream("SIZE 5000") as older,
+        open_upstream("SIZE 1000") as newer,
+        open_gate(tmp_path, port=older.port, upstream="probe_interval_s = 30") as (gate, _),
+    ):
+        await until(lambda: any("NOOP" in visit.verbs for visit in older.visits))
+        dialog, mail = await login(gate), "MAIL FROM:<marketing@ses-example.com> SIZE=2000"
+        assert (await dialog.say(mail)).startswith("250")
+        await dialog.say("RSET")
+        change(tmp_path, f"\nport = {older.port}\n", f"\nport = {newer.port}\n")
+        assert await gate.reload() == ReloadAnswer(("upstream.sink.port",))
+        await until(lambda: any("NOOP" in visit.verbs for visit in newer.visits))
+        assert (await dialog.say(mail)).startswith("552")
+
+
+async def test_messages_take_the_routes_of_a_changed_configuration(tmp_path: Path) -> None:
+    bulk = '[upstream.bulk]\nhost = "127.0.0.1"\nport = {port}\ntls = "off"\n'
+    routes = (
+        '[[route]]\nupstreams = ["bulk"]\nlisteners = ["plain"]\n'
+        '[[route]]\nupstreams = ["sink"]\n'
+    )
+    async with Sink() as other, open_gate(tmp_path) as (gate, sink):
+        dialog = await login(gate)
+        assert (await send(dialog)).startswith("250")
+        change(
+            tmp_path, "[directory]\n", bulk.format(port=other.port) + routes + "[directory]\n"
+        )
+        answer = await gate.reload()
+        assert not answer.problems
+        assert (await send(dialog)).startswith("250")
+        assert (len(sink.messages), len(other.messages)) == (1, 1)
+        assert gate.readiness.checks()["upstream.bulk"] == (True, "up")

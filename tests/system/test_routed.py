@@ -1,15 +1,18 @@
 """Several upstreams: which of them gets a message, and which does not after another had it."""
 
 import asyncio
+import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
 import pytest
+import trustme
 
 from smtpgate.config.routes import RouteConfig
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.message.envelope import Envelope
+from smtpgate.core.secret import Secret
 from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent
 from smtpgate.ports import DeliveryAttempt
 from smtpgate.relay import RoutedUpstream
@@ -20,11 +23,13 @@ from tests.support.upstream_server import (
     ALICE,
     HANG_UP,
     HOLD,
+    SILENCE,
     TO_BOB,
     TO_BOTH,
     UpstreamServer,
     open_upstream,
 )
+from tests.support.waiting import until
 
 TO_JOSE: Final = Envelope.of(
     ReversePath(ALICE), [Mailbox("josé", "example.net")], smtputf8=True
@@ -278,3 +283,79 @@ async def test_a_client_is_offered_what_all_have_that_may_get_its_messages() -> 
             assert (one.max_octets, other.max_octets) == (2000, 1000)
             assert one.max_recipients is None
             assert upstream.facts("y", "777788889999") is other
+
+
+# -- TLS, login, silence, connections ----------------------------------------------------------
+
+
+def other_servers_tls() -> ssl.SSLContext:
+    """The TLS of a server with a certificate of an authority that is not trusted."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("mx.example.net").configure_cert(context)
+    return context
+
+
+@pytest.mark.parametrize("is_implicit", [False, True], ids=["STARTTLS", "implicit"])
+async def test_an_upstream_with_a_wrong_certificate_gets_no_message(is_implicit: bool) -> None:
+    settings = {"tls": "required", "tls_implicit": is_implicit}
+    tls = other_servers_tls()
+    async with (
+        open_upstream("STARTTLS", tls=tls, is_implicit=is_implicit) as first,
+        open_upstream("PIPELINING") as second,
+        routed_to(
+            named(first, "first", **settings), named(second, "second", priority=20)
+        ) as upstream,
+    ):
+        sent = await send(upstream)
+        assert (sent.by, sent.causes) == ("second", [("first", "tls")])
+        assert "certificate not accepted" in sent.attempt.failed[0].problem
+        assert all("MAIL" not in visit.verbs for visit in first.visits)
+
+
+async def test_an_upstream_that_offers_no_tls_or_refuses_the_login_gets_no_message() -> None:
+    login = {"username": "gate", "password": Secret("tanstaaf")}
+    async with AsyncExitStack() as stack:
+        first, second, third = await open_upstreams(stack, "first", "second", "third")
+        second.offers = ("AUTH PLAIN",)
+        second.answers["AUTH"] = "535 5.7.8 no"
+        configs = (
+            named(first, "first", tls="required"),
+            named(second, "second", priority=20, **login),
+            named(third, "third", priority=30),
+        )
+        upstream = await stack.enter_async_context(routed_to(*configs))
+        sent = await send(upstream)
+        assert sent.by == "third"
+        assert sent.causes == [("first", "tls"), ("second", "login")]
+
+
+@rows("step", ["CONNECT", "EHLO", "MAIL", "DATA"])
+async def test_a_frozen_upstream_costs_one_timeout_and_no_message(step: str) -> None:
+    async with AsyncExitStack() as stack:
+        first, second = await open_upstreams(stack, "first", "second")
+        first.answers[step], first.silence_s = SILENCE, 6.0  # the relay waits for 5 seconds
+        configs = named(first, "first"), named(second, "second", priority=20)
+        upstream = await stack.enter_async_context(routed_to(*configs))
+        sent = await send(upstream)
+        assert (sent.by, sent.causes) == ("second", [("first", "timeout")])
+
+
+async def test_messages_use_the_connections_that_work_and_then_an_equal_upstream() -> None:
+    async with AsyncExitStack() as stack:
+        first, second = await open_upstreams(stack, "first", "second")
+        first.answers |= {
+            "CONNECT": lambda _: (
+                "220 mx" if first.open_visits <= 1 else "421 4.7.0 too many connections"
+            ),
+            "MESSAGE": HOLD,
+        }
+        configs = named(first, "first"), named(second, "second")
+        upstream = await stack.enter_async_context(routed_to(*configs))
+        one = asyncio.create_task(send(upstream))
+        await first.until(lambda: bool(first.messages))
+        two = asyncio.create_task(send(upstream))  # it waits for the connection that works
+        await until(lambda: upstream.pools["first"].waiting == 1)
+        assert (await send(upstream)).by == "second"
+        first.release()
+        assert [(await one).by, (await two).by] == ["first", "first"]
+        assert (await one).causes == (await two).causes == []

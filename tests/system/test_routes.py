@@ -1,13 +1,18 @@
 """A gate with several upstreams: routes, records, log, EHLO, readiness and metrics."""
 
 import json
+import re
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
+
+import pytest
 
 from smtpgate.core.history.record import Record
 from smtpgate.demo.sink import Sink
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
+from smtpgate.signing.private_keys import generate_private_key
 from tests.support.daemons import free_port
 from tests.support.dialog import Dialog
 from tests.support.inprocess import ARNS, MESSAGE, auth_plain, login, open_gate, send
@@ -34,6 +39,11 @@ name = "rest"
 upstreams = ["sink"]
 """
 TAGGED: Final = MESSAGE.replace(ARNS, f"{ARNS}X-SES-MESSAGE-TAGS: campaign=spring\r\n")
+
+
+@cache
+def rsa_pem() -> str:
+    return generate_private_key().decode()
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -141,3 +151,19 @@ async def test_a_gate_whose_upstream_is_away_is_not_ready_and_its_metrics_say_so
     events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     (state,) = [one for one in events if one["event"] == "upstream-state"]
     assert (state["upstream"], state["state"], state["problem"]) == ("sink", "open", problem)
+
+
+@pytest.mark.parametrize(("most", "algorithms"), [(1, ["rsa"]), (2, ["ed25519", "rsa"])])
+async def test_a_message_has_as_many_signatures_as_its_upstream_takes(
+    tmp_path: Path, most: int, algorithms: list[str]
+) -> None:
+    keys = '{ selector = "test", key_file = "dkim.pem" }'
+    async with open_gate(
+        tmp_path,
+        replace=(keys, f'{keys}, {{ selector = "more", key_file = "rsa.pem" }}'),
+        files={"rsa.pem": rsa_pem()},
+        upstream=f"max_signatures = {most}",
+    ) as (gate, sink):
+        assert (await send(await login(gate))).startswith("250")
+    (message,) = sink.messages
+    assert sorted(re.findall(r" a=([a-z0-9]+)-sha256;", message.content.decode())) == algorithms
