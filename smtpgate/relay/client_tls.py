@@ -14,8 +14,10 @@ from cryptography import x509
 
 from smtpgate.config.sections import UpstreamConfig
 from smtpgate.ports import Reading
+from smtpgate.tasks import TaskOwner
 
 _LOOKED_AT_EVERY_S: Final = 10.0
+_PATIENCE_S: Final = 1.0  # with the disk; after that the old settings serve once more
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 OnFiles = Callable[[str, str | None], None]
@@ -30,8 +32,11 @@ class ClientTls:
     cannot be used at the start.
     """
 
-    def __init__(self, config: UpstreamConfig, on_files: OnFiles | None = None) -> None:
+    def __init__(
+        self, config: UpstreamConfig, tasks: TaskOwner, on_files: OnFiles | None = None
+    ) -> None:
         self._config = config
+        self._tasks = tasks
         self._on_files = on_files
         self._files = [
             file for file in (config.ca_file, config.cert_file, config.key_file) if file
@@ -57,7 +62,8 @@ class ClientTls:
             self._look_at = now + _LOOKED_AT_EVERY_S
             stamp = self._look()
             if stamp != self._stamp:
-                await self._load(stamp)
+                loading = self._tasks.start(self._load(stamp), name="upstream-tls")
+                await asyncio.wait([loading], timeout=_PATIENCE_S)
         return self._context
 
     async def _load(self, stamp: _Stamp) -> None:

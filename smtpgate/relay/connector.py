@@ -53,7 +53,7 @@ class Connector:
             port=config.port,
         )
         self._names = Names(config.host, config.port)
-        self._tls = ClientTls(config, on_files)
+        self._tls = ClientTls(config, tasks, on_files)
         self._tasks = tasks
         self._sources = {_family_of(one): one for one in config.source_address}
 
