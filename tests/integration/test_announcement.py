@@ -40,7 +40,8 @@ from tests.support.gate import (
 )
 from tests.support.npm import npm_folder
 from tests.support.postfix import Postfix, postfix_upstream
-from tests.support.recorder import Recorded, recorder
+from tests.support.recorder import recorder
+from tests.support.smtpsink import SunkMessage
 from tests.support.webhooks import receiving
 from tests.support.world import DELEGATE, DOMAIN_NAME, IDENTITY, OWNER
 
@@ -256,10 +257,10 @@ class Host:
             code, _ = client.data(letter("again", "Hello.\r\n"))
         return code == 250
 
-    def arrived(self, subject: str) -> Recorded:
+    def arrived(self, subject: str) -> SunkMessage:
         """The message with that subject, as the mailbox server got it."""
         needle = f"\r\nSubject: {subject}".encode()
-        found: list[Recorded] = []
+        found: list[SunkMessage] = []
 
         def look() -> bool:
             found[:] = [one for one in self.mailboxes.messages if needle in one.header]

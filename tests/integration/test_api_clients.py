@@ -22,8 +22,9 @@ from tests.support.daemons import LOOPBACK, Lab, eventually, free_port, missing,
 from tests.support.gate import ACCOUNTS, LOGIN, ROOT, Gate, GatePlan, is_signed, start_gate
 from tests.support.mailclients import NODEMAILER
 from tests.support.npm import npm_folder
-from tests.support.recorder import Recorded, Recorder, recorder
+from tests.support.recorder import Recorder, recorder
 from tests.support.sdist import ansible_collections
+from tests.support.smtpsink import SunkMessage
 from tests.support.world import DELEGATE, DOMAIN_NAME, IDENTITY, OWNER, REGION, SECRET
 
 HERE: Final = Path(__file__).parent
@@ -106,7 +107,7 @@ class Api:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def sent(self, count: int = 1) -> list[Recorded]:
+    def sent(self, count: int = 1) -> list[SunkMessage]:
         """The messages that a client has sent; so many, and signed for the domain."""
         found = self.upstream.wait_for(count)
         assert len(found) == count
@@ -119,7 +120,7 @@ def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in environment.items() if not key.startswith("AWS_")}
 
 
-def read(sent: Recorded) -> EmailMessage:
+def read(sent: SunkMessage) -> EmailMessage:
     """A message as Python reads it."""
     return email.message_from_bytes(sent.message, policy=email.policy.default)
 

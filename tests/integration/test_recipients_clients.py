@@ -16,8 +16,9 @@ from tests.support.gate import BOUNCES_TO, HOSTNAME, LOGIN, Gate, GatePlan, lett
 from tests.support.nullmailer import nullmailer_client
 from tests.support.opensmtpd import opensmtpd_client
 from tests.support.postfix import postfix_relaying
-from tests.support.recorder import Recorded, Recorder, recorder
+from tests.support.recorder import Recorder, recorder
 from tests.support.relayhost import Relayhost
+from tests.support.smtpsink import SunkMessage
 from tests.support.world import DOMAIN_NAME
 
 GONE = "550 5.1.1 Nobody of that name lives here"
@@ -117,7 +118,7 @@ def open_way(
     return Way(CLIENTS[server](lab, relay), gate, upstream, mailbox)
 
 
-def words_of(bounce: Recorded) -> str:
+def words_of(bounce: SunkMessage) -> str:
     return re.sub(r"\s+", " ", bounce.message.decode())
 
 
@@ -186,7 +187,7 @@ def test_sixty_recipients_reach_an_upstream_that_takes_ten_at_once(way: Way) -> 
 FORMS = {"postfix": "report", "exim": "report", "opensmtpd": "mixed", "nullmailer": "report"}
 
 
-def assert_is_report(kept: Recorded, server: str, reply: str) -> None:
+def assert_is_report(kept: SunkMessage, server: str, reply: str) -> None:
     assert (kept.mail_from, kept.recipients) == ("", (BOUNCES_TO,))
     parsed = message_from_bytes(kept.message)
     assert parsed.get_content_type() == f"multipart/{FORMS[server]}"

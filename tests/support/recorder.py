@@ -8,34 +8,14 @@ import asyncio
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.support.daemons import LOOPBACK, PATIENCE_S, Lab, eventually, free_port
+from tests.support.smtpsink import SunkMessage
 
 _TAKEN = "250 2.1.5 Ok"
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """One transaction."""
-
-    mail_from: str
-    recipients: tuple[str, ...]
-    options: tuple[str, ...]
-    message: bytes
-
-    @property
-    def header(self) -> bytes:
-        """The header block, with the CRLF of its last field."""
-        return self.message.partition(b"\r\n\r\n")[0] + b"\r\n"
-
-    @property
-    def body(self) -> bytes:
-        """The text below the empty line."""
-        return self.message.partition(b"\r\n\r\n")[2]
 
 
 class _Session(SMTP):
@@ -91,7 +71,7 @@ class Recorder:
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.messages: list[Recorded] = []
+        self.messages: list[SunkMessage] = []
         self.answer_rcpt: Callable[[str, int], str] = _take
         self.answered: list[tuple[str, str]] = []
         self._arrived = threading.Event()
@@ -125,11 +105,11 @@ class Recorder:
         self._arrived.set()
         await asyncio.to_thread(self._open.wait, PATIENCE_S)
         self.messages.append(
-            Recorded(
+            SunkMessage(
                 (envelope.mail_from or "").removeprefix("<").removesuffix(">"),
                 tuple(envelope.rcpt_tos),
-                tuple(envelope.mail_options),
                 content,
+                tuple(envelope.mail_options),
             )
         )
         return f"250 2.0.0 Ok: number {len(self.messages)}"
@@ -147,7 +127,7 @@ class Recorder:
         """Wait until a whole message has come in, answered or not."""
         assert self._arrived.wait(PATIENCE_S), "no message came to the recorder"
 
-    def wait_for(self, count: int) -> list[Recorded]:
+    def wait_for(self, count: int) -> list[SunkMessage]:
         """Wait until that many messages are kept."""
         eventually(lambda: len(self.messages) >= count, f"{count} messages at the recorder")
         return list(self.messages)

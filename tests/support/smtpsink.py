@@ -12,7 +12,7 @@ _ENVELOPE = (b"X-Client-Addr: ", b"X-Client-Proto: ", b"X-Helo-Args: ")
 
 @dataclass(frozen=True, slots=True)
 class SunkMessage:
-    """One transaction as the sink saw it; the message has CRLF line ends again.
+    """One transaction as a sink saw it; the message has CRLF line ends.
 
     ``options`` are the parameters of MAIL, then those of each RCPT.
     """

@@ -4,8 +4,6 @@ from typing import get_args
 
 from smtpgate.core.feedback.kinds import (
     BOUNCE_KINDS,
-    ON_ACCOUNT_LIST,
-    SUPPRESSED,
     BounceSubtype,
     BounceType,
     complaint_type,
@@ -31,8 +29,3 @@ def test_only_permanent_bounces_are_hard() -> None:
     assert {kind for kind in BOUNCE_KINDS if kind.is_hard} == {
         kind for kind in BOUNCE_KINDS if kind.type == "Permanent"
     }
-
-
-def test_a_recipient_on_the_accounts_list_is_no_fault_of_the_sender() -> None:
-    assert SUPPRESSED.counts_in_reputation
-    assert not ON_ACCOUNT_LIST.counts_in_reputation

@@ -55,11 +55,6 @@ class BounceKind(Struct, frozen=True, gc=False):
         """True if no message to that recipient can arrive, so that none should be sent."""
         return self.type == "Permanent"
 
-    @property
-    def counts_in_reputation(self) -> bool:
-        """True if it counts in the sender's bounce rate: a hard one that really was sent."""
-        return self.is_hard and self.subtype != "OnAccountSuppressionList"
-
 
 UNDETERMINED: Final = BounceKind("Undetermined", "Undetermined")
 GENERAL: Final = BounceKind("Permanent", "General")
