@@ -130,7 +130,8 @@ class WebServer:
         """
         self.port: int = listening.getsockname()[1]
         self._application = application
-        self._bounds = {"most": max_connections, "idle_s": idle_s, "answer_s": answer_s}
+        bounds = {"most": max_connections, "idle_s": idle_s, "answer_s": answer_s}
+        self._connections: type[_Connection] = type("BoundedConnection", (_Connection,), bounds)
         self._linger_s = linger_s
         self._tls = tls
         self._tasks = TaskOwner()
@@ -138,11 +139,15 @@ class WebServer:
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
+    def use_answer_time(self, answer_s: float) -> None:
+        """Give answers so much time from now on."""
+        self._connections.answer_s = answer_s
+
     async def start(self) -> None:
         """Take connections."""
         config = uvicorn.Config(
             self._application,
-            http=type("BoundedConnection", (_Connection,), self._bounds),
+            http=self._connections,
             ws="none",
             lifespan="off",
             interface="asgi3",

@@ -124,10 +124,11 @@ class ApiServers:
             one.name: _application(parts, self._bounds[one.name], one) for one in config.apis
         }
 
-    def use(self, applications: Mapping[str, Api]) -> None:
-        """Have further requests answered by these."""
-        for name, application in applications.items():
-            self._switches[name].newest = application
+    def use(self, config: Config, applications: Mapping[str, Api], answer_s: float) -> None:
+        """Have further requests answered by these, each in its time."""
+        for one in config.apis:
+            self._switches[one.name].newest = applications[one.name]
+            self.servers[one.name].use_answer_time(one.body_timeout_s + answer_s)
 
     def is_answering(self, applications: Mapping[str, Api]) -> bool:
         """True while requests that came to these applications are answered."""

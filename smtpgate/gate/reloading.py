@@ -5,7 +5,7 @@ have done so they switch. Running messages go on as they began.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Final, Protocol
 
 from smtpgate.config import Config, load_config
@@ -16,6 +16,7 @@ from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.documents import Apply
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.host import Host
+from smtpgate.ports import Reading
 from smtpgate.tasks import Rhythm, Threads
 
 # Between two looks at the files of certificates.
@@ -51,6 +52,12 @@ class Reloader:
         self._turn = asyncio.Lock()
         self._looks = Rhythm()
         self._threads = Threads("configuration")
+        self._is_refused, self._restart_keys = False, 0
+        host.metrics.watch(self._readings)
+
+    def _readings(self) -> Iterator[Reading]:
+        yield Reading("smtpgate_configuration_refused", self._is_refused)
+        yield Reading("smtpgate_configuration_restart_keys", self._restart_keys)
 
     def answer_requests(self, routes: Routes) -> None:
         """Have requests of the control socket answered."""
@@ -87,8 +94,12 @@ class Reloader:
             except (ValueError, OSError, OpenError) as error:
                 problems = tuple(str(error).splitlines())
                 if not is_check:
+                    self._is_refused = True
                     self._log.note("error", "configuration refused", problems=problems)
                 return ReloadAnswer(problems=problems, is_refused=True)
+            if not is_check:
+                self._is_refused = False
+                self._restart_keys = 0 if change is None else len(change.restart)
             problems = () if is_check else await self._load_others(apply)
             if change is None:
                 return ReloadAnswer(problems=problems)

@@ -227,7 +227,8 @@ class SmtpService:
             self.directory.use(new_loader(self.config, self.directory.store))
         for name, listener in self.listeners.items():
             before.listeners[name].hand_over(listener)
-        self._api_servers.use(self._applications)
+        answer_s = time_to_finish_s(self.config)
+        self._api_servers.use(self.config, self._applications, answer_s)
         for name in before.upstream.pools:
             self.around.readiness.remove(f"upstream.{name}")
         self._show_changed()

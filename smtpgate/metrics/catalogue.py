@@ -205,6 +205,18 @@ _ROWS: Final = (
         together="least",
     ),
     MetricRow(
+        "smtpgate_configuration_refused",
+        "gauge",
+        (),
+        "1 if the last reload found errors in the configuration, and changed nothing.",
+    ),
+    MetricRow(
+        "smtpgate_configuration_restart_keys",
+        "gauge",
+        (),
+        "Keys whose values in the configuration are not in use, because they need a restart.",
+    ),
+    MetricRow(
         "smtpgate_certificate_not_loaded",
         "gauge",
         ("listener",),

@@ -79,6 +79,48 @@ def test_a_reload_without_a_gate_says_so(lab: Lab, authority: Authority) -> None
     assert "no gate answers at" in refused.stderr
 
 
+def recipients_taken(gate: Gate, authority: Authority) -> list[int]:
+    """The recipients that each of many sessions may name for one message, at most five."""
+    found = []
+    for _ in range(8):
+        with logged_in(gate, authority.client_context()) as client:
+            client.mail(SENDER)
+            codes = [client.rcpt(f"r{number}@example.net")[0] for number in range(5)]
+            found.append(codes.count(250))
+    return found
+
+
+def test_all_workers_and_later_ones_have_the_newer_configuration(
+    lab: Lab, authority: Authority
+) -> None:
+    plan = GatePlan(recorder(lab).port, workers=2, gate_keys="max_recipients = 4")
+    gate = start_gate(lab, authority, plan)
+    text = gate.config.read_text()
+    assert recipients_taken(gate, authority) == [4] * 8
+    gate.config.write_text(text.replace("max_recipients = 4", "max_recipients = 2"))
+    reloaded = gate.reload()
+    assert (reloaded.returncode, reloaded.stdout) == (0, "changed: gate.max_recipients\n")
+    assert recipients_taken(gate, authority) == [2] * 8
+    for worker in workers_of(gate).values():
+        os.kill(worker, signal.SIGKILL)
+    eventually(
+        lambda: [line["event"] for line in gate.log_lines()].count("worker started") == 2,
+        "other workers",
+    )
+    assert recipients_taken(gate, authority) == [2] * 8
+    fewer = text.replace("max_recipients = 4", "max_recipients = 3").replace(
+        "[upstream.default]", "[upstream.default]\nmax_connections = 1"
+    )
+    gate.config.write_text(fewer.replace("workers = 2", "workers = 1"))
+    refused = gate.reload()
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "each worker needs a connection" in refused.stderr
+    assert recipients_taken(gate, authority) == [2] * 8
+    gate.config.write_text(text)
+    gate.daemon.signal(signal.SIGHUP)
+    eventually(lambda: recipients_taken(gate, authority) == [4] * 8, "the older configuration")
+
+
 # -- under load --------------------------------------------------------------------------------
 
 

@@ -97,6 +97,7 @@ async def test_a_configuration_with_errors_is_refused_and_nothing_changes(
             f"{file}: gate.max_recipient: is not a known key (did you mean `max_recipients'?)",
         )
         assert await recipients_taken(dialog, 4) == ["250"] * 4 + ["452"]
+        assert sample(gate, "smtpgate_configuration_refused") == 1
     (line,) = noted(tmp_path, "configuration refused")
     assert line["problems"] == list(answer.problems)
     assert not noted(tmp_path, "certificate loaded")
@@ -123,6 +124,7 @@ async def test_what_needs_a_restart_is_named_and_the_rest_is_used(tmp_path: Path
         wanted = ReloadAnswer(("gate.max_recipients",), ("gate.region",))
         assert await gate.reload() == wanted
         assert await gate.reload() == ReloadAnswer((), ("gate.region",))
+        assert sample(gate, "smtpgate_configuration_restart_keys") == 1
         assert await recipients_taken(await login(gate), 2) == ["250", "250", "452"]
     assert [line["keys"] for line in noted(tmp_path, "restart needed")] == [["gate.region"]] * 2
 
