@@ -19,6 +19,7 @@ from smtpgate.gate.ledger import describe_ledger
 from smtpgate.gate.listen import shortage_of_files
 from smtpgate.gate.shares import number_of_workers
 from smtpgate.gate.state_dir import look_at_state_dir, shortage_of_space
+from smtpgate.gate.tokens import unusable_secrets
 from smtpgate.gate.upstream import new_upstream, suspicious_upstreams
 from smtpgate.journal.store import SCHEMA as JOURNAL_SCHEMA
 from smtpgate.journal.store import JournalStore
@@ -40,6 +41,7 @@ async def check(config: Config) -> list[str]:
         warnings.append(f"log.target: there is no folder {config.log.target.parent}")
     new_upstream(config, clock, TaskOwner())
     warnings += await suspicious_upstreams(config)
+    warnings += unusable_secrets(config.upstreams, clock.now())
     warnings += look_at_state_dir(config.gate.state_dir)
     if (shortage := shortage_of_space(config)) is not None:
         warnings.append(shortage)

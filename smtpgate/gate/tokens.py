@@ -2,7 +2,8 @@
 
 import importlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import Final, cast
 
 from smtpgate.config.sections import UpstreamConfig
@@ -57,3 +58,13 @@ def new_tokens(
         tasks=tasks,
         on_trouble=on_trouble,
     )
+
+
+def unusable_secrets(upstreams: Iterable[UpstreamConfig], now: datetime) -> Iterator[str]:
+    """Warnings about files of which no request for a token can be made. Reads files."""
+    for upstream in upstreams:
+        if upstream.oauth is not None:
+            try:
+                Grant(upstream.oauth, upstream.username or "").request(now.timestamp())
+            except NoTokenError as error:
+                yield f"upstream.{upstream.name}.oauth: {error}"

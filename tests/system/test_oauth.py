@@ -20,7 +20,7 @@ from smtpgate.clock import SystemClock
 from smtpgate.config.oauth import OAuthConfig
 from smtpgate.config.sections import UpstreamConfig
 from smtpgate.core.secret import Secret
-from smtpgate.gate.tokens import new_tokens
+from smtpgate.gate.tokens import new_tokens, unusable_secrets
 from smtpgate.oauth import TokenSource
 from smtpgate.ports import NoTokenError
 from smtpgate.relay import PooledUpstream
@@ -351,6 +351,25 @@ async def test_a_file_that_cannot_be_used_is_a_problem_and_no_fault(
             with pytest.raises(NoTokenError, match=problem):
                 await tokens.token()
         assert oauth.requests == []
+
+
+def test_the_check_of_a_configuration_finds_secrets_that_cannot_be_used(
+    oauth: OAuthServer, tmp_path: Path
+) -> None:
+    settings = with_secret(oauth, tmp_path)
+    now = SystemClock().now()
+    good = UpstreamServer((), None).config(
+        username=SENDER, oauth=OAuthConfig.model_validate(settings)
+    )
+    del settings["client_secret_file"]
+    settings["private_key_file"] = file = written(tmp_path, "key", "no key")
+    bad = good.model_copy(update={"oauth": OAuthConfig.model_validate(settings)})
+    found = list(unusable_secrets([good, bad, UpstreamServer((), None).config()], now))
+    assert found == ["upstream.next.oauth: the private key is not in PEM, or has a password"]
+    file.unlink()
+    (missing,) = unusable_secrets([bad], now)
+    assert missing == f"upstream.next.oauth: {file}: no such file or directory"
+    assert oauth.requests == []
 
 
 async def test_keys_that_must_not_sign(
