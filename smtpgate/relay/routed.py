@@ -141,7 +141,10 @@ class RoutedUpstream:
             failure = _graver(failure, delivery)
             if delivery.is_final or attempt.is_in_part or loop.time() >= deadline:
                 break
-        return failure or _none_of_use(attempt)
+        if failure is None or failure.cause == "extension":
+            # One that was not asked may have the extension, when it is back.
+            return _not_asked(attempt) or failure or NotSent("upstream-unreachable")
+        return failure
 
     def _in_order(
         self, route: RelayRoute, attempt: DeliveryAttempt
@@ -186,10 +189,11 @@ class RoutedUpstream:
             await pool.close()
 
 
-def _none_of_use(attempt: DeliveryAttempt) -> NotSent:
-    """All upstreams failed lately, so that none was asked."""
-    problem = next((one.problem for one in attempt.failed), "")
-    return NotSent("upstream-unreachable", problem)
+def _not_asked(attempt: DeliveryAttempt) -> NotSent | None:
+    """The failure of the first upstream that failed lately, and so was not asked."""
+    problems = (one.problem for one in attempt.failed if one.cause == "open")
+    problem = next(problems, None)
+    return None if problem is None else NotSent("upstream-unreachable", problem)
 
 
 def _graver(failure: NotSent | None, delivery: NotSent) -> NotSent:

@@ -187,6 +187,22 @@ async def test_a_message_that_no_upstream_can_take_now_may_be_tried_again() -> N
         assert sent.delivery.reason == "upstream-unreachable"
 
 
+async def test_an_upstream_that_was_not_asked_may_have_what_another_lacks() -> None:
+    async with (
+        open_upstream("SMTPUTF8") as first,
+        open_upstream("PIPELINING") as second,
+        routed_to(
+            named(first, "first", max_failures=1), named(second, "second", priority=20)
+        ) as upstream,
+    ):
+        first.answers["CONNECT"] = HANG_UP
+        await send(upstream)
+        sent = await send(upstream, TO_JOSE)
+        assert sent.causes == [("first", "open"), ("second", "extension")]
+        assert isinstance(sent.delivery, NotSent)
+        assert sent.delivery.reason == "upstream-unreachable"
+
+
 async def test_all_tries_have_one_deadline() -> None:
     async with AsyncExitStack() as stack:
         first, second = await open_upstreams(stack, "first", "second")

@@ -24,7 +24,7 @@ _POINTS: Final = {"421": 2}
 # These say nothing about the server's health.
 _NO_FAILURES: Final = frozenset({"busy", "extension"})
 _OPEN_S: Final = 2.0
-_LONGEST_OPEN_S: Final = 60.0
+_LONGEST_OPEN_S: Final = 30.0
 # Mean times of a delivery: over the last few, and over many.
 _LATELY: Final = 0.3
 _USUALLY: Final = 0.02
