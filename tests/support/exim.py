@@ -1,12 +1,13 @@
-"""A private Exim as the gate's client: Debian's, in a room of its own.
+"""A private Exim, Debian's in a room of its own, as the gate's client or upstream.
 
-It has no daemon: a message is handed over and tried at once, and the queue is run on demand.
+As a client it has no daemon: a message is handed over and tried at once, and the queue is run
+on demand.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-from tests.support.daemons import LOOPBACK, PATIENCE_S, Lab, eventually
+from tests.support.daemons import LOOPBACK, PATIENCE_S, Lab, eventually, free_port, listens
 from tests.support.relayhost import Relayhost
 from tests.support.room import Room
 
@@ -123,3 +124,64 @@ def exim_client(lab: Lab, relay: Relayhost) -> Exim:
     )
     lab.keep_log("exim", room.path(_LOG))
     return Exim(room)
+
+
+_SERVER: Final = """\
+primary_hostname = client.example.com
+exim_path = {program}
+deliver_drop_privilege = true
+keep_environment =
+host_lookup =
+rfc1413_hosts =
+message_size_limit = 40M
+daemon_smtp_ports = {port}
+local_interfaces = {loopback}
+dsn_advertise_hosts = *
+acl_smtp_rcpt = accept
+acl_smtp_data = accept
+queue_only = true
+
+begin routers
+begin transports
+begin retry
+* * F,1h,1s
+"""
+
+
+class EximServer:
+    """A private Exim as the gate's upstream, which takes every message into its queue."""
+
+    def __init__(self, room: Room, port: int) -> None:
+        self._room = room
+        self.port = port
+
+    def log(self) -> str:
+        """Its main log."""
+        return self._room.path(_LOG).read_text(errors="replace")
+
+    def messages(self) -> list[bytes]:
+        """The bodies that it has, in no order, with LF line ends."""
+        files = self._room.path("var/spool/exim4/input").glob("*-D")
+        return [file.read_bytes().partition(b"\n")[2] for file in files]
+
+    def envelopes(self) -> list[str]:
+        """The files with the envelope and the header block of each."""
+        files = self._room.path("var/spool/exim4/input").glob("*-H")
+        return [file.read_text(errors="replace") for file in files]
+
+
+def exim_server(lab: Lab) -> EximServer:
+    """Start an Exim that listens on a free port of loopback."""
+    room, port = Room(lab, "exim4-daemon-light", "exim4"), free_port()
+    for folder in ("var/spool/exim4", "var/log/exim4", "var/lib/exim4", "run/exim4"):
+        room.give(folder, "Debian-exim")
+    config = _SERVER.format(program=room.program("exim4"), port=port, loopback=LOOPBACK)
+    room.write("etc/exim4/exim4.conf", config)
+    lab.start(
+        "exim (upstream)",
+        room.command(room.program("exim4"), "-bdf"),
+        room.path("log"),
+        ready=lambda: listens(port),
+    )
+    lab.keep_log("exim", room.path(_LOG))
+    return EximServer(room, port)
