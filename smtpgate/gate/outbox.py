@@ -112,6 +112,7 @@ class OwnPath:
         """Put it together; nothing is opened yet. Raises OpenError."""
         self._clock = clock
         self._tasks, self._looks = TaskOwner(), Rhythm()
+        self._upstreams = (config.upstreams, config.routes)
         self._pool = self._new_pool(config)
         self.upstream = UpstreamSwitch(self._pool)
         self.directory = new_live_directory(config, store, clock, events=events)
@@ -123,10 +124,14 @@ class OwnPath:
         return new_upstream(own, self._clock, self._tasks)
 
     def use(self, config: Config) -> None:
-        """Use the upstream of another configuration. Raises OpenError.
+        """Use the upstreams of another configuration. Raises OpenError.
 
-        The one before is closed when its deliveries have ended.
+        Those before are closed when their deliveries have ended.
         """
+        upstreams = (config.upstreams, config.routes)
+        if upstreams == self._upstreams:
+            return
+        self._upstreams = upstreams
         before, self._pool = self._pool, self._new_pool(config)
         self.upstream.newest = self._pool
         _ = self._tasks.start(self._retire(before), name="retire")

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Set
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -42,6 +42,7 @@ from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink, Ledger, Store
 from smtpgate.publishing import EventPublisher
 from smtpgate.random_octets import RandomOctets
+from smtpgate.relay import RoutedUpstream
 from smtpgate.smtp.credentials import Authenticator
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener
@@ -177,6 +178,7 @@ class SmtpService:
         threads = Threads("message", min(4, os.cpu_count() or 1))
         self._offload = Offload(self._turns, threads)
         self._questions = JournalQuestions(config)
+        self.upstream, self.pacer = self._new_upstream(), self._new_pacer()
         self._put_together(sockets)
         self._api_servers = self._apis(store, sockets)
         self.apis = self._api_servers.servers
@@ -184,10 +186,14 @@ class SmtpService:
         self._show()
 
     def _put_together(self, sources: ListeningSockets | Mapping[str, Listener]) -> None:
-        """Make the parts that change with the configuration. Raises OpenError."""
+        """Make the parts that change with any change of the configuration. Raises OpenError."""
         self.is_draining = False
+        self._pipeline = self._new_pipeline()
+        self.listeners = self._listeners(sources)
+
+    def _new_upstream(self) -> RoutedUpstream:
         peers = self.around.peers
-        self.upstream = new_upstream(
+        return new_upstream(
             self.config,
             self._clock,
             self.tasks,
@@ -197,21 +203,26 @@ class SmtpService:
             tell_peers=None if peers is None else peers.tell,
             on_files=self._note_files,
         )
-        self.pacer = Pacer(max_wait_s=self.config.limits.max_wait_s)
-        self._pipeline = self._new_pipeline()
-        self.listeners = self._listeners(sources)
+
+    def _new_pacer(self) -> Pacer:
+        return Pacer(max_wait_s=self.config.limits.max_wait_s)
 
     # -- another configuration -----------------------------------------------------------------
 
     def with_config(self, config: Config, certificates: Certificates) -> "SmtpService":
         """The service with another configuration, which may take over from this one.
 
-        It has the same sockets, directory, stores and memory of refusals. Nothing changes
-        until it takes over. Raises OpenError.
+        It has the same sockets, directory, stores and memory of refusals, and the same
+        connections to upstreams if nothing of them has changed. Nothing changes until it takes
+        over. Raises OpenError.
         """
-        other = copy(self)
+        other, before = copy(self), self.config
         other.config = config
         other.around = replace(self.around, certificates=certificates)
+        if (config.upstreams, config.routes) != (before.upstreams, before.routes):
+            other.upstream = other._new_upstream()
+        if config.limits.max_wait_s != before.limits.max_wait_s:
+            other.pacer = other._new_pacer()
         sources = {f"listener.{name}": one for name, one in self.listeners.items()}
         other._put_together(sources)
         other._applications = self._api_servers.applications(
@@ -229,10 +240,14 @@ class SmtpService:
             before.listeners[name].hand_over(listener)
         answer_s = time_to_finish_s(self.config)
         self._api_servers.use(self.config, self._applications, answer_s)
-        for name in before.upstream.pools:
-            self.around.readiness.remove(f"upstream.{name}")
-        self._show_changed()
-        self.upstream.start()
+        self.around.readiness.add("listeners", self._check_listeners)
+        if self.upstream is not before.upstream:
+            for name in before.upstream.pools:
+                self.around.readiness.remove(f"upstream.{name}")
+            self._show_upstream()
+            self.upstream.start()
+        if self.pacer is not before.pacer:
+            self.around.metrics.watch(self.pacer.readings)
 
     @property
     def is_in_use(self) -> bool:
@@ -243,28 +258,29 @@ class SmtpService:
             or self._api_servers.is_answering(self._applications)
         )
 
-    async def retire(self) -> None:
-        """Close what nothing uses any more; another service has taken over."""
-        self.pacer.release()
-        await self.upstream.close()
-        for part in (self.upstream, self.pacer):
-            self.around.metrics.forget(part.readings)
+    async def retire(self, others: Collection["SmtpService"]) -> None:
+        """Close what nothing uses any more, and none of the other services."""
+        metrics = self.around.metrics
+        if all(one.pacer is not self.pacer for one in others):
+            self.pacer.release()
+            metrics.forget(self.pacer.readings)
+        if all(one.upstream is not self.upstream for one in others):
+            await self.upstream.close()
+            metrics.forget(self.upstream.readings)
 
     def _show(self) -> None:
         readiness, metrics = self.around.readiness, self.around.metrics
-        readiness.add("directory", self._check_directory)
-        for part in (self.directory, self.spool):
-            metrics.watch(part.readings)
-        self._show_changed()
-
-    def _show_changed(self) -> None:
-        """Show the parts that change with the configuration."""
-        readiness, metrics = self.around.readiness, self.around.metrics
         readiness.add("listeners", self._check_listeners)
-        for name in self.upstream.pools:
-            readiness.add(f"upstream.{name}", partial(self.upstream.check, name))
-        for part in (self.upstream, self.pacer):
+        readiness.add("directory", self._check_directory)
+        for part in (self.directory, self.pacer, self.spool):
             metrics.watch(part.readings)
+        self._show_upstream()
+
+    def _show_upstream(self) -> None:
+        for name in self.upstream.pools:
+            check = partial(self.upstream.check, name)
+            self.around.readiness.add(f"upstream.{name}", check)
+        self.around.metrics.watch(self.upstream.readings)
 
     def _admission(self) -> Admission:
         peers = self.around.peers

@@ -72,4 +72,4 @@ class Succession:
     async def _close(self, service: SmtpService) -> None:
         if service in self._leaving:
             self._leaving.remove(service)
-            await service.retire()
+            await service.retire((self.current, *self._leaving))

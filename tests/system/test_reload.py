@@ -165,10 +165,32 @@ async def test_a_changed_default_limit_counts_at_once(tmp_path: Path) -> None:
         assert (await send(dialog)).startswith("454")
 
 
+async def test_reloads_with_other_upstreams_close_those_that_nothing_uses(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path, gate="max_recipients = 3") as (gate, sink):
+        dialog = await login(gate)
+        assert (await send(dialog)).startswith("250")
+        sources = len(gate.metrics._readings._sources)
+        upstream = "[upstream.sink]"
+        for number in range(4):
+            change(tmp_path, upstream, f"{upstream}\nmax_messages = 1{number}")
+            if number == 2:
+                change(tmp_path, "max_recipients = 3", "max_recipients = 4")
+            assert "upstream.sink.max_messages" in (await gate.reload()).changed
+            change(tmp_path, f"\nmax_messages = 1{number}", "")
+            assert (await send(dialog)).startswith("250")
+        assert (await gate.reload()).changed == ("upstream.sink.max_messages",)
+        await until(lambda: not gate._succession._leaving)
+        assert len(sink.messages) == 5
+        assert len(gate.metrics._readings._sources) == sources
+        await until(lambda: sample(gate, "smtpgate_upstream_connections{") == 0)
+
+
 async def test_reloads_with_changes_leave_nothing_behind(tmp_path: Path) -> None:
     async with open_gate(tmp_path, gate="max_recipients = 30") as (gate, sink):
         dialog = await login(gate)
-        sources = len(gate.metrics._readings._sources)
+        sources, upstream = len(gate.metrics._readings._sources), gate.upstream
         for number in range(1, 11):
             change(tmp_path, "drain_s = 5", f"drain_s = 5\nmax_inflight_octets = 9{number:08}")
             assert (await gate.reload()).changed == ("gate.max_inflight_octets",)
@@ -176,6 +198,7 @@ async def test_reloads_with_changes_leave_nothing_behind(tmp_path: Path) -> None
             assert (await send(dialog)).startswith("250")
         await until(lambda: not gate._succession._leaving)
         assert len(sink.messages) == 10
+        assert gate.upstream is upstream, "nothing of it has changed"
         assert len(gate.metrics._readings._sources) == sources
         assert sample(gate, 'smtpgate_upstream_connections{state="idle"') == 1
 
