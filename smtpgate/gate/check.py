@@ -39,6 +39,12 @@ async def check(config: Config) -> list[str]:
         warnings.append(shortage)
     if isinstance(config.log.target, Path) and not config.log.target.parent.is_dir():
         warnings.append(f"log.target: there is no folder {config.log.target.parent}")
+    control = config.gate.control_socket
+    if control is not None and not control.parent.is_dir():
+        warnings.append(
+            f"gate.control_socket: there is no folder {control.parent}; the systemd unit makes "
+            f"/run/smtpgate at the start"
+        )
     new_upstream(config, clock, TaskOwner())
     warnings += await suspicious_upstreams(config)
     warnings += unusable_secrets(config.upstreams, clock.now())

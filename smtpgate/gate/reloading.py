@@ -52,6 +52,7 @@ class Reloader:
         self._turn = asyncio.Lock()
         self._looks = Rhythm()
         self._threads = Threads("configuration")
+        self._is_stopping = False
         self._is_refused, self._restart_keys = False, 0
         host.metrics.watch(self._readings)
 
@@ -77,7 +78,8 @@ class Reloader:
                     self._log.error(error)
 
     def stop(self) -> None:
-        """Look at no certificates any more."""
+        """Change nothing any more: the gate drains."""
+        self._is_stopping = True
         self._looks.end()
 
     async def reload(self, apply: Apply, *, is_check: bool = False) -> ReloadAnswer:
@@ -88,6 +90,7 @@ class Reloader:
         """
         async with self._turn:
             try:
+                self._must_run()
                 change = await self._read()
                 if change is not None and not is_check:
                     await self._follow(change)
@@ -104,6 +107,11 @@ class Reloader:
             if change is None:
                 return ReloadAnswer(problems=problems)
             return ReloadAnswer(change.reloaded, change.restart, problems)
+
+    def _must_run(self) -> None:
+        """Raises OpenError once the gate drains."""
+        if self._is_stopping:
+            raise OpenError("the gate is stopping")
 
     async def _read(self) -> ConfigChange | None:
         """The change that the file makes; ``None`` if there is no file.
@@ -126,6 +134,7 @@ class Reloader:
         certificates = Certificates(config, before=host.certificates)
         try:
             problems = tuple(await self._processes.prepare(config, certificates))
+            self._must_run()
         except BaseException:
             await self._processes.abandon()
             raise

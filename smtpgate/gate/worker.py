@@ -314,6 +314,8 @@ class Worker:
         yield True
 
     async def _switch(self, part: SwitchPart) -> AsyncGenerator[object]:
+        if self._stop.is_set():
+            raise RefusedError("it is stopping")
         number = part.settings.number
         if number > self._changes:  # else it began with it
             if self._prepared != number:

@@ -11,7 +11,7 @@ from smtpgate.control import ReloadAnswer, ReloadRequest, ask
 from smtpgate.demo.sink import Sink
 from smtpgate.gate.gate import Gate
 from tests.support.dialog import Dialog
-from tests.support.inprocess import MESSAGE, client_tls, login, open_gate, send
+from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send
 from tests.support.upstream_server import open_upstream
 from tests.support.waiting import until
 
@@ -201,6 +201,65 @@ async def test_reloads_with_changes_leave_nothing_behind(tmp_path: Path) -> None
         assert gate.upstream is upstream, "nothing of it has changed"
         assert len(gate.metrics._readings._sources) == sources
         assert sample(gate, 'smtpgate_upstream_connections{state="idle"') == 1
+
+
+async def test_a_client_in_its_tls_handshake_begins_with_the_newer_settings(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path, gate="max_recipients = 3") as (gate, _):
+        older = gate.listeners["tls"]
+        client = await Dialog.open(older.port)
+        await until(lambda: gate.client_sockets.open == 1)
+        change(tmp_path, "max_recipients = 3", "max_recipients = 1")
+        assert (await gate.reload()).changed == ("gate.max_recipients",)
+        await client.start_tls(client_tls())
+        assert (await client.reply()).startswith("220")
+        assert (await client.say("EHLO client.example")).startswith("250")
+        assert (await client.say(f"AUTH PLAIN {auth_plain()}")).startswith("235")
+        assert await recipients_taken(client, 2) == ["250", "250", "452"]
+        newer = gate.listeners["tls"]
+        assert newer is not older
+        assert (len(newer.places), gate.client_sockets.open) == (1, 1)
+        assert (await client.say("QUIT")).startswith("221")
+        await until(lambda: (len(newer.places), gate.client_sockets.open) == (0, 0))
+
+
+async def test_sessions_of_a_replaced_listener_are_drained_with_the_gate(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path, gate="max_recipients = 3") as (gate, _):
+        idle, busy = await login(gate), await login(gate)
+        assert (await busy.say("MAIL FROM:<marketing@ses-example.com>")).startswith("250")
+        change(tmp_path, "max_recipients = 3", "max_recipients = 1")
+        assert (await gate.reload()).changed == ("gate.max_recipients",)
+        stopping = asyncio.create_task(gate.stop(drain_s=30))
+        assert (await idle.reply()).startswith("421 4.3.2")
+        change(tmp_path, "max_recipients = 1", "max_recipients = 2")
+        assert await gate.reload() == ReloadAnswer(
+            problems=("the gate is stopping",), is_refused=True
+        )
+        assert (await busy.say("RCPT TO:<jane@example.net>")).startswith("250")
+        assert (await busy.say("RSET")).startswith("250")
+        assert (await busy.reply()).startswith("421 4.3.2")
+        await asyncio.wait_for(stopping, 10)
+
+
+async def test_a_message_that_is_coming_in_is_taken_by_the_bounds_of_its_beginning(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path, gate="max_message_octets = 100000") as (gate, sink):
+        dialog = await login(gate)
+        for command in ("MAIL FROM:<marketing@ses-example.com>", "RCPT TO:<jane@example.net>"):
+            assert (await dialog.say(command)).startswith("250")
+        assert (await dialog.say("DATA")).startswith("354")
+        await dialog.send(MESSAGE.encode() + b"text\r\n" * 1000)
+        change(tmp_path, "max_message_octets = 100000", "max_message_octets = 2000")
+        assert (await gate.reload()).changed == ("gate.max_message_octets",)
+        await dialog.send(b"text\r\n" * 1000 + b".\r\n")
+        assert (await dialog.reply()).startswith("250")
+        assert len(sink.messages) == 1
+        assert (await send(dialog, f"{MESSAGE}{'text' * 20}\r\n" * 40)).startswith("552")
+        assert "250-SIZE 2000" in await dialog.say("EHLO client.example")
 
 
 @pytest.mark.slow

@@ -112,6 +112,23 @@ def test_a_port_that_is_taken_is_named_and_nothing_keeps_running(folder: Path) -
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+def test_a_control_socket_that_cannot_be_made_is_named_with_its_key(
+    folder: Path, smtpgate: Callable[..., Done]
+) -> None:
+    config, socket_ = folder / "smtpgate.toml", folder / "run/control.sock"
+    change(folder, "[gate]\n", '[gate]\ncontrol_socket = "run/control.sock"\n')
+    checked = smtpgate("check-config", config)
+    assert checked.returncode == 0
+    warning = f"warning: gate.control_socket: there is no folder {socket_.parent}"
+    assert warning in checked.stdout
+    done = smtpgate("serve", "--config", config)
+    assert done.returncode == 1
+    wanted = f"gate.control_socket: {socket_} cannot be made: no such file or directory"
+    assert wanted in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_log_that_cannot_be_opened_is_named_with_its_key(
     folder: Path, smtpgate: Callable[..., Done]
 ) -> None:
