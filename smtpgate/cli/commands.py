@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, CommandRow]] = {
         "serve:reload",
         "Have the running gate load what has changed, and wait until all its workers have.",
     ),
+    "bans": CommandRow("bans:bans_app", "Show and change the clients that are turned away."),
     "check-config": CommandRow(
         "serve:check_config",
         "Check the configuration, the directory and the journal, and start nothing.",

@@ -78,6 +78,7 @@ class Config(Table):
     limits: sections.LimitsConfig = sections.LimitsConfig()
     signing: sections.SigningConfig = sections.SigningConfig()
     message: sections.MessageConfig = sections.MessageConfig()
+    bans: sections.BansConfig = _section()
     metrics: sections.MetricsConfig = sections.MetricsConfig()
     http: sections.HttpConfig = sections.HttpConfig()
     log: sections.LogConfig = sections.LogConfig()

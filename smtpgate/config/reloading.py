@@ -35,6 +35,7 @@ BY_RELOAD: Final[Mapping[str, str]] = {
     "limits": ALL,
     "signing": ALL,
     "message": ALL,
+    "bans": ALL,
 }
 
 BY_RESTART: Final[Mapping[str, str]] = {

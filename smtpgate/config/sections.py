@@ -511,6 +511,23 @@ class MessageConfig(Table):
     spool_octets: Annotated[int, Field(ge=65_536)] = 1_048_576
 
 
+class BansConfig(Table):
+    """``[bans]``: clients that fail too often are turned away for a while."""
+
+    enabled: bool = True
+    max_failures: Count = 20
+    window_s: Seconds = 600
+    first_s: Seconds = 60
+    longest_s: Seconds = 86_400
+    max_clients: Count = 10_000
+    trusted: Array[Network] = ()
+
+    def contradictions(self) -> Iterator[Problem]:
+        """The first ban is not longer than the longest."""
+        if self.longest_s < self.first_s:
+            yield ("longest_s",), "is less than first_s"
+
+
 class MetricsConfig(Table):
     """``[metrics]``: how many identities have metrics of their own."""
 

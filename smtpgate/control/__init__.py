@@ -22,11 +22,23 @@ To add a request:
 """
 
 from smtpgate.control.client import ControlError, ask
-from smtpgate.control.requests import ControlRequest, ReloadAnswer, ReloadRequest
+from smtpgate.control.requests import (
+    BansAction,
+    BansAnswer,
+    BansPart,
+    BansRequest,
+    ControlRequest,
+    ReloadAnswer,
+    ReloadRequest,
+)
 from smtpgate.control.routes import FromWorker, OwnProcess, Peers, RefusedError, Routes
 from smtpgate.control.server import ControlServer
 
 __all__ = [
+    "BansAction",
+    "BansAnswer",
+    "BansPart",
+    "BansRequest",
     "ControlError",
     "ControlRequest",
     "ControlServer",

@@ -1,8 +1,10 @@
 """The requests that a running gate answers: their names and their arguments."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
+
+from smtpgate.core.limits.bans import Ban
 
 
 class ControlRequest(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -33,3 +35,36 @@ class ReloadAnswer(msgspec.Struct, frozen=True, gc=False):
     restart: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     is_refused: bool = False
+
+
+BansAction: TypeAlias = Literal["list", "add", "remove"]
+
+
+class BansRequest(ControlRequest, frozen=True):
+    """Show the bans in force, after that change; one value, a BansAnswer.
+
+    ``until_s``, in seconds since 1970, is for one that is added.
+    """
+
+    name: ClassVar[str] = "bans"
+
+    action: BansAction = "list"
+    address: str = ""
+    until_s: float = 0.0
+
+
+class BansPart(ControlRequest, frozen=True):
+    """The same, of one process."""
+
+    name: ClassVar[str] = "bans-part"
+
+    action: BansAction
+    address: str
+    until_s: float
+
+
+class BansAnswer(msgspec.Struct, frozen=True, gc=False):
+    """The bans in force; ``is_changed``: one was added, or something forgotten."""
+
+    bans: tuple[Ban, ...]
+    is_changed: bool = False

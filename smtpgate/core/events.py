@@ -238,6 +238,18 @@ class CommandRefused(ClientEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class ClientBanned(ClientEvent):
+    """A client has failed too often: it is turned away until then.
+
+    ``network`` is its address, or its /64 network; ``number`` counts its bans.
+    """
+
+    network: str
+    until: datetime
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class MessageCutOff(ClientEvent):
     """A message ended before its final dot, of which so many octets had come.
 
@@ -491,6 +503,7 @@ Event = (
     | CommandRefused
     | MessageCutOff
     | HandshakeFailed
+    | ClientBanned
     | SessionsEnded
     | Authenticated
     | AuthFailed

@@ -145,6 +145,9 @@ _REPLIES: Final[dict[str, Reply]] = {
     "too-many-connections": Reply(
         421, "4.7.0", "Too many concurrent SMTP connections"
     ),  # [SES]
+    "banned": Reply(
+        421, "4.7.0", "Too many failed logins or errors from your address, try again later"
+    ),
     "idle": Reply(421, "4.4.2", "Timeout waiting for data from client."),
     "too-many-refusals": Reply(
         421, "4.7.0", "Too many messages of this account were refused, try again later"

@@ -9,6 +9,7 @@ from smtpgate.admission import Note
 from smtpgate.api.notes import ApiNote
 from smtpgate.control import ControlRequest
 from smtpgate.core.limits import Charge, Crossing, LimitName, LimitStatus, Reservation
+from smtpgate.core.limits.bans import ClientFailed
 from smtpgate.core.routing.notes import RelayNote
 from smtpgate.core.watch.batch import UseOfKey
 from smtpgate.directory.keys import KeyUse
@@ -27,7 +28,7 @@ class Frame(msgspec.Struct, array_like=True, tag=True):
     """One frame."""
 
 
-PeerNote: TypeAlias = Note | ApiNote | RelayNote
+PeerNote: TypeAlias = Note | ApiNote | RelayNote | ClientFailed
 
 
 class Noted(Frame):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from smtpgate.config import Config
 from smtpgate.control import ReloadAnswer
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.gate import bans
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.crew import no_restarts
 from smtpgate.gate.documents import Apply, apply_here
@@ -72,6 +73,7 @@ class Gate:
         host.take_records(self.directory)
         self._reloader = Reloader(host, self)
         self._reloader.answer_requests(host.routes)
+        bans.answer_requests(host.routes, lambda: host.peers)
         self.http = host.serve_http(sockets["http"]) if config.http.enabled else None
         self.metrics.watch(self._readings)
         self._for_life = TaskOwner()

@@ -11,8 +11,10 @@ from typing import Final, Protocol
 
 from smtpgate.admission import Admission
 from smtpgate.api.notes import CallCounted, DoubtNoted, KeyUsed
+from smtpgate.banning import BanList
 from smtpgate.config import Config
 from smtpgate.control import Routes
+from smtpgate.core.limits.bans import ClientFailed
 from smtpgate.core.limits.sums import LocalSums, Sums
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.routing.breaker import BreakerState
@@ -21,6 +23,7 @@ from smtpgate.directory.event_settings import DirectorySubscribers
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.suppressing import DirectoryLists
+from smtpgate.gate import bans
 from smtpgate.gate.api import ApiServers
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.errors import OpenError
@@ -31,7 +34,7 @@ from smtpgate.gate.listen import ListeningSockets
 from smtpgate.gate.live import new_live_directory, new_loader
 from smtpgate.gate.memory import FreedMemory, trimmer
 from smtpgate.gate.peers import WorkerPeers
-from smtpgate.gate.settings import admission_rules, pipeline_rules
+from smtpgate.gate.settings import admission_rules, ban_rules, pipeline_rules
 from smtpgate.gate.sinks import Sinks, run_all
 from smtpgate.gate.upstream import new_upstream
 from smtpgate.http import Readiness
@@ -160,7 +163,10 @@ class SmtpService:
             config, store, self._clock, self._note_changes, around.sinks
         )
         journal = around.stores.journal
-        self._events = Sinks(around.sinks, around.uses, journal, on_error=self._log.error)
+        self.bans = self._ban_list()
+        self._events = Sinks(
+            around.sinks, around.uses, journal, self.bans, on_error=self._log.error
+        )
         self.spool = Spool(config.gate.state_dir, self._note_storage)
         freed = FreedMemory(self.tasks, trimmer())
         self.client_sockets = Sockets(
@@ -174,6 +180,7 @@ class SmtpService:
             on_error=self._log.error,
         )
         self.admission = self._admission()
+        bans.answer_part(around.routes, self.bans)
         self._turns = LoopTurns(self._clock.monotonic)
         threads = Threads("message", min(4, os.cpu_count() or 1))
         self._offload = Offload(self._turns, threads)
@@ -233,6 +240,7 @@ class SmtpService:
     def take_over(self, before: "SmtpService") -> None:
         """Take the connections from now on, and the sessions after their transactions."""
         self.admission.use(admission_rules(self.config))
+        self.bans.use(ban_rules(self.config), self.config.bans.trusted)
         reading = (self.config.default_limits, self.config.policy)
         if reading != (before.config.default_limits, before.config.policy):
             self.directory.use(new_loader(self.config, self.directory.store))
@@ -281,6 +289,16 @@ class SmtpService:
             check = partial(self.upstream.check, name)
             self.around.readiness.add(f"upstream.{name}", check)
         self.around.metrics.watch(self.upstream.readings)
+
+    def _ban_list(self) -> BanList:
+        peers = self.around.peers
+        return BanList(
+            ban_rules(self.config),
+            self.config.bans.trusted,
+            clock=self._clock,
+            events=self.around.sinks,
+            tell_peers=None if peers is None else peers.tell,
+        )
 
     def _admission(self) -> Admission:
         peers = self.around.peers
@@ -371,6 +389,7 @@ class SmtpService:
                     upstreams=self.upstream,
                     authenticator=authenticator,
                     watch=self.watch,
+                    bans=self.bans,
                     events=self._events,
                     clock=self._clock,
                     tasks=self.sessions,
@@ -499,6 +518,8 @@ class SmtpService:
         """Take a note of another worker."""
         if isinstance(note, CallCounted | KeyUsed | DoubtNoted):
             self._api_servers.take(note)
+        elif isinstance(note, ClientFailed):
+            self.bans.take(note)
         elif isinstance(note, UpstreamFailed | RecipientLimitSeen):
             self.upstream.take(note)
         else:

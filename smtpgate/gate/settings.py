@@ -2,6 +2,7 @@
 
 from smtpgate.admission import AdmissionRules
 from smtpgate.config import Config
+from smtpgate.core.limits.bans import BanRules
 from smtpgate.pipeline import Rules
 
 
@@ -17,6 +18,16 @@ def pipeline_rules(config: Config) -> Rules:
         allow_when_ledger_fails=config.limits.on_store_failure == "allow",
         allow_when_journal_fails=config.journal.on_failure == "allow",
         mask_client=config.gate.received_client == "mask",
+    )
+
+
+def ban_rules(config: Config) -> BanRules | None:
+    """The settings of the ban list; ``None`` if nobody is to be banned by it."""
+    bans = config.bans
+    if not bans.enabled:
+        return None
+    return BanRules(
+        bans.max_failures, bans.window_s, bans.first_s, bans.longest_s, bans.max_clients
     )
 
 

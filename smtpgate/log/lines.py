@@ -23,6 +23,7 @@ from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
     BudgetExhausted,
+    ClientBanned,
     ClientEvent,
     CommandRefused,
     DirectoryChanged,
@@ -141,6 +142,16 @@ def message_cut_off_line(event: MessageCutOff) -> bytes:
 def handshake_failed_line(event: HandshakeFailed) -> bytes:
     """The line of a connection that failed before it was a session, at level ``info``."""
     return _client_line(event, "info", "handshake-failed", {"reason": event.problem})
+
+
+def client_banned_line(event: ClientBanned) -> bytes:
+    """The line of a client that is turned away from now on, at level ``warning``."""
+    facts = {
+        "network": event.network,
+        "until": event.until.isoformat(timespec="seconds"),
+        "number": event.number,
+    }
+    return _client_line(event, "warning", "client-banned", facts)
 
 
 def left_out_line(at: datetime, left_out: LinesLeftOut) -> bytes:

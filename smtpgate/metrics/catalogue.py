@@ -185,6 +185,12 @@ _ROWS: Final = (
         "Connections that failed in the TLS handshake, or that had no PROXY header.",
     ),
     MetricRow(
+        "smtpgate_clients_banned_total",
+        "counter",
+        ("listener",),
+        "Bans that began, of clients that failed too often.",
+    ),
+    MetricRow(
         "smtpgate_sessions_ended_total",
         "counter",
         ("reason",),

@@ -79,6 +79,7 @@ def known_series(
         "smtpgate_reputation_changes_total": product(get_args(RatedKind), STATUSES),
         "smtpgate_reputation_senders": product(get_args(RatedKind), UNHEALTHY),
         "smtpgate_auth_successes_total": product(listeners),
+        "smtpgate_clients_banned_total": product(listeners),
         "smtpgate_auth_failures_total": product(listeners, LOGIN_REASONS),
         "smtpgate_key_findings_total": product(get_args(SignalName), ("notice", "alarm")),
         "smtpgate_identity_state_changes_total": product(get_args(VerificationState)),

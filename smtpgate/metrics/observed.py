@@ -14,6 +14,7 @@ from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
     BudgetExhausted,
+    ClientBanned,
     CommandRefused,
     Event,
     EventsRecorded,
@@ -90,6 +91,7 @@ _COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]
         "smtpgate_handshakes_failed_total",
         lambda event: (event.client.listener, event.problem),
     ),
+    ClientBanned: ("smtpgate_clients_banned_total", lambda event: (event.client.listener,)),
     Authenticated: ("smtpgate_auth_successes_total", lambda event: (event.client.listener,)),
     AuthFailed: (
         "smtpgate_auth_failures_total",

@@ -112,12 +112,18 @@ class Listener:
             self._turn_away(connection, client, place)
             return
         is_proxy = self._is_proxy(client.address)
-        refusal = None if is_proxy else place.name_client(client.address)
+        refusal = None if is_proxy else self._refusal_of(place, client)
         if refusal is not None:
             place.give_back()
             self._turn_away(connection, client, refusal)
             return
         _ = self._opening.start(self._open(connection, client, place, is_proxy=is_proxy))
+
+    def _refusal_of(self, place: ConnectionSlot, client: Client) -> BudgetName | None:
+        """The bound for which this client gets no session; otherwise its socket is counted."""
+        if self.parts.bans.is_banned(client.address):
+            return "banned"
+        return place.name_client(client.address)
 
     def _is_proxy(self, address: str) -> bool:
         if not self.parts.config.proxy_from:
@@ -157,7 +163,7 @@ class Listener:
             async with asyncio.timeout(config.handshake_timeout_s if must_wait else None):
                 if is_proxy:
                     client = await _behind_proxy(connection, client)
-                    refusal = place.name_client(client.address)
+                    refusal = self._refusal_of(place, client)
                     if refusal is not None:
                         self._turn_away(connection, client, refusal)
                         return

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from smtpgate.admission import Admission
+from smtpgate.banning import BanList
 from smtpgate.config.sections import ListenerConfig
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Clock, EventSink, Upstreams
@@ -37,6 +38,7 @@ class SessionParts:
     upstreams: Upstreams
     authenticator: Authenticator
     watch: SessionWatch
+    bans: BanList
     events: EventSink
     clock: Clock
     tasks: TaskOwner

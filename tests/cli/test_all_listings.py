@@ -77,6 +77,8 @@ LISTINGS: Final = {
     "usage": (),
     "impact": ("--policy", "{proposal}", "--identity", IDENTITY),
 }
+# Tried where a gate runs.
+OF_A_RUNNING_GATE: Final = frozenset({"bans list"})
 # An id, an ARN or an address, each of which the next command needs whole.
 WORD: Final = re.compile(
     r"arn:[\w:/.@+-]+|[0-9a-f]{16}(?:-[0-9a-f]+)+|AKIA[0-9A-Z]{16}|[\w.+-]+@[\w.-]+"
@@ -156,7 +158,7 @@ def test_every_command_that_shows_something_is_here_and_has_json() -> None:
         for words, command in commands().items()
         if words.split()[-1] in SHOWING
     }
-    assert showing.keys() == LISTINGS.keys()
+    assert showing.keys() - OF_A_RUNNING_GATE == LISTINGS.keys()
     for command in showing.values():
         assert "--json" in {option for parameter in command.params for option in parameter.opts}
 

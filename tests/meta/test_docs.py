@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 from smtpgate.cli.help import GUIDES, REFERENCES
 from smtpgate.config.sections import (
     ApiConfig,
+    BansConfig,
     GateConfig,
     LimitsConfig,
     ListenerConfig,
@@ -261,6 +262,7 @@ def test_every_alert_has_a_test_in_which_it_fires() -> None:
 
 SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "api": ApiConfig,
+    "bans": BansConfig,
     "gate": GateConfig,
     "limits": LimitsConfig,
     "listener": ListenerConfig,

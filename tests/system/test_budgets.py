@@ -629,6 +629,17 @@ def test_the_bounds_hold_on_uvloop(
         runner.run(scene(tmp_path))
 
 
+async def test_a_banned_client_is_turned_away_before_it_is_counted(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, listener='proxy_from = ["127.0.0.1"]') as (gate, _):
+        gate.service.bans.add("192.0.2.7", gate.clock.now().timestamp() + 60)
+        dialog = await Dialog.open(gate.listeners["plain"].port)
+        await dialog.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\n")
+        assert (await dialog.reply()).startswith("421 4.7.0 Too many failed logins or errors")
+        assert await dialog.is_closed()
+        assert await exhausted(gate, tmp_path, "banned", "plain") == 1
+        await until(lambda: not gate.client_sockets.open)
+
+
 def test_every_budget_is_shown_by_a_test_with_a_socket() -> None:
     shown = "".join(one.read_text() for one in Path(__file__).parent.glob("test_*budget*.py"))
     assert not [name for name in BUDGETS if f'"{name}"' not in shown]

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from smtpgate.config.sections import MetricsConfig
 from smtpgate.core.events import (
     ApiCalled,
+    ClientBanned,
     CommandRefused,
     DirectoryChanged,
     Event,
@@ -86,6 +87,7 @@ EVENTS = (
     CommandRefused(CLIENT, AT, "MAIL", CATALOGUE_OF_REPLIES["auth-first"]),
     MessageCutOff(CLIENT, AT, "client", 7),
     HandshakeFailed(CLIENT, AT, "no-tls"),
+    ClientBanned(CLIENT, AT, "192.0.2.7", AT, 1),
     *IDENTITY_EVENTS,
     *REPUTATION_EVENTS,
     JournalChanged("disk full", 2, AT),

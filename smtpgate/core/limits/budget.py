@@ -13,6 +13,7 @@ BudgetName = Literal[
     "descriptors",
     "connections",
     "connections-per-client",
+    "banned",
     "handshake-time",
     "auth-time",
     "input-before-auth",
@@ -71,6 +72,14 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "listener.NAME.max_connections_per_client",
         "too-many-connections",
         "The same for one client address, or one /64 network of IPv6 addresses.",
+    ),
+    "banned": Budget(
+        "connecting",
+        "bans.max_failures",
+        "banned",
+        "Failed logins, and sessions that end for their errors, of one client address or one "
+        "/64 network of IPv6 addresses in `bans.window_s`. Then it is banned: for "
+        "`bans.first_s`, each time twice as long, at most `bans.longest_s`.",
     ),
     "handshake-time": Budget(
         "connecting",
