@@ -406,6 +406,34 @@ async def test_a_worker_can_be_sent_frames_from_its_fork_on(
     assert gone.is_set()
 
 
+async def test_a_worker_that_cannot_follow_is_drained_and_another_one_takes_its_place(
+    tmp_path: Path, played: PlayedForkServer
+) -> None:
+    crew = crew_of(tmp_path, played)
+    starting = asyncio.create_task(crew.start())
+    frames: list[bytes] = []
+    worker = Channel(frames.extend, lambda: None)
+    connection = await played.asked_to_fork()
+    played.report(b"f", 0, 1001)
+    await worker.attach(connection)
+    worker.listen()
+    worker.send(encode(Serving()))
+    await starting
+    crew.replace(0, Drain(2, 3))
+    crew.replace(7, Drain(2, 3))  # there is none
+    await until(lambda: Drain(2, 3) in map(decode_for_worker, frames))
+    await worker.end()
+    played.report(b"x", 0, 1001)
+    next_one = await played.asked_to_fork()
+    played.report(b"f", 0, 1002)
+    await until(lambda: [one.pid for one in crew.members] == [1002])
+    draining = asyncio.create_task(crew.drain(1, 1))
+    await asyncio.sleep(0)
+    next_one.close()
+    played.report(b"x", 0, 1002)
+    assert await draining == 0
+
+
 async def test_a_worker_that_is_being_forked_when_the_gate_drains_drains_too(
     tmp_path: Path, played: PlayedForkServer
 ) -> None:
