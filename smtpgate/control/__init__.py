@@ -17,7 +17,8 @@ To add a request:
 4. If each process that takes mail has a part of the answer: a second request with
    ``around.routes.add(MyPart, handler)`` in ``gate/service.py``; the first handler gathers with
    ``async for part in host.peers.ask(MyPart(...))``: one :class:`FromWorker` a value and
-   worker. That is so with one process, too.
+   worker. That is so with one process, too. A reload replaces the service: if the handler uses
+   its listeners, upstreams or pacer, add it again in ``SmtpService.take_over``.
 5. A command in ``cli/`` that calls :func:`ask` with ``config.control_path``.
 """
 
