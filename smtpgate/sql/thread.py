@@ -21,7 +21,7 @@ MAX_GROUP: Final = 500
 # it has all of them.
 _LOADED: Final = 4
 _LINGER_A_MESSAGE_S: Final = 0.0005
-_LONGEST_LINGER_S: Final = 0.008
+_LONGEST_LINGER_S: Final = 0.006
 
 IsAbandoned = Callable[[int], bool]
 Answer = Any
