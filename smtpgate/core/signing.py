@@ -63,6 +63,7 @@ SIGNED: Final = frozenset(
 # nothing that could end the tag or the line.
 _LABELS: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
 _LINE: Final = 72
+_FOLD: Final = b"\r\n\t"
 _SLICE: Final = 256 * 1024
 # As much is searched for runs of spaces behind a space.
 _WINDOW_OCTETS: Final = 4096
@@ -258,11 +259,12 @@ def signature_fields(
 def _signature(key: DkimKey, tags: bytes, head: "hashlib._Hash") -> Field:
     """The field with those tags, after the digest of the signed fields."""
     unsigned = Field(b"dkim-signature", b"DKIM-Signature: %b\r\n" % tags)
-    # RFC 6376 §3.7: its own field comes last, with an empty b= and without its CRLF.
-    head.update(_relaxed_header([unsigned])[:-2])
+    # RFC 6376 §3.7: its own field comes last, with an empty b= and without its CRLF. Of what is
+    # written here only the folds are not relaxed.
+    head.update(b"dkim-signature:" + tags.replace(_FOLD + b" ", b" ").replace(_FOLD, b" "))
     signature = b2a_base64(key.private_key.sign(head.digest()), newline=False)
     lines = [signature[at : at + _LINE] for at in range(0, len(signature), _LINE)]
-    return Field(unsigned.name, unsigned.raw[:-2] + b"\r\n\t".join(lines) + b"\r\n")
+    return Field(unsigned.name, unsigned.raw[:-2] + _FOLD.join(lines) + b"\r\n")
 
 
 @lru_cache(maxsize=1024)
