@@ -96,8 +96,12 @@ class BanList:
         return self._bans.in_force(self._now_s())
 
     def add(self, address: str, until_s: float) -> None:
-        """Ban a client until then, as a person wants it. Raises ValueError for no address."""
-        _ = ip_address(address)
+        """Ban a client until then, as a person wants it.
+
+        Raises ValueError for no address, and for loopback.
+        """
+        if ip_address(address).is_loopback:
+            raise ValueError(f"{address}: loopback is never banned")
         self._bans.add(network_of_client(address), until_s, self._now_s())
 
     def remove(self, address: str) -> bool:
