@@ -136,6 +136,7 @@ def hold(
     is_chunking: bool = False,
     after_message: Mishap | None = None,
     max_wires: int | None = None,
+    deadline_s: float = 10,
 ) -> ScriptedUpstream:
     """Send the messages, judge each of them, and see that the pool is whole afterwards."""
     upstream = ScriptedUpstream(
@@ -148,7 +149,9 @@ def hold(
 
     async def scene(loop: ScriptedLoop) -> None:
         tasks = TaskOwner()
-        config = UpstreamServer((), None).config(max_connections=max_connections)
+        config = UpstreamServer((), None).config(
+            max_connections=max_connections, deadline_s=deadline_s
+        )
         pool = PooledUpstream(config, clock=SystemClock(), tasks=tasks)
         await carry_out(pool, loop, sendings)
         assert pool.waiting == 0
@@ -249,5 +252,12 @@ def test_while_any_connection_works_no_message_fails_because_another_was_refused
 ) -> None:
     sendings = [Sending(number) for number in range(messages)]
     after: Mishap = "fine"
-    upstream = hold(script, sendings, max_connections, after_message=after, max_wires=max_wires)
+    upstream = hold(
+        script,
+        sendings,
+        max_connections,
+        after_message=after,
+        max_wires=max_wires,
+        deadline_s=200,  # the replies may be slow, and the messages many
+    )
     assert upstream.accepted >= set(range(messages))
