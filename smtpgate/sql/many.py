@@ -46,6 +46,7 @@ def _in_pieces(
         size = min(_MOST, rows if rows < _EIGHT else rows - rows % _EIGHT)
         end = at + size * columns
         piece = values if size == rows and not at else values[at:end]
+        # By `execute` the driver would release the lock once more, for the last row's number.
         changed += connection.executemany(statement(size), (piece,)).rowcount
         at, rows = end, rows - size
     return changed
