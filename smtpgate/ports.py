@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from msgspec import Struct
 
 if TYPE_CHECKING:  # a command that needs the clock or an error loads nothing of the path
+    from ipaddress import IPv4Address, IPv6Address
+
     from smtpgate.core.account import AccessKey, Account
     from smtpgate.core.address import Mailbox
     from smtpgate.core.events import Event, SubmissionDone
@@ -508,3 +510,13 @@ class Resolver(Protocol):
 
     async def soa(self, name: str) -> Soa | None:
         """The start of authority of the zone that has a name; ``None`` if that is not known."""
+
+
+class HostResolver(Resolver, Protocol):
+    """The DNS, with the addresses of hosts. Raises ResolverError."""
+
+    async def addresses(self, name: str) -> Sequence[IPv4Address | IPv6Address]:
+        """The IPv4 and IPv6 addresses of a name in ASCII; none, as for ``txt``."""
+
+    async def names(self, address: IPv4Address | IPv6Address) -> Sequence[str]:
+        """The names that the address leads back to, in lower case, without a final dot."""

@@ -46,6 +46,11 @@ COMMANDS: Final[dict[str, CommandRow]] = {
         "serve:check_config",
         "Check the configuration, the directory and the journal, and start nothing.",
     ),
+    "doctor": CommandRow(
+        "doctor:doctor",
+        "Examine the gate and all that it needs, and say what is wrong and what to do.",
+        example="doctor --address 192.0.2.25 --send-test postmaster@example.com",
+    ),
     "init": CommandRow(
         "serve:init",
         "Make a configuration ready to run: the sample if there is none, and missing secrets.",

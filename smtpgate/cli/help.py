@@ -16,6 +16,7 @@ from smtpgate.cli.commands import COMMANDS
 GUIDES: Final = (
     "message",
     "operating",
+    "doctor",
     "directory",
     "policies",
     "limits",

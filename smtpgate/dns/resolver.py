@@ -8,7 +8,7 @@ ignored: the right one may still arrive.
 
 import asyncio
 import os
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 
 import dns.asyncbackend
@@ -21,8 +21,11 @@ import dns.query
 import dns.rdata
 import dns.rdatatype
 import dns.rdtypes.ANY.MX
+import dns.rdtypes.ANY.PTR
 import dns.rdtypes.ANY.SOA
 import dns.rdtypes.ANY.TXT
+import dns.rdtypes.IN.A
+import dns.rdtypes.IN.AAAA
 import dns.resolver
 import dns.rrset
 
@@ -73,6 +76,24 @@ class DnsResolver:
                 for record in await self._records(name, "MX")
                 if isinstance(record, dns.rdtypes.ANY.MX.MX)
             )
+        )
+
+    async def addresses(self, name: str) -> tuple[IPv4Address | IPv6Address, ...]:
+        """The IPv4 and IPv6 addresses of the name. Raises ResolverError."""
+        found = await asyncio.gather(self._records(name, "A"), self._records(name, "AAAA"))
+        return tuple(
+            ip_address(record.address)
+            for records in found
+            for record in records
+            if isinstance(record, dns.rdtypes.IN.A.A | dns.rdtypes.IN.AAAA.AAAA)
+        )
+
+    async def names(self, address: IPv4Address | IPv6Address) -> tuple[str, ...]:
+        """The names that the address leads back to (RFC 1035 §3.5). Raises ResolverError."""
+        return tuple(
+            _plain(record.target)
+            for record in await self._records(address.reverse_pointer, "PTR")
+            if isinstance(record, dns.rdtypes.ANY.PTR.PTR)
         )
 
     async def soa(self, name: str) -> Soa | None:

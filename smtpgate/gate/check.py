@@ -127,7 +127,7 @@ async def _about_journal(config: Config, warnings: list[str]) -> str:
         return "journal: off"
     store, found = new_journal_store(config), ""
     try:
-        found = await _journal_found(store)
+        found = await journal_found(store)
     except (*JOURNAL_TROUBLES, OSError) as error:
         if journal.on_failure == "refuse":
             raise journal_error(error) from None
@@ -137,7 +137,11 @@ async def _about_journal(config: Config, warnings: list[str]) -> str:
     return f"journal: {store.database.name}{found}, for {journal.max_age_days} days"
 
 
-async def _journal_found(store: JournalStore) -> str:
+async def journal_found(store: JournalStore) -> str:
+    """The state of a journal that a start would change; empty if it is as it should be.
+
+    Raises one of JOURNAL_TROUBLES, or OSError.
+    """
     path = store.database.path
     if path is not None and not path.exists():
         return ", to be made by the first start"

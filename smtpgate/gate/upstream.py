@@ -78,11 +78,12 @@ async def open_upstream(config: Config, clock: Clock) -> AsyncIterator[RoutedUps
 
 async def suspicious_upstreams(config: Config) -> list[str]:
     """Warnings about upstreams whose names are not found, or lead to the gate itself."""
-    found = await asyncio.gather(*(_suspicion(config, one) for one in config.upstreams))
+    found = await asyncio.gather(*(suspicion_about(config, one) for one in config.upstreams))
     return [warning for warning in found if warning]
 
 
-async def _suspicion(config: Config, upstream: UpstreamConfig) -> str:
+async def suspicion_about(config: Config, upstream: UpstreamConfig) -> str:
+    """A warning about one upstream, or an empty text."""
     key = f"upstream.{upstream.name}.host"
     names = Names(upstream.host, upstream.port)
     try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, literal_column, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, literal_column, select, tuple_, update
 
 from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.task import Task, TaskState
@@ -59,6 +59,15 @@ class TaskFilter:
     destination: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenTasks:
+    """The tasks that are not done: how many wait, since when, and how many were given up."""
+
+    waiting: int
+    oldest: datetime | None
+    dead: int
+
+
 class KeptTasks:
     """The tasks beside one journal."""
 
@@ -79,6 +88,21 @@ class KeptTasks:
             query = query.where(tuple_(tasks.c.created_us, tasks.c.id) < tuple_(*before))
         async with self._store.reading() as connection:
             return [_kept(row) for row in await connection.execute(query)]
+
+    async def open_tasks(self) -> OpenTasks:
+        """The tasks that are not done."""
+        query = select(tasks.c.state, func.count(), func.min(tasks.c.created_us)).where(
+            tasks.c.state.in_(("waiting", "dead"))
+        )
+        async with self._store.reading() as connection:
+            rows = await connection.execute(query.group_by(tasks.c.state))
+            found = {state: (number, oldest) for state, number, oldest in rows}
+        number, oldest = found.get("waiting", (0, None))
+        return OpenTasks(
+            waiting=number,
+            oldest=None if oldest is None else moment(oldest),
+            dead=found.get("dead", (0, None))[0],
+        )
 
     async def beginning_with(self, beginning: str, limit: int) -> Sequence[KeptTask]:
         """The tasks whose ids begin so."""

@@ -16,7 +16,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from smtpgate.config.sections import UpstreamConfig
 from smtpgate.core.message.body import Body, Octets
@@ -110,6 +110,11 @@ class Connection(asyncio.Protocol):
     def limits(self) -> ServerLimits:
         """The limits that EHLO announced (RFC 9422)."""
         return self._session.limits
+
+    @property
+    def peer_certificate(self) -> dict[str, Any]:
+        """The certificate of the server, if it was verified, as the module ssl has it."""
+        return self._transport.get_extra_info("peercert") or {}
 
     @property
     def is_used_up(self) -> bool:

@@ -13,6 +13,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakSet
@@ -162,6 +163,16 @@ class Database:
         PostgreSQL has none.
         """
         return None if self._versions is None else await self._versions.read()
+
+    async def now(self) -> datetime | None:
+        """The time of the server's clock; ``None`` for SQLite. Raises ``unavailable``."""
+        if self.is_sqlite:
+            return None
+        async with self.reading() as connection:
+            moment: datetime = (
+                await connection.execute(text("SELECT clock_timestamp()"))
+            ).scalar_one()
+        return moment
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

@@ -17,8 +17,9 @@ _SESSIONS: Final = frozenset({"CallerSession", "JournalSession", "PreviewSession
 _FUNCTIONS_OF_THE_CORE: Final = frozenset(
     {
         "access_key_id", "account_id", "identity_name", "is_account_id", "parse_authors",
-        "configuration_set_name", "parse_forward_path", "read_record", "read_simulation",
-        "topic_name", "user_key", "user_name", "read_reason", "read_reasons",
+        "configuration_set_name", "parse_forward_path", "parse_mailbox",
+        "read_record", "read_simulation", "topic_name", "user_key", "user_name", "read_reason",
+        "read_reasons",
         # Files with suppression lists.
         "list_header", "list_line", "read_list",
         "clock_time", "decided_identity", "numbered", "outcome_of", "series", "sparkline",

@@ -11,6 +11,7 @@ import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -138,6 +139,22 @@ def _authority() -> trustme.CA:
 @cache
 def _certificate() -> trustme.LeafCert:
     return _authority().issue_cert("gate.example", "127.0.0.1")
+
+
+def dkim_dns_record() -> str:
+    """The record to publish for the key of the owner's domain."""
+    return dns_record(load_private_key(_dkim_pem()))
+
+
+def authority_pem() -> bytes:
+    """The certificate of the authority that the gate's own is signed by."""
+    return _authority().cert_pem.bytes()
+
+
+def certificate_pem(name: str, not_after: datetime | None = None) -> bytes:
+    """Another key and certificate of that authority."""
+    leaf = _authority().issue_cert(name, not_after=not_after)
+    return leaf.private_key_and_cert_chain_pem.bytes()
 
 
 def client_tls() -> ssl.SSLContext:

@@ -24,6 +24,8 @@ from smtpgate.core.limits.budget import BUDGETS, Budget
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
 from smtpgate.core.reply import CATALOGUE
 from smtpgate.core.routing.failed_try import CAUSES
+from smtpgate.doctor.finding import KINDS
+from smtpgate.gate.doctor import CHECKS
 from smtpgate.metrics.catalogue import CATALOGUE as METRICS
 from tests.support.api_model import SERVICES
 
@@ -184,6 +186,14 @@ def tables() -> dict[str, str]:
         "handshakes": _table(
             ("reason", "meaning"),
             ((f"`{reason}`", what) for reason, what in HANDSHAKE_PROBLEMS.items()),
+        ),
+        "doctor-checks": _table(
+            ("check", "what it looks at"),
+            ((f"`{check.name}`", check.looks_at) for check in CHECKS),
+        ),
+        "doctor-findings": _table(
+            ("finding", "level", "why it matters", "what to do"),
+            ((f"`{kind}`", row.level, row.why, row.cure) for kind, row in KINDS.items()),
         ),
         "guides": _links(GUIDES),
         "references": _links(REFERENCES),
