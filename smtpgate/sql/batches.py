@@ -28,7 +28,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.sql.base import Executable
 
-from smtpgate.sql import checkpoints, engines, many, plain
+from smtpgate.sql import checkpoints, engines, many
 from smtpgate.sql.checkpoints import Checkpointer
 from smtpgate.sql.database import Database
 from smtpgate.sql.engines import file_of, in_words, prepare_sqlite
@@ -131,10 +131,10 @@ class SqliteBatches:
         with self._translated():
             driver = self._opened()
             self._sync(driver, synced)
-            plain.begin(driver)
+            driver.execute("BEGIN IMMEDIATE")
             try:
                 done = work(driver)
-                plain.commit(driver)
+                driver.execute("COMMIT")
             except BaseException:
                 driver.rollback()
                 raise
