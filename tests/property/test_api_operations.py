@@ -56,7 +56,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         opened = open_gate(folder, sections=API)
         gate, _ = runner.run(opened.__aenter__())
         try:
-            api = gate.service.apis["a"]._application
+            api = gate.service.apis["a"]._application.newest
             yield Running(runner, api)
         finally:
             runner.run(opened.__aexit__(None, None, None))

@@ -166,7 +166,8 @@ async def test_what_the_upstream_does_not_take_at_once_waits_and_the_operator_ca
         upstream.answers["MESSAGE"] = HOLD
         dialogs = [await login(gate) for _ in range(8)]
         sending = [asyncio.create_task(send(dialog)) for dialog in dialogs]
-        await until(lambda: gate.upstream.pools["sink"].waiting == 6)
+        pool = gate.upstream.pools["sink"]
+        await until(lambda: pool.waiting == 6 and pool.connection_limit == 2)
         metrics = gate.metrics.render().decode()
         assert 'smtpgate_upstream_connection_limit{upstream="sink"} 2.0' in metrics
         assert 'smtpgate_upstream_waiting{upstream="sink"} 6.0' in metrics

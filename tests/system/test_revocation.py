@@ -158,12 +158,13 @@ async def test_a_message_on_its_way_upstream_has_its_verdict_and_what_is_behind_
         upstream.answers["MESSAGE"] = HOLD
         dialog = await login(gate)
         message = MESSAGE.encode() + b".\r\n"
-        await dialog.send(TRANSACTION + message + TRANSACTION + message + b"QUIT\r\n")
+        await dialog.send(TRANSACTION)
+        for wanted in ("250", "250", "354"):
+            assert (await dialog.reply()).startswith(wanted)
+        await dialog.send(message + TRANSACTION)
         await upstream.until(lambda: bool(upstream.messages))
         await revoke(gate, tmp_path)
         upstream.release()
-        for wanted in ("250", "250", "354"):
-            assert (await dialog.reply()).startswith(wanted)
         assert (await dialog.reply()).startswith("250 2.0.0 Ok 0100")
         assert await dialog.reply() == NOT_ACTIVE
         assert await dialog.is_closed()
