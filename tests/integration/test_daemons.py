@@ -7,6 +7,7 @@ from tests.support.daemons import LOOPBACK, Lab
 from tests.support.dnsserver import dns_server
 from tests.support.postfix import postfix_client, postfix_upstream
 from tests.support.recorder import recorder
+from tests.support.relayhost import Relayhost
 from tests.support.smtpsink import smtp_sink
 
 MESSAGE = b"From: a@example.com\r\nTo: b@example.net\r\nSubject: hello\r\n\r\nOne.\r\n..two\r\n"
@@ -53,11 +54,7 @@ def test_postfix_relays_to_postfix_over_verified_tls_with_auth(lab: Lab) -> None
     )
     client = postfix_client(
         lab,
-        relay_port=upstream.port,
-        username="relay",
-        password="open sesame",
-        ca_file=authority.ca_file,
-        tls_name="mx.example.com",
+        Relayhost(upstream.port, "relay", "open sesame", authority.ca_file, "mx.example.com"),
     )
     client.inject(MESSAGE, "a@example.com", ["b@example.net"])
     (kept,) = sink.wait_for(1)

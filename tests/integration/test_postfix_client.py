@@ -25,6 +25,7 @@ from tests.support.gate import (
     txt_records,
 )
 from tests.support.postfix import Postfix, Settings, postfix_client
+from tests.support.relayhost import Relayhost
 from tests.support.smtpsink import Sink, smtp_sink
 from tests.support.world import DOMAIN_NAME, IDENTITY
 
@@ -46,18 +47,17 @@ def client_of(
     mailbox_port: int = 0,
     settings: Settings | None = None,
 ) -> Postfix:
-    return postfix_client(
-        lab,
-        relay_port=plan.submissions_port if wrapper_mode else plan.submission_port,
-        username=LOGIN.username,
-        password=LOGIN.password,
-        ca_file=authority.ca_file,
-        tls_name=HOSTNAME,
-        wrapper_mode=wrapper_mode,
+    relay = Relayhost(
+        plan.submissions_port if wrapper_mode else plan.submission_port,
+        LOGIN.username,
+        LOGIN.password,
+        authority.ca_file,
+        HOSTNAME,
         mailbox_domain=DOMAIN_NAME if mailbox_port else "",
         mailbox_port=mailbox_port,
-        settings=settings,
+        has_implicit_tls=wrapper_mode,
     )
+    return postfix_client(lab, relay, settings=settings)
 
 
 @pytest.mark.parametrize("wrapper_mode", [False, True], ids=["starttls", "implicit-tls"])

@@ -15,6 +15,7 @@ from typing import Final
 from tests.support.daemons import LOOPBACK, Lab, eventually, free_port, listens
 from tests.support.postfix import postfix_client
 from tests.support.reference import README
+from tests.support.relayhost import Relayhost
 from tests.support.smtpsink import smtp_sink
 
 ROOT: Final = README.parent
@@ -85,11 +86,7 @@ def test_the_five_minutes_lead_to_a_delivered_message(lab: Lab) -> None:
     passwords.write_text(f"[localhost]:{port} {login[1]}:{login[2]}\n")
     postfix = postfix_client(
         lab,
-        relay_port=port,
-        username=login[1],
-        password=login[2],
-        ca_file=etc / "private/tls.crt",
-        tls_name="localhost",
+        Relayhost(port, login[1], login[2], etc / "private/tls.crt", "localhost"),
         settings={
             **settings,
             "relayhost": f"[localhost]:{port}",

@@ -15,7 +15,7 @@ from tests.support.exim import exim_client
 from tests.support.gate import BOUNCES_TO, HOSTNAME, LOGIN, Gate, GatePlan, letter, start_gate
 from tests.support.nullmailer import nullmailer_client
 from tests.support.opensmtpd import opensmtpd_client
-from tests.support.postfix import postfix_relaying
+from tests.support.postfix import postfix_client
 from tests.support.recorder import Recorder, recorder
 from tests.support.relayhost import Relayhost
 from tests.support.smtpsink import SunkMessage
@@ -38,7 +38,7 @@ class MailServer(Protocol):
 
 # These send a message to the recipients that are left when others are refused.
 SERVERS: dict[str, Callable[[Lab, Relayhost], MailServer]] = {
-    "postfix": postfix_relaying,
+    "postfix": postfix_client,
     "exim": exim_client,
     "opensmtpd": opensmtpd_client,
 }

@@ -4,58 +4,32 @@ As a client it has no daemon: a message is handed over and tried at once, and th
 on demand.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 from tests.support.daemons import LOOPBACK, PATIENCE_S, Lab, eventually, free_port, listens
+from tests.support.recipes import CA_FILE, recipe
 from tests.support.relayhost import Relayhost
 from tests.support.room import Room
 
 _LOG: Final = "var/log/exim4/mainlog"
-_CONFIG: Final = """\
+# Before the recipe: what a reader's configuration has already, and a queue that is run on demand.
+_MAIN: Final = """\
 primary_hostname = client.example.com
 exim_path = {program}
 deliver_drop_privilege = true
 keep_environment =
 host_lookup =
 never_users =
+domainlist local_domains =
 message_size_limit = 40M
 qualify_domain = client.example.com
 queue_run_max = 1
 delay_warning = {delay_warning}
+dsn_advertise_hosts = :
+smtputf8_advertise_hosts = :
 
-begin routers
-{mailbox_router}
-gate:
-  driver = manualroute
-  domains = *
-  transport = gate
-  route_list = * {host} byname
-  self = send
-
-begin transports
-gate:
-  driver = smtp
-  port = {port}
-  hosts_require_auth = *
-  hosts_require_tls = *
-  tls_verify_certificates = {ca_file}
-  tls_verify_hosts = *
-  tls_verify_cert_hostnames = *
-  tls_sni = {host}
-mailbox:
-  driver = smtp
-  port = {mailbox_port}
-  hosts_avoid_tls = *
-
-begin authenticators
-plain:
-  driver = plaintext
-  public_name = PLAIN
-  client_send = ^{username}^{password}
-
-begin retry
-* * F,1h,1s
 """
 _MAILBOX_ROUTER: Final = """\
 mailbox:
@@ -64,7 +38,17 @@ mailbox:
   transport = mailbox
   route_list = * {host} byname
   self = send
+
 """
+_MAILBOX_TRANSPORT: Final = """\
+mailbox:
+  driver = smtp
+  port = {port}
+  hosts_avoid_tls = *
+
+"""
+_RETRY: Final = "* * F,2h,15m; G,16h,1h,1.5; F,4d,6h"
+_AT_ONCE: Final = "* * F,1h,1s"
 
 
 class Exim:
@@ -82,6 +66,11 @@ class Exim:
         lines = message.replace(b"\r\n", b"\n")
         words = ("-odf", "-oem", "-i", "-f", sender, "--", *recipients)
         self._room.run(self._exim, *words, given=lines)
+
+    def inject_smtp(self, dialogue: bytes) -> None:
+        """Hand messages over by SMTP over standard input (``exim -bs``), and try them once."""
+        said = self._room.run(self._exim, "-odf", "-bs", given=dialogue)
+        assert not re.search("^[45]", said, re.MULTILINE), said
 
     def flush(self) -> None:
         """Try everything in the queue now (``exim -qf``)."""
@@ -101,27 +90,24 @@ class Exim:
 
 
 def exim_client(lab: Lab, relay: Relayhost) -> Exim:
-    """Set up an Exim that sends everything to the gate: authenticated, over verified TLS."""
+    """Set up an Exim that sends everything to the gate, by the guide's recipe."""
     room = Room(lab, "exim4-daemon-light", "exim4")
     for folder in ("var/spool/exim4", "var/log/exim4", "var/lib/exim4", "run/exim4"):
         room.give(folder, "Debian-exim")
-    escaped = relay.password.replace("^", "^^").replace("\\", "\\\\").replace("$", "\\$")
-    router = _MAILBOX_ROUTER.format(domain=relay.mailbox_domain, host=LOOPBACK)
-    room.write("etc/exim4/ca.pem", relay.ca_file.read_text())
-    room.write(
-        "etc/exim4/exim4.conf",
-        _CONFIG.format(
-            delay_warning="1s" if relay.warns_of_delay else "0s",
-            program=room.program("exim4"),
-            mailbox_router=router if relay.mailbox_domain else "",
-            host=relay.tls_name,
-            port=relay.port,
-            ca_file="/etc/exim4/ca.pem",
-            mailbox_port=relay.mailbox_port,
-            username=relay.username,
-            password=escaped,
-        ),
+    config, password = recipe("Exim", relay)
+    text = config.text.replace(_RETRY, _AT_ONCE)
+    assert text != config.text
+    if relay.mailbox_domain:
+        router = _MAILBOX_ROUTER.format(domain=relay.mailbox_domain, host=LOOPBACK)
+        transport = _MAILBOX_TRANSPORT.format(port=relay.mailbox_port)
+        text = text.replace("begin routers\n\n", f"begin routers\n\n{router}")
+        text = text.replace("begin transports\n\n", f"begin transports\n\n{transport}")
+    main = _MAIN.format(
+        delay_warning="1s" if relay.warns_of_delay else "0s", program=room.program("exim4")
     )
+    room.write(CA_FILE, relay.ca_file.read_text())
+    room.write(config.path, main + text)
+    room.write(password.path, password.text, password.mode, group="Debian-exim")
     lab.keep_log("exim", room.path(_LOG))
     return Exim(room)
 

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.daemons import PATIENCE_S, Lab, eventually
+from tests.support.recipes import CA_FILE, recipe
 from tests.support.relayhost import Relayhost
 from tests.support.room import Room
 
-_REMOTE: Final = (
-    "{host} smtp port={port} {tls} x509cafile={ca_file} user={username} pass={password}\n"
-)
 _PROGRAMS: Final = (
     "sendmail",
     "nullmailer-inject",
@@ -77,7 +75,7 @@ def _envelopes(folder: Path) -> Iterator[str]:
 
 
 def nullmailer_client(lab: Lab, relay: Relayhost) -> Nullmailer:
-    """Set up a nullmailer that sends everything to the gate: authenticated, over verified TLS.
+    """Set up a nullmailer that sends everything to the gate, by the guide's recipe.
 
     It knows one server only, so bounces go there too, whatever the mailbox of ``relay`` is.
     """
@@ -88,19 +86,9 @@ def nullmailer_client(lab: Lab, relay: Relayhost) -> Nullmailer:
     for folder in ("bin", "sbin", "protocols"):
         (prefix / folder).symlink_to(room.folder / "bin")
     os.mkfifo(prefix / "queue/trigger")
-    room.write("etc/nullmailer/ca.pem", relay.ca_file.read_text())
-    settings = {
-        "mailname": "client.example.com\n",  # Debian's in place of `me'
-        "conf/pausetime": "0\n",
-        "conf/remotes": _REMOTE.format(
-            host=relay.tls_name,
-            port=relay.port,
-            tls="tls" if relay.has_implicit_tls else "starttls",
-            ca_file="/etc/nullmailer/ca.pem",
-            username=relay.username,
-            password=relay.password,
-        ),
-    }
-    for name, text in settings.items():
-        room.write(f"nullmailer/{name}", text, mode=0o600)
+    room.write(CA_FILE, relay.ca_file.read_text())
+    (remotes,) = recipe("nullmailer", relay)
+    room.write("nullmailer/mailname", "client.example.com\n")  # Debian's in place of `me'
+    room.write("nullmailer/conf/pausetime", "0\n")
+    room.write("nullmailer/conf/remotes", remotes.text, remotes.mode)
     return Nullmailer(room, prefix)

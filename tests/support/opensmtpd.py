@@ -13,19 +13,14 @@ from tests.support.daemons import (
     free_port,
     listens,
 )
+from tests.support.recipes import CA_FILE, recipe
 from tests.support.relayhost import Relayhost
 from tests.support.room import Room
 
-# With its 25 failures a session it would never split a message to many recipients.
-_CONFIG: Final = """\
-table logins {{ gate = {username}:{password} }}
-mta limit max-failures-per-session 1000
+_LISTEN: Final = """\
 bounce warn-interval {warn_interval}
 smtp max-message-size 40M
 listen on {loopback} port {port} hostname client.example.com
-action "gate" relay host smtp+tls://gate@{host}:{relay_port} auth <logins> \\
-  helo client.example.com
-{mailbox}match from any for any action "gate"
 """
 _MAILBOX: Final = """\
 action "mailbox" relay host smtp+notls://{loopback}:{port} helo client.example.com
@@ -45,10 +40,17 @@ class OpenSmtpd:
         """Its log."""
         return self.daemon.log()
 
-    def inject(self, message: bytes, sender: str, recipients: Sequence[str]) -> None:
+    def inject(
+        self,
+        message: bytes,
+        sender: str,
+        recipients: Sequence[str],
+        mail_options: Sequence[str] = (),
+        rcpt_options: Sequence[str] = (),
+    ) -> None:
         """Hand a message over with SMTP."""
         with smtplib.SMTP(LOOPBACK, self._port, timeout=30) as smtp:
-            smtp.sendmail(sender, recipients, message)
+            smtp.sendmail(sender, recipients, message, mail_options, rcpt_options)
 
     def flush(self) -> None:
         """Try everything in the queue now (``smtpctl schedule all``)."""
@@ -69,28 +71,20 @@ class OpenSmtpd:
 
 
 def opensmtpd_client(lab: Lab, relay: Relayhost) -> OpenSmtpd:
-    """Start an OpenSMTPD that sends everything to the gate: authenticated, over TLS."""
+    """Start an OpenSMTPD that sends everything to the gate, by the guide's recipe."""
     room, port = Room(lab, "opensmtpd", "smtpd", "smtpctl"), free_port()
-    mailbox = _MAILBOX.format(
-        loopback=LOOPBACK, port=relay.mailbox_port, domain=relay.mailbox_domain
+    config, password = recipe("OpenSMTPD", relay)
+    more = _LISTEN.format(
+        warn_interval="1s" if relay.warns_of_delay else "4h", loopback=LOOPBACK, port=port
     )
+    if relay.mailbox_domain:
+        more += _MAILBOX.format(
+            loopback=LOOPBACK, port=relay.mailbox_port, domain=relay.mailbox_domain
+        )
     room.give("var/lib/opensmtpd/empty", "root")
-    # The authorities that it trusts are in this file, and no setting says otherwise.
-    room.write("etc/ssl/certs/ca-certificates.crt", relay.ca_file.read_text())
-    room.write(
-        "etc/smtpd.conf",
-        _CONFIG.format(
-            warn_interval="1s" if relay.warns_of_delay else "4h",
-            username=relay.username,
-            password=relay.password,
-            loopback=LOOPBACK,
-            port=port,
-            host=relay.tls_name,
-            relay_port=relay.port,
-            mailbox=mailbox if relay.mailbox_domain else "",
-        ),
-        mode=0o600,
-    )
+    room.write(CA_FILE, relay.ca_file.read_text())
+    room.write(config.path, config.with_lines("match from local", more), mode=0o600)
+    room.write(password.path, password.text, password.mode)
     daemon = lab.start(
         "opensmtpd",
         room.command(room.program("smtpd"), "-d", "-v"),

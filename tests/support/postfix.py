@@ -27,6 +27,7 @@ from tests.support.daemons import (
     need_root,
 )
 from tests.support.gate import Login
+from tests.support.recipes import CA_FILE, recipe
 from tests.support.relayhost import Relayhost
 
 Settings = Mapping[str, str | Path | int]
@@ -75,19 +76,12 @@ class Postfix:
         """Its mail log."""
         return self.daemon.log()
 
-    def inject(self, message: bytes, sender: str, recipients: Sequence[str]) -> None:
+    def inject(
+        self, message: bytes, sender: str, recipients: Sequence[str], *options: str
+    ) -> None:
         """Hand a message over as a local program does, with ``sendmail``."""
-        self._run(
-            "sendmail",
-            "-C",
-            str(self._etc),
-            "-i",
-            "-f",
-            sender,
-            "--",
-            *recipients,
-            given=message,
-        )
+        words = ("-C", str(self._etc), "-i", "-f", sender, *options, "--", *recipients)
+        self._run("sendmail", *words, given=message)
 
     def flush(self) -> None:
         """Try everything in the queue now (``postqueue -f``)."""
@@ -207,57 +201,44 @@ def _start(
 
 def postfix_client(
     lab: Lab,
+    relay: Relayhost,
     *,
-    relay_port: int,
-    username: str,
-    password: str,
-    ca_file: Path,
-    tls_name: str,
-    wrapper_mode: bool = False,
-    mailbox_domain: str = "",
-    mailbox_port: int = 0,
     settings: Settings | None = None,
+    adds_options: bool = False,
 ) -> Postfix:
-    """Start a Postfix whose relayhost is the gate: authenticated, over verified TLS.
+    """Start a Postfix that sends everything to the gate, by the guide's recipe.
 
-    Mail for ``mailbox_domain`` does not go to the gate but to a server on ``mailbox_port``:
-    that is where the bounces are read.
+    With ``adds_options`` also by the lines that a reader may add to it.
     """
-    relay = f"[{LOOPBACK}]:{relay_port}"
+    main, password, *optional = recipe("Postfix", relay)
+    host = f"[{relay.tls_name}]:{relay.port}"
+    gate = f"[{LOOPBACK}]:{relay.port}"  # this Postfix has the machine's /etc/hosts
     secrets = lab.new_folder("postfix-secrets") / "passwords"
-    secrets.write_text(f"{relay} {username}:{password}\n")
-    transport = f"inline:{{ {{{mailbox_domain}=mailbox:[{LOOPBACK}]:{mailbox_port}}} }}"
+    secrets.touch(password.mode)
+    secrets.write_text(password.text.replace(host, gate))
+    secrets.chmod(password.mode)
+    text = "".join(file.text for file in (main, *(optional if adds_options else [])))
+    for old, new in (
+        (host, gate),
+        (CA_FILE, str(relay.ca_file)),
+        (password.path, str(secrets)),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    transport = (
+        f"inline:{{ {{{relay.mailbox_domain}=mailbox:[{LOOPBACK}]:{relay.mailbox_port}}} }}"
+    )
     return _start(
         lab,
         "client",
         {
-            "relayhost": relay,
-            "transport_maps": transport if mailbox_domain else "",
-            "smtp_sasl_auth_enable": "yes",
-            "smtp_sasl_password_maps": f"texthash:{secrets}",
-            "smtp_sasl_security_options": "noanonymous",
-            "smtp_tls_security_level": "secure",
-            "smtp_tls_secure_cert_match": tls_name,
-            "smtp_tls_CAfile": ca_file,
-            "smtp_tls_wrappermode": "yes" if wrapper_mode else "no",
+            **dict(re.findall(r"^(\w+) = (.*)$", text, re.MULTILINE)),
+            "transport_maps": transport if relay.mailbox_domain else "",
+            "smtp_tls_wrappermode": "yes" if relay.has_implicit_tls else "no",
             "smtp_tls_loglevel": 1,
+            **({"delay_warning_time": "1s"} if relay.warns_of_delay else {}),
             **(settings or {}),
         },
-    )
-
-
-def postfix_relaying(lab: Lab, relay: Relayhost) -> Postfix:
-    """Start a Postfix that sends everything to that relay host."""
-    return postfix_client(
-        lab,
-        relay_port=relay.port,
-        username=relay.username,
-        password=relay.password,
-        ca_file=relay.ca_file,
-        tls_name=relay.tls_name,
-        mailbox_domain=relay.mailbox_domain,
-        mailbox_port=relay.mailbox_port,
-        settings={"delay_warning_time": "1s"} if relay.warns_of_delay else None,
     )
 
 

@@ -9,7 +9,7 @@ class Relayhost:
     """The gate as a relay host: authenticated, with STARTTLS and a verified certificate.
 
     Mail for ``mailbox_domain`` does not go to the gate but to a server on ``mailbox_port``.
-    With ``has_implicit_tls`` the port begins with TLS; nullmailer alone obeys that.
+    With ``has_implicit_tls`` the port begins with TLS; nullmailer and Postfix alone obey that.
     With ``warns_of_delay`` the author is warned when a message has waited for a second.
     """
 

@@ -32,12 +32,12 @@ class Room:
             self.program(program).write_bytes(_unpacked(package, program).read_bytes())
             self.program(program).chmod(0o755)
         self._write_etc()
-        run = self._try("true")
+        run = self.run_to_end("true")
         if run.returncode:
             missing(f"no private mount namespace here: {run.stderr.decode().strip()}")
         # A library that lacks would else look like a server that does not start.
         for program in programs:
-            needs = self._try("ldd", self.program(program)).stdout.decode()
+            needs = self.run_to_end("ldd", self.program(program)).stdout.decode()
             if "not found" in needs:
                 missing(f"{program} lacks shared libraries (.ci/run installs them):\n{needs}")
 
@@ -49,12 +49,16 @@ class Room:
         """The path of a file of the room for the test."""
         return self.folder / name.removeprefix("/")
 
-    def write(self, name: str, text: str, mode: int = 0o644) -> None:
+    def write(
+        self, name: str, text: str, mode: int = 0o644, *, group: str | None = None
+    ) -> None:
         """Write a file of the room, and the folder that it is in."""
         path = self.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(mode)
+        if group is not None:
+            shutil.chown(path, group=_USERS[group])
 
     def give(self, name: str, user: str) -> None:
         """Make a folder of the room that a user of the room owns."""
@@ -70,14 +74,15 @@ class Room:
 
     def run(self, *words: str | Path, given: bytes = b"") -> str:
         """Run a command in the room, to its end; what it printed."""
-        run = self._try(*words, given=given)
+        run = self.run_to_end(*words, given=given)
         output = f"{words}: {run.returncode}: {run.stdout.decode()}{run.stderr.decode()}"
         assert run.returncode == 0, output
         return run.stdout.decode()
 
-    def _try(
+    def run_to_end(
         self, *words: str | Path, given: bytes = b""
     ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command in the room; how it ended, well or not."""
         return subprocess.run(
             self.command(*words),
             input=given,
