@@ -14,7 +14,7 @@ from tests.support.relayhost import Relayhost
 from tests.support.room import Room
 
 _LOG: Final = "var/log/exim4/mainlog"
-# Before the recipe: what a reader's configuration has already, and a queue that is run on demand.
+# Before the recipe: what a reader's configuration has already.
 _MAIN: Final = """\
 primary_hostname = client.example.com
 exim_path = {program}
@@ -27,6 +27,7 @@ message_size_limit = 40M
 qualify_domain = client.example.com
 queue_run_max = 1
 delay_warning = {delay_warning}
+acl_smtp_rcpt = accept
 dsn_advertise_hosts = :
 smtputf8_advertise_hosts = :
 

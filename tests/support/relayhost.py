@@ -10,6 +10,7 @@ class Relayhost:
 
     Mail for ``mailbox_domain`` does not go to the gate but to a server on ``mailbox_port``.
     With ``has_implicit_tls`` the port begins with TLS; nullmailer and Postfix alone obey that.
+    ``cert_file`` is the gate's certificate, for dma, which knows its fingerprint only.
     With ``warns_of_delay`` the author is warned when a message has waited for a second.
     """
 
@@ -22,3 +23,4 @@ class Relayhost:
     mailbox_port: int = 0
     warns_of_delay: bool = False
     has_implicit_tls: bool = False
+    cert_file: Path | None = None

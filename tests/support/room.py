@@ -15,7 +15,13 @@ from tests.support.daemons import LOOPBACK, Lab, missing, need, need_root
 _UNPACKED: Final = Path(__file__).parents[2] / ".cache/debian"
 _PROGRAMS: Final = ("usr/sbin", "usr/bin", "usr/lib/{package}")
 _MOUNTS: Final = ("run", "var/lib", "var/log", "var/spool", "etc")
-_USERS: Final = {"root": 0, "Debian-exim": 64_001, "opensmtpd": 64_002, "opensmtpq": 64_003}
+_USERS: Final = {
+    "root": 0,
+    "mail": 8,
+    "Debian-exim": 64_001,
+    "opensmtpd": 64_002,
+    "opensmtpq": 64_003,
+}
 _TIMEOUT_S: Final = 60
 
 
