@@ -27,7 +27,9 @@ from smtpgate.ports import Clock, EventSink
 Networks: TypeAlias = Sequence[IPv4Network | IPv6Network]
 
 _LOGIN_POINTS: Final = 1.0
-_GUESSES: Final = frozenset({"invalid-credentials", "other-identity"})
+_GUESSES: Final = frozenset(
+    {"invalid-credentials", "other-identity", "invalid-token", "token-without-login"}
+)
 _SESSION_POINTS: Final = 5.0
 _OF_STRANGERS: Final = frozenset({"errors", "input-before-auth"})
 _EARLY: Final = "too-early"

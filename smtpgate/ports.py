@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -70,6 +70,24 @@ class Clock(Protocol):
 
 class NoTokenError(Exception):
     """There is no access token; the text says why, without any secret."""
+
+
+class NoIssuerKeysError(Exception):
+    """The keys of an issuer of tokens are not known; the text says why."""
+
+
+class TokenRefusedError(Exception):
+    """A token is no login; the text says why, and ``subject`` whose it is, if that is known."""
+
+    def __init__(
+        self,
+        reason: Literal["invalid-token", "token-without-login"],
+        detail: str,
+        subject: str = "",
+    ) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.subject = subject
 
 
 class Directory(Protocol):
@@ -520,3 +538,29 @@ class HostResolver(Resolver, Protocol):
 
     async def names(self, address: IPv4Address | IPv6Address) -> Sequence[str]:
         """The names that the address leads back to, in lower case, without a final dot."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogin:
+    """A login by the token of an issuer, until the token ends.
+
+    It stands for an access key. ``subject`` is a bounded name for it, which is no secret;
+    ``made_by`` are the settings that it was found with.
+    """
+
+    access_key_id: str
+    issuer: str
+    subject: str
+    ends_at: datetime
+    claims: Mapping[str, Any]
+    made_by: object
+
+
+class TokenLogins(Protocol):
+    """The logins that tokens of issuers stand for."""
+
+    async def login(self, token: Secret) -> TokenLogin:
+        """The login of a token. Raises TokenRefusedError or NoIssuerKeysError."""
+
+    def allows(self, login: TokenLogin) -> bool:
+        """True if the login may go on: it has not ended, and would still be allowed."""

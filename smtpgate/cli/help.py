@@ -27,6 +27,7 @@ GUIDES: Final = (
     "relays",
     "upstreams",
     "oauth",
+    "workloads",
     "api",
     "feedback",
     "notifications",

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, PrivateAttr
 
 from smtpgate.config import sections
+from smtpgate.config.issuers import IssuerConfig, LoginConfig, issuer_problems
 from smtpgate.config.routes import RouteConfig, route_problems, route_table, unused_upstreams
 from smtpgate.config.toml import (
     Array,
@@ -50,6 +51,8 @@ class Config(Table):
         "apis": "api",
         "upstreams": "upstream",
         "routes": "route",
+        "issuers": "issuer",
+        "logins": "login",
     }
 
     gate: sections.GateConfig = _section()
@@ -63,6 +66,10 @@ class Config(Table):
         default=(), alias="upstream", validate_default=True
     )
     routes: Array[RouteConfig] = Field(default=(), alias="route")
+    issuers: Annotated[tuple[IssuerConfig, ...], from_optional_sections] = Field(
+        default=(), alias="issuer", validate_default=True
+    )
+    logins: Array[LoginConfig] = Field(default=(), alias="login")
     directory: sections.DirectoryConfig = _section()
     dns: sections.DnsConfig = sections.DnsConfig()
     ledger: sections.LedgerConfig = sections.LedgerConfig()
@@ -171,6 +178,7 @@ class Config(Table):
         yield from self._about_waits()
         yield from self._about_octets()
         yield from self._about_workers()
+        yield from issuer_problems(self.issuers, self.logins)
         if self.reputation.auto_pause and not self.journal.enabled:
             text = "needs journal.enabled: the rates are those of what it has"
             yield ("reputation", "auto_pause"), text

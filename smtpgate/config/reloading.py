@@ -28,6 +28,8 @@ BY_RELOAD: Final[Mapping[str, str]] = {
     ),
     "upstream": ALL,
     "route": ALL,
+    "issuer": ALL,
+    "login": ALL,
     "directory": "apply prune",
     "simulator": ALL,
     "authorization": ALL,
@@ -62,8 +64,8 @@ BY_RESTART: Final[Mapping[str, str]] = {
 }
 
 # Kinds of sections with names, and those whose names a reload may add and remove.
-_NAMED: Final = frozenset({"listener", "api", "upstream"})
-_NAMES_BY_RELOAD: Final = frozenset({"upstream"})
+_NAMED: Final = frozenset({"listener", "api", "upstream", "issuer"})
+_NAMES_BY_RELOAD: Final = frozenset({"upstream", "issuer"})
 
 
 def is_by_reload(section: str, key: str) -> bool:

@@ -33,7 +33,9 @@ SubmissionOutcome = Literal["accepted", "deferred", "refused", "in-doubt"]
 Role = Literal["source", "from", "sender", "resent", "return-path", "report"]
 CutOffBy = Literal["client", "gate"]
 Stage = Literal["message", "authorization", "limits", "recipients", "signing", "relay"]
-AuthReason = Literal["invalid-credentials", "other-identity", KeyRefusal]
+AuthReason = Literal[
+    "invalid-credentials", "other-identity", "invalid-token", "token-without-login", KeyRefusal
+]
 
 HandshakeProblem = Literal[
     "no-tls",
@@ -269,15 +271,24 @@ class HandshakeFailed(ClientEvent):
 
 @dataclass(frozen=True, slots=True)
 class Authenticated(ClientEvent):
-    """A client logged in: its access key was used, from there and then."""
+    """A client logged in: its access key was used, from there and then.
+
+    ``subject`` names whose token it was, if it was by one.
+    """
+
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AuthFailed(ClientEvent):
-    """Credentials were refused; ``username`` is what the client claimed, shortened."""
+    """Credentials were refused; ``username`` is what the client claimed, shortened.
+
+    Of a token it is whose it is, as far as that is known, and ``detail`` is why it was refused.
+    """
 
     username: str
     reason: AuthReason
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

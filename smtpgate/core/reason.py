@@ -459,10 +459,26 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         reply="auth-invalid",
     ),
     "other-identity": Reason(
-        at_login="the authorization identity of PLAIN is not the user that logs in",
+        at_login="the login asks to act for another user than the one that logs in",
         advice=(
-            "The client has to leave the authorization identity of PLAIN empty: a user can act "
-            "only for itself."
+            "The client has to leave the authorization identity of PLAIN empty, or, with a "
+            "token, the user name: a login can act only for itself."
+        ),
+        reply="auth-invalid",
+    ),
+    "invalid-token": Reason(
+        at_login="the token is not one that a configured issuer made for this gate just now",
+        advice=(
+            "The client has to log in with a token (JWT) of a configured issuer, made for its "
+            "audience and not expired; the gate's log says what is wrong with it."
+        ),
+        reply="auth-invalid",
+    ),
+    "token-without-login": Reason(
+        at_login="the token is genuine, but no access key is configured for its claims",
+        advice=(
+            "The operator has to add a [[login]] that matches the token's claims and names "
+            "an access key that exists; two that match have to name the same one."
         ),
         reply="auth-invalid",
     ),

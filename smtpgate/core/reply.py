@@ -169,6 +169,9 @@ _REPLIES: Final[dict[str, Reply]] = {
     "session-key-suspended": Reply(
         421, "4.7.0", "Access key is suspended, closing the connection"
     ),
+    "session-token-ended": Reply(
+        421, "4.7.0", "Access token has ended, log in with another one, closing the connection"
+    ),
     "session-account-paused": Reply(
         421, "4.7.0", "Sending paused for this account, closing the connection"
     ),
@@ -206,7 +209,7 @@ _REPLIES: Final[dict[str, Reply]] = {
     "auth-aborted": Reply(501, "5.7.0", "Authentication exchange cancelled"),
     "auth-malformed": Reply(501, "5.5.2", "Cannot decode the authentication response"),
     "auth-mechanism": Reply(
-        504, "5.5.4", "Authentication mechanism not supported; use PLAIN or LOGIN"
+        504, "5.5.4", "Authentication mechanism not supported; use one that EHLO offers"
     ),
     "auth-invalid": Reply(535, "5.7.8", "Authentication Credentials Invalid"),  # [SES]
     "auth-unavailable": Reply(454, "4.7.0", "Temporary authentication failure"),  # [SES]

@@ -29,6 +29,7 @@ from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.feedback import open_tagger
 from smtpgate.gate.frames import PeerNote
+from smtpgate.gate.issuers import OpenTokenLogins, new_token_logins
 from smtpgate.gate.journal import JournalQuestions
 from smtpgate.gate.listen import ListeningSockets
 from smtpgate.gate.live import new_live_directory, new_loader
@@ -186,6 +187,7 @@ class SmtpService:
         self._offload = Offload(self._turns, threads)
         self._questions = JournalQuestions(config)
         self.upstream, self.pacer = self._new_upstream(), self._new_pacer()
+        self.token_logins = self._new_token_logins()
         self._put_together(sockets)
         self._api_servers = self._apis(store, sockets)
         self.apis = self._api_servers.servers
@@ -211,6 +213,11 @@ class SmtpService:
             on_files=self._note_files,
         )
 
+    def _new_token_logins(
+        self, before: OpenTokenLogins | None = None
+    ) -> OpenTokenLogins | None:
+        return new_token_logins(self.config, self._clock, self.tasks, self._note_issuer, before)
+
     def _new_pacer(self) -> Pacer:
         return Pacer(max_wait_s=self.config.limits.max_wait_s)
 
@@ -230,6 +237,8 @@ class SmtpService:
             other.upstream = other._new_upstream()
         if config.limits.max_wait_s != before.limits.max_wait_s:
             other.pacer = other._new_pacer()
+        if (config.issuers, config.logins) != (before.issuers, before.logins):
+            other.token_logins = other._new_token_logins(before=self.token_logins)
         sources = {f"listener.{name}": one for name, one in self.listeners.items()}
         other._put_together(sources)
         other._applications = self._api_servers.applications(
@@ -254,6 +263,8 @@ class SmtpService:
                 self.around.readiness.remove(f"upstream.{name}")
             self._show_upstream()
             self.upstream.start()
+        if self.token_logins is not before.token_logins and self.token_logins is not None:
+            self.token_logins.start()
         if self.pacer is not before.pacer:
             self.around.metrics.watch(self.pacer.readings)
 
@@ -272,6 +283,9 @@ class SmtpService:
         if all(one.pacer is not self.pacer for one in others):
             self.pacer.release()
             metrics.forget(self.pacer.readings)
+        tokens = self.token_logins
+        if tokens is not None and all(one.token_logins is not tokens for one in others):
+            tokens.close([one.token_logins for one in others if one.token_logins])
         if all(one.upstream is not self.upstream for one in others):
             await self.upstream.close()
             metrics.forget(self.upstream.readings)
@@ -363,7 +377,9 @@ class SmtpService:
         self, sources: ListeningSockets | Mapping[str, Listener]
     ) -> dict[str, Listener]:
         gate, bounds = self.config.gate, self.around.bounds
-        authenticator = Authenticator(self.directory, gate.region, self._clock)
+        authenticator = Authenticator(
+            self.directory, gate.region, self._clock, self.token_logins
+        )
         intake = Intake(
             gate.max_inflight_octets,
             share=gate.max_inflight_share,
@@ -435,6 +451,13 @@ class SmtpService:
                 "warning", "upstream-token failed", upstream=upstream, problem=problem
             )
 
+    def _note_issuer(self, issuer: str, problem: str | None) -> None:
+        """Log that an issuer's keys cannot be read, or can be again."""
+        if problem is None:
+            self._log.note("info", "issuer-keys usable", issuer=issuer)
+        else:
+            self._log.note("warning", "issuer-keys failed", issuer=issuer, problem=problem)
+
     def _note_state(self, upstream: str, state: BreakerState, problem: str) -> None:
         """Log that messages go to an upstream no more, for a try, or again."""
         level: Level = "warning" if state == "open" else "info"
@@ -469,6 +492,8 @@ class SmtpService:
     async def listen(self) -> None:
         """Take connections."""
         self.upstream.start()
+        if self.token_logins is not None:
+            self.token_logins.start()
         for listener in self.listeners.values():
             listener.start()
         for api in self.apis.values():
@@ -507,6 +532,7 @@ class SmtpService:
         steps: tuple[Callable[[], object], ...] = (
             *(one.abort for one in self.listeners.values()),
             self.upstream.close,
+            *(() if self.token_logins is None else (self.token_logins.close,)),
             self._questions.close,
             partial(self._rechecks.drain, _LAST_WORK_S),
             self.directory.stop,

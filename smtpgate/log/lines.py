@@ -89,12 +89,15 @@ def line_of(at: datetime, level: Level, event: str, facts: Mapping[str, object])
 def auth_failed_line(event: AuthFailed) -> bytes:
     """The line of a failed login; the address comes first, what the client claims last."""
     facts = {"reason": event.reason, "username": event.username[:MAX_TEXT]}
+    if event.detail:
+        facts["detail"] = event.detail[:MAX_TEXT]
     return _client_line(event, "warning", "auth-failed", facts)
 
 
 def authenticated_line(event: Authenticated) -> bytes:
     """The line of a login, at level ``debug``."""
-    return _client_line(event, "debug", "authenticated", {})
+    facts = {"subject": event.subject[:MAX_TEXT]} if event.subject else {}
+    return _client_line(event, "debug", "authenticated", facts)
 
 
 def api_called_line(event: ApiCalled) -> bytes:

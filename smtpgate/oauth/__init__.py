@@ -1,4 +1,4 @@
-"""Access tokens for upstreams (RFC 6749): fetched ahead of time, kept in memory only."""
+"""Access tokens: for upstreams (RFC 6749), and those by which clients log in (RFC 7519)."""
 
 from smtpgate.oauth.grants import Grant, TokenRequest
 from smtpgate.oauth.tokens import TokenAnswer, TokenSource

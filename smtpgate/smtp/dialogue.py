@@ -14,7 +14,7 @@ from smtpgate.core.events import BudgetExhausted, CommandRefused, Event, Handsha
 from smtpgate.core.limits.budget import BudgetName
 from smtpgate.core.message.envelope import Client, Recipient, SmtpFacts
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
-from smtpgate.ports import UpstreamFacts
+from smtpgate.ports import TokenLogin, UpstreamFacts
 from smtpgate.smtp.chunks import ChunkProtocol
 from smtpgate.smtp.command import MailCommand
 from smtpgate.smtp.handshake import handshake_problem
@@ -93,6 +93,7 @@ class Dialogue(ChunkProtocol):
         self.mechanism = ""
         self.exchange: Exchange | None = None  # of AUTH, while it waits for a response
         self.key: AccessKey | None = None
+        self.login: TokenLogin | None = None  # if it was by a token
         self.auth_failures = 0
         self._has_had_transaction = self._drains_after_first = False
         self.transaction: Transaction | None = None
@@ -161,6 +162,8 @@ class Dialogue(ChunkProtocol):
         """Raises HangUp when the session is to end before the transaction that begins."""
         if self._drains_after_first and self._has_had_transaction:
             raise HangUp(reply_of("shutting-down", hostname=self.hostname))
+        if self.login is not None and not self.parts.authenticator.allows(self.login):
+            raise HangUp(CATALOGUE["session-token-ended"])
 
     # -- facts ---------------------------------------------------------------------------------
 
@@ -209,6 +212,11 @@ class Dialogue(ChunkProtocol):
     def may_authenticate(self) -> bool:
         """True if AUTH is offered."""
         return self.is_tls or self.parts.config.allow_plaintext_auth
+
+    @property
+    def takes_tokens(self) -> bool:
+        """True if the mechanisms with a token are offered: only over TLS."""
+        return self.is_tls and self.parts.authenticator.takes_tokens
 
     def _described(self) -> Client:
         cipher, key, peer = self.cipher, self.key, self._peer

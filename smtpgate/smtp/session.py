@@ -38,6 +38,7 @@ _JUNK: Final = frozenset({b"NOOP", b"RSET", b"VRFY", b"HELP", b"HELO", b"EHLO"})
 _OF_A_GROUP: Final = frozenset({b"RCPT", b"DATA", b"BDAT"})
 # BINARYMIME is not: a message whose lines do not end with CRLF can be neither read nor signed.
 _ALWAYS: Final = ("PIPELINING", "ENHANCEDSTATUSCODES", "CHUNKING")
+_WITH_TOKENS: Final = "AUTH PLAIN LOGIN OAUTHBEARER XOAUTH2"
 _NO_COMMAND: Final = {ILL_ENDED: "bad-line-end", TOO_LONG: "line-too-long"}
 
 
@@ -179,7 +180,7 @@ def _extensions(session: Dialogue) -> list[str]:
     if session.may_start_tls:
         offered.append("STARTTLS")
     if session.may_authenticate:
-        offered.append("AUTH PLAIN LOGIN")
+        offered.append(_WITH_TOKENS if session.takes_tokens else "AUTH PLAIN LOGIN")
     return offered
 
 

@@ -81,10 +81,19 @@ class HttpCaller:
         self._tls = None if settings.ca_file is None else _tls_context(settings.ca_file)
         self._making = asyncio.Lock()
 
+    async def get(self, url: str, headers: Headers) -> HttpAnswer:
+        """GET a URL without user information. Raises CallError."""
+        return await self._call("GET", url, headers, b"")
+
     async def post(
         self, url: str, headers: Headers, body: bytes, credentials: Secret | None = None
     ) -> HttpAnswer:
         """POST to a URL without user information. Raises CallError."""
+        length = ("Content-Length", str(len(body)))
+        fields = (length, *headers, *_authorization(credentials))
+        return await self._call("POST", url, fields, body)
+
+    async def _call(self, method: str, url: str, headers: Headers, body: bytes) -> HttpAnswer:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
         if parts.scheme == "http" and not self._settings.allow_plaintext:
@@ -92,14 +101,12 @@ class HttpCaller:
         if not host or not port:
             raise CallError("the URL names no host")
         request = h11.Request(
-            method="POST",
+            method=method,
             target=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
             headers=[
                 ("Host", parts.netloc),
-                ("Content-Length", str(len(body))),
                 ("Connection", "close"),
                 *headers,
-                *_authorization(credentials),
             ],
         )
         try:

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from smtpgate.config import Config, ConfigError, load_config
+from smtpgate.config.issuers import IssuerConfig, LoginConfig
 from smtpgate.config.routes import RouteConfig
 from smtpgate.config.sections import DirectoryConfig, HttpConfig, ListenerConfig, UpstreamConfig
 from smtpgate.config.toml import Table
@@ -385,6 +386,8 @@ def sample(tmp_path: Path) -> Path:
         "api.pem",
         "oauth.crt",
         "oauth-ca.pem",
+        "cluster.jwks",
+        "issuer-ca.pem",
         "upstream.crt",
     ):
         (tmp_path / name).write_text("PEM\n")
@@ -410,7 +413,9 @@ def test_the_sample_loads_with_every_key_set(sample: Path) -> None:
     text = text.replace('kind = "sqlite"', 'kind = "redis"')
     # The secret stands beside a private key, and the password beside tokens.
     text = re.sub(
-        r"(?m)^(?:client_secret_file|password_file|refresh_token_file) = .*\n", "", text
+        r"(?m)^(?:client_secret_file|password_file|refresh_token_file|jwks_file) = .*\n",
+        "",
+        text,
     )
     text = text.replace('auth = "plain"', "").replace('"client-credentials"', '"jwt-bearer"')
     text += '[[route]]\nupstreams = ["default"]\n'
@@ -425,6 +430,7 @@ def test_the_sample_loads_with_every_key_set(sample: Path) -> None:
 NOT_THE_DEFAULT: Final = {
     *("address", "port", "host", "tls", "cert_file", "key_file", "certificates", "apply"),
     "upstreams",
+    *("issuer", "audience", "jwks_url", "claims", "access_key"),
 }
 
 
@@ -440,6 +446,15 @@ def test_the_sample_shows_the_defaults(sample: Path) -> None:
         "api": config.apis[0],
         "upstream": config.upstreams[0],
         "route": RouteConfig(upstreams=("default",)),
+        "issuer": IssuerConfig(
+            name="a",
+            issuer="https://issuer.example.com",
+            audience="b",
+            jwks_url="https://issuer.example.com/keys",
+        ),
+        "login": LoginConfig(
+            issuer="a", claims={"sub": "c"}, access_key="AKIAIOSFODNN7EXAMPLE"
+        ),
     }
     for section, model in SECTIONS.items():
         if "." in section:  # it is off
