@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN    := .venv/bin
 
-.PHONY: demo test slow check lint format integration fuzz bench bench-peers bench-shapes bench-growth clean
+.PHONY: demo test slow check lint format integration soak fuzz bench bench-peers bench-shapes bench-growth clean
 .DEFAULT_GOAL := test
 
 # Debian's python3 comes without ensurepip; then the system's pip fills the environment.
@@ -39,6 +39,10 @@ format: .venv/.ready
 # SMTPGATE_REQUIRE_DAEMONS=1 turns "not installed" from a skip into a failure.
 integration: .venv/.ready
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m integration tests/integration tests/contract tests/directory tests/system
+
+# Mail through a gate for an hour, with faults on both sides; SMTPGATE_SOAK_S is another time.
+soak: .venv/.ready
+	$(BIN)/python -m tests.soak
 
 fuzz: .venv/.ready
 	SMTPGATE_HYPOTHESIS=fuzz $(BIN)/python -m pytest -q -m 'fuzz or not (integration or bench)' tests/property tests/fuzz

@@ -116,6 +116,21 @@ class Postfix:
         """Wait until nothing is left to deliver."""
         eventually(lambda: not self.queue(), "the queue to be empty", timeout_s)
 
+    def change(self, **settings: str) -> None:
+        """Change settings of ``main.cf``, and reload."""
+        words = [f"{name}={value}" for name, value in settings.items()]
+        self._run("postconf", "-c", str(self._etc), "-e", *words)
+        self._run("postfix", "-c", str(self._etc), "reload")
+
+    def start_again(self, lab: Lab) -> None:
+        """Start it with the queue that it had; it must have ended."""
+        self.daemon = lab.start(
+            f"{self.daemon.name} again",
+            [need("postfix", "postfix"), "-c", self._etc, "start-fg"],
+            self.daemon.log_file,
+            ready=lambda: listens(self.port),
+        )
+
     def close(self) -> None:
         """Stop it by its own pid; its queue stays."""
         pid_file = self._etc.parent / "spool/pid/master.pid"
