@@ -80,6 +80,11 @@ KINDS: Final[Mapping[str, FindingKind]] = {
                 "other users of this machine can read the records of mail",
                 "chmod 700 the folder",
             ),
+            "key-unreadable": (
+                "warning",
+                "the next start or reload fails, or keeps the certificate that it has",
+                "chown the file to the user of the gate, or pass it by LoadCredential=",
+            ),
             "key-open": (
                 "warning",
                 "every user of this machine can read the secret",
@@ -359,6 +364,11 @@ KINDS: Final[Mapping[str, FindingKind]] = {
                 "warning",
                 "mail of the identity is not signed, or refused with signing.require",
                 "`smtpgate dkim generate', publish the record, `smtpgate dkim activate'",
+            ),
+            "mail-from-unproved": (
+                "warning",
+                "the domain is not used, or the mail refused, and bounces go elsewhere",
+                "publish the MX record that `smtpgate identity mail-from show' lists",
             ),
             "spf-absent": (
                 "warning",

@@ -1,7 +1,7 @@
 """The checks of identities in the DNS: DKIM records, SPF and DMARC, as receivers see them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
@@ -138,12 +138,18 @@ def _signed_by(domain: str, keys: Iterable[DkimKeyRow]) -> str | None:
     return None
 
 
-def _about_state(one: _Looked) -> list[DoctorFinding]:
-    verification = one.identity.verification
-    if verification.missing_since is None:
-        return []
-    text = f"since {verification.missing_since:%Y-%m-%d %H:%M} UTC: {verification.problem}"
-    return [found("identity-missing", one.shown, text)]
+def _about_state(one: _Looked) -> Iterator[DoctorFinding]:
+    """The states that the gate's own checks have found."""
+    verification, mail_from = one.identity.verification, one.identity.mail_from
+    if (since := verification.missing_since) is not None:
+        text = f"since {since:%Y-%m-%d %H:%M} UTC: {verification.problem}"
+        yield found("identity-missing", one.shown, text)
+    if mail_from is None:
+        return
+    proof = mail_from.verification
+    if proof.state != "success" or proof.missing_since is not None:
+        text = proof.problem or f"its MX record was not found yet (state {proof.state})"
+        yield found("mail-from-unproved", mail_from.domain, text)
 
 
 async def _about_keys(gate: ExaminedGate, one: _Looked) -> list[DoctorFinding]:

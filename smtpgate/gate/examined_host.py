@@ -1,14 +1,17 @@
 """Checks of the doctor on this machine: configuration, rights, disk, limits of the system."""
 
 import os
+import pwd
 import shutil
 import ssl
 import stat
 from asyncio import to_thread
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
+from smtpgate.config import Config
+from smtpgate.config.tls_port import TlsPort
 from smtpgate.config.toml import reason
 from smtpgate.core.wording import numbered
 from smtpgate.doctor.case import ExaminedGate
@@ -45,6 +48,8 @@ async def examine_rights(gate: ExaminedGate) -> AsyncIterator[DoctorFinding]:
     folder, key_file = gate.config.gate.state_dir, gate.config.directory.master_key_file
     if _is_open(key_file, stat.S_IROTH):
         yield found("key-open", str(key_file), _OPEN_TO_ALL)
+    for finding in _unreadable(gate.config):
+        yield finding
     try:
         for warning in look_at_state_dir(folder):
             kind = "state-of-others" if "belongs to" in warning else "state-unusable"
@@ -56,6 +61,46 @@ async def examine_rights(gate: ExaminedGate) -> AsyncIterator[DoctorFinding]:
         yield found("state-unusable", "gate.state_dir", f"{error.filename}: {reason(error)}")
     if folder.is_dir() and _is_open(folder, stat.S_IRWXO):
         yield found("state-open", "gate.state_dir", f"{folder} is open to every user")
+
+
+def _unreadable(config: Config) -> Iterator[DoctorFinding]:
+    """The key files that the owner of the state folder, the gate's user, cannot read."""
+    try:
+        user = pwd.getpwuid(config.gate.state_dir.stat().st_uid)
+    except (OSError, KeyError):
+        return  # before the first start it is not known
+    groups = set(os.getgrouplist(user.pw_name, user.pw_gid))
+    for path in dict.fromkeys(_key_files(config)):
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        if user.pw_uid and not _may_read(status, user.pw_uid, groups):
+            text = f"{user.pw_name}, the owner of gate.state_dir, may not read it"
+            yield found("key-unreadable", str(path), text)
+
+
+def _key_files(config: Config) -> Iterator[Path]:
+    """The files with private keys and the master key, which a running gate reads again."""
+    yield config.directory.master_key_file
+    certificates = list(config.feedback.certificates)
+    keys = [config.feedback.tls_key_file]
+    ports: tuple[TlsPort, ...] = (*config.listeners, *config.apis)
+    for port in ports:
+        keys.append(port.key_file)
+        certificates += port.certificates
+    keys += (upstream.key_file for upstream in config.upstreams)
+    yield from filter(None, keys)
+    yield from (one.key_file for one in certificates)
+
+
+def _may_read(status: os.stat_result, user_id: int, groups: Collection[int]) -> bool:
+    """True if the mode of a file lets that user read it; access lists are not looked at."""
+    if status.st_uid == user_id:
+        return bool(status.st_mode & stat.S_IRUSR)
+    if status.st_gid in groups:
+        return bool(status.st_mode & stat.S_IRGRP)
+    return bool(status.st_mode & stat.S_IROTH)
 
 
 def _is_open(path: Path, rights: int) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pytest
@@ -191,3 +192,12 @@ async def test_the_same_is_answered_again(directory: Directory) -> None:
     ]
     for ask in questions:
         assert await ask() == await ask()
+
+
+async def test_a_server_tells_its_time_and_a_file_has_none(store: DirectoryStore) -> None:
+    seen = await store.database.now()
+    if store.database.is_sqlite:
+        assert seen is None
+    else:
+        assert seen is not None
+        assert abs(datetime.now(UTC) - seen) < timedelta(minutes=1)

@@ -1,6 +1,7 @@
 """``smtpgate doctor``: silent about a healthy gate, and it finds each planted fault."""
 
 import os
+import pwd
 import shutil
 import socket
 import sqlite3
@@ -303,6 +304,17 @@ def an_identity_whose_key_does_not_sign(world: ExaminedWorld) -> None:
     sql(world.state / "directory.sqlite", "UPDATE dkim_keys SET stage = 'pending'")
 
 
+@fault("identities", "mail-from-unproved")
+def a_mail_from_domain_without_its_mx_record(world: ExaminedWorld) -> None:
+    world.zone["bounce.ses-example.com TXT"] = ["v=spf1 ip4:192.0.2.25 -all"]
+    sql(
+        world.state / "directory.sqlite",
+        "INSERT INTO mail_from_domains (account_id, region, identity, domain, on_mx_failure, "
+        "state, problem) SELECT account_id, region, name, 'bounce.ses-example.com', 'default', "
+        "'pending', 'there is no MX record' FROM identities",
+    )
+
+
 @fault("identities", "identity-missing")
 def an_identity_whose_proof_is_gone(world: ExaminedWorld) -> None:
     statement = "UPDATE identities SET missing_since = '2026-01-01 00:00:00.000000'"
@@ -424,6 +436,38 @@ async def test_a_test_message_goes_by_each_upstream_when_it_is_asked_for(
         (refused,) = await world.findings("upstreams", test_to="joe@example.net")
     assert refused.kind == "test-not-sent"
     assert "550 5.1.1 no such user" in refused.problem
+
+
+@needs_root
+async def test_files_that_the_gate_s_user_cannot_use_are_found(world: ExaminedWorld) -> None:
+    nobody = pwd.getpwnam("nobody").pw_uid
+    os.chown(world.state, nobody, -1)
+    for path in (world.folder / "tls.key", world.folder / "master.key"):
+        path.chmod(0o600)
+    findings = await world.findings("rights")
+    assert seen(findings) == {("warning", "key-unreadable"), ("warning", "state-of-others")}
+    assert {one.subject for one in findings if one.kind == "key-unreadable"} == {
+        str(world.folder / "tls.key"),
+        str(world.folder / "master.key"),
+    }
+
+
+async def test_an_upstream_for_which_no_token_is_to_be_had_is_found(
+    world: ExaminedWorld,
+) -> None:
+    secret = world.folder / "client.secret"
+    secret.write_text(PASSWORD)
+    secret.chmod(0o600)
+    world.change(
+        "[upstream.sink]",
+        '[upstream.sink.oauth]\ntoken_endpoint = "http://127.0.0.1:1/token"\n'
+        'client_id = "gate"\nclient_secret_file = "client.secret"\n'
+        '[upstream.sink]\nusername = "gate@example.com"\nauth = "xoauth2"',
+    )
+    (finding,) = await world.findings("upstreams")
+    assert finding.kind == "upstream-login-refused"
+    assert "no access token: the token endpoint" in finding.problem
+    assert PASSWORD not in finding.problem
 
 
 SECOND_LISTENER: Final = """\
