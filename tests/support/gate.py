@@ -264,19 +264,20 @@ def _config(plan: GatePlan, authority: Authority, directory: Path) -> str:
     )
 
 
-def _is_ready(http_port: int) -> bool:
+def _takes_mail(http_port: int) -> bool:
+    """True once it is ready, or is only waiting for an upstream."""
     try:
-        with urllib.request.urlopen(
-            f"http://{LOOPBACK}:{http_port}/readyz", timeout=2
-        ) as answer:
-            status: int = answer.status
-            return status == 200
-    except (urllib.error.URLError, OSError):
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{http_port}/readyz", timeout=2):
+            return True
+    except urllib.error.HTTPError as error:
+        checks = json.loads(error.read())["checks"]
+        return all(checks.get(name) == "open" for name in ("listeners", "directory"))
+    except OSError:
         return False
 
 
 def start_gate(lab: Lab, authority: Authority, plan: GatePlan) -> Gate:
-    """Start the gate and wait until it says that it is ready."""
+    """Start the gate and wait until it takes mail."""
     folder = lab.new_folder("gate")
     directory = lab.new_folder("directory")
     _write_directory(directory, plan.accounts)
@@ -299,7 +300,7 @@ def start_gate(lab: Lab, authority: Authority, plan: GatePlan) -> Gate:
         words if plan.sockets is None else plan.sockets.words(words),
         folder / "log",
         pass_fds=() if plan.sockets is None else plan.sockets.descriptors,
-        ready=lambda: _is_ready(plan.http_port),
+        ready=lambda: _takes_mail(plan.http_port),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     return Gate(daemon, plan, config)
