@@ -127,10 +127,13 @@ class Answers:
         """Answer a request, or answer it no more."""
         match frame:
             case Ask(number, name):
-                self._running[number] = self._tasks.start(self._answer(frame), name=name)
+                task = self._tasks.start(self._answer(frame), name=name)
+                self._running[number] = task
+                # Not in the task: one that is stopped before its first step runs nothing.
+                task.add_done_callback(lambda _: self._running.pop(number, None))
             case StopAnswer(number):
-                if (task := self._running.get(number)) is not None:
-                    _ = task.cancel()
+                if (running := self._running.get(number)) is not None:
+                    _ = running.cancel()
 
     async def close(self) -> None:
         """End all answers."""
@@ -147,6 +150,4 @@ class Answers:
         except Exception as error:  # noqa: BLE001 - logged; the worker goes on
             self._on_error(error)
             problem = DEFECT
-        finally:
-            del self._running[ask.number]
         self._send(AnswerEnd(ask.number, problem))

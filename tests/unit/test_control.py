@@ -320,6 +320,16 @@ async def test_workers_stop_when_nobody_waits_for_their_answers_any_more() -> No
     assert not worker.answers._running
 
 
+async def test_a_request_that_is_stopped_before_it_began_leaves_nothing_behind() -> None:
+    questions = Questions()
+    worker = PlayedWorker(0, questions, routes_with(_always))
+    worker.answers.begin()
+    worker.answers.take(Ask(1, Wait.name, b"{}"))
+    worker.answers.take(StopAnswer(1))
+    await settle()
+    assert not worker.answers._running
+
+
 async def test_what_nobody_reads_is_bounded_and_ends_the_answer() -> None:
     questions = Questions()
     worker = PlayedWorker(0, questions, Routes())
