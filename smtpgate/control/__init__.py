@@ -12,7 +12,8 @@ To add a request:
 2. A handler: an asynchronous generator that takes the request and yields values, of which
    msgspec can make JSON (texts, numbers, lists, dicts, structs). It raises
    :class:`RefusedError` with a text for the person who asks. It may go on for ever: when the
-   client leaves, it is closed where it yields or waits, so ``finally`` cleans up.
+   client leaves, it is closed where it yields or waits, so ``finally`` cleans up. What must not
+   end halfway is a task that it awaits with ``asyncio.shield``.
 3. ``host.routes.add(MyRequest, handler)`` in ``gate/``, where the parts are.
 4. If each process that takes mail has a part of the answer: a second request with
    ``around.routes.add(MyPart, handler)`` in ``gate/service.py``; the first handler gathers with

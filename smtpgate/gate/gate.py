@@ -71,7 +71,7 @@ class Gate:
         if config.feedback.enabled:
             host.take_feedback(sockets["feedback"], upstream, self.directory)
         host.take_records(self.directory)
-        self._reloader = Reloader(host, self)
+        self._reloader = Reloader(host, self, service.tasks)
         self._reloader.answer_requests(host.routes)
         bans.answer_requests(host.routes, lambda: host.peers)
         self.http = host.serve_http(sockets["http"]) if config.http.enabled else None

@@ -136,7 +136,7 @@ class Parent:
             self.failed.set,
         )
         self.host.peers = crew
-        self._reloader = Reloader(self.host, self)
+        self._reloader = Reloader(self.host, self, self.tasks)
         self._reloader.answer_requests(self.host.routes)
         bans.answer_requests(self.host.routes, lambda: self.host.peers)
         if prepared.http is not None:

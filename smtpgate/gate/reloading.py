@@ -17,7 +17,7 @@ from smtpgate.gate.documents import Apply
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.host import Host
 from smtpgate.ports import Reading
-from smtpgate.tasks import Rhythm, Threads
+from smtpgate.tasks import Rhythm, TaskOwner, Threads
 
 # Between two looks at the files of certificates.
 _LOOK_S: Final = 60.0
@@ -45,10 +45,12 @@ class ChangingGate(Protocol):
 class Reloader:
     """Reloads a gate: by a request, by a signal, and certificates when their files change."""
 
-    def __init__(self, host: Host, processes: ChangingGate) -> None:
+    def __init__(self, host: Host, processes: ChangingGate, tasks: TaskOwner) -> None:
+        """``tasks`` are drained when the gate stops."""
         self._host = host
         self._log = host.log
         self._processes = processes
+        self._tasks = tasks
         self._turn = asyncio.Lock()
         self._looks = Rhythm()
         self._threads = Threads("configuration")
@@ -61,10 +63,15 @@ class Reloader:
         yield Reading("smtpgate_configuration_restart_keys", self._restart_keys)
 
     def answer_requests(self, routes: Routes) -> None:
-        """Have requests of the control socket answered."""
+        """Have requests of the control socket answered.
+
+        A reload goes on when its client leaves: else some processes could have switched, and
+        others not.
+        """
 
         async def answer(request: ReloadRequest) -> AsyncGenerator[object]:
-            yield await self.reload(apply_alone, is_check=request.is_check)
+            reload = self.reload(apply_alone, is_check=request.is_check)
+            yield await asyncio.shield(self._tasks.start(reload, name="reload"))
 
         routes.add(ReloadRequest, answer)
 

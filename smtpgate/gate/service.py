@@ -170,6 +170,7 @@ class SmtpService:
         )
         self.spool = Spool(config.gate.state_dir, self._note_storage)
         freed = FreedMemory(self.tasks, trimmer())
+        self._open_files = LocalSums()  # of messages that come in, over all reloads
         self.client_sockets = Sockets(
             most_sockets(config.gate.reserved_descriptors), freed.connection_closed
         )
@@ -280,6 +281,9 @@ class SmtpService:
     async def retire(self, others: Collection["SmtpService"]) -> None:
         """Close what nothing uses any more, and none of the other services."""
         metrics = self.around.metrics
+        # The directory refers to the first service, and each listener to its successor: by them
+        # no service would ever be free.
+        self.listeners = {}
         if all(one.pacer is not self.pacer for one in others):
             self.pacer.release()
             metrics.forget(self.pacer.readings)
@@ -388,6 +392,7 @@ class SmtpService:
             spool_limit=gate.max_spooled_octets,
             max_files=gate.reserved_descriptors // 2,
             sums=bounds.octets,
+            open_files=self._open_files,
         )
         return {
             listener.name: Listener(

@@ -13,6 +13,7 @@ from smtpgate.core.message.dots import find_with_dot
 
 _FINAL_DOT: Final = b"\r\n.\r\n"  # RFC 5321 §4.1.1.4: nothing less ends the data
 _SMALL_OCTETS: Final = 64 * 1024
+_FILES: Final = "files"
 
 
 class _Pool:
@@ -74,7 +75,8 @@ class Intake:
     ``reserve`` of them are for small messages that find no other room: large ones cannot keep
     these out. Messages larger than ``spool_octets`` go to at most ``max_files`` files, which
     together have at most ``spool_limit`` octets. Octets are counted in sums that other
-    processes may share, files are this process's.
+    processes may share, files in those of this process: after a reload there is another intake,
+    and messages that came in before it still have theirs.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Intake:
         spool_limit: int = 0,
         max_files: int = 1,
         sums: Sums | None = None,
+        open_files: LocalSums | None = None,
     ) -> None:
         counted: Sums = sums or LocalSums()
         most, reserved, spooled = ROOMS
@@ -94,8 +97,17 @@ class Intake:
         self.reserve = _Pool(reserved, reserve, share, counted)
         self.spooled = _Pool(spooled, spool_limit, share, counted, "spooled-octets")
         self.spool_octets = spool_octets
-        self.files = 0
+        self._open_files = open_files or LocalSums()
         self.max_files = max_files
+
+    @property
+    def files(self) -> int:
+        """Messages that have a file, or are about to get one."""
+        return self._open_files.sum(_FILES)
+
+    def count_file(self, number: int) -> None:
+        """There are so many files more."""
+        _ = self._open_files.add(_FILES, number)
 
     @property
     def taken(self) -> int:
@@ -192,13 +204,13 @@ class MessageIntake:
         if not self.spooled:
             if intake.files >= intake.max_files:
                 return "spooled-octets"
-            intake.files += 1
+            intake.count_file(1)
         if more < 0:
             intake.spooled.give_back(self._account, -more)
         elif intake.spooled.taken == self.spooled:  # the only message always fits
             intake.spooled.force(self._account, more)
         elif (refusal := intake.spooled.take(self._account, more)) is not None:
-            intake.files -= not self.spooled
+            intake.count_file(-(not self.spooled))
             return refusal
         self.spooled = octets
         return None
@@ -234,5 +246,5 @@ class MessageIntake:
         self.taken = 0
         if self.spooled:
             self._intake.spooled.give_back(self._account, self.spooled)
-            self._intake.files -= 1
+            self._intake.count_file(-1)
             self.spooled = 0

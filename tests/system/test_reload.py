@@ -1,15 +1,23 @@
 """A running gate uses what has changed in its configuration, or goes on with what it has."""
 
 import asyncio
+import gc
 import json
+import weakref
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from smtpgate.config import Config
 from smtpgate.control import ReloadAnswer, ReloadRequest, ask
+from smtpgate.control.frames import RequestFrame, framed
 from smtpgate.demo.sink import Sink
+from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.gate import Gate
+from smtpgate.smtp.listener import Listener
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send
 from tests.support.upstream_server import open_upstream
@@ -191,12 +199,16 @@ async def test_reloads_with_changes_leave_nothing_behind(tmp_path: Path) -> None
     async with open_gate(tmp_path, gate="max_recipients = 30") as (gate, sink):
         dialog = await login(gate)
         sources, upstream = len(gate.metrics._readings._sources), gate.upstream
+        listeners = list[weakref.ref[Listener]]()
         for number in range(1, 11):
             change(tmp_path, "drain_s = 5", f"drain_s = 5\nmax_inflight_octets = 9{number:08}")
             assert (await gate.reload()).changed == ("gate.max_inflight_octets",)
+            listeners.append(weakref.ref(gate.listeners["plain"]))
             change(tmp_path, f"\nmax_inflight_octets = 9{number:08}", "")
             assert (await send(dialog)).startswith("250")
         await until(lambda: not gate._succession._leaving)
+        gc.collect()
+        assert {one() for one in listeners} == {None, gate.listeners["plain"]}
         assert len(sink.messages) == 10
         assert gate.upstream is upstream, "nothing of it has changed"
         assert len(gate.metrics._readings._sources) == sources
@@ -289,6 +301,39 @@ async def test_the_problems_of_a_reload_are_its_answer(tmp_path: Path) -> None:
         ]
         assert "accounts.12" in answer.problems[2]
     assert not path.exists()
+
+
+class SlowSwitch:
+    """A gate that waits before it switches to another configuration."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.has_begun, self.may_go_on = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._gate, name)
+
+    async def switch(self, config: Config, certificates: Certificates) -> Sequence[str]:
+        self.has_begun.set()
+        await self.may_go_on.wait()
+        return await self._gate.switch(config, certificates)
+
+
+@pytest.mark.slow
+async def test_a_reload_goes_on_when_its_client_leaves(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        slow = SlowSwitch(gate)
+        gate._reloader._processes = slow
+        change(tmp_path, "drain_s = 5", "drain_s = 4")
+        _, client = await asyncio.open_unix_connection(gate.config.control_path)
+        client.write(framed(RequestFrame("reload")))
+        await slow.has_begun.wait()
+        client.close()
+        await until(lambda: len(gate.host._control._serving) == 0)
+        slow.may_go_on.set()
+        await until(lambda: gate.service.config.gate.drain_s == 4)
+        assert (await gate.reload()).changed == ()
+        assert noted(tmp_path, "configuration loaded")
 
 
 async def test_an_open_session_has_the_bounds_of_the_newer_upstream(tmp_path: Path) -> None:

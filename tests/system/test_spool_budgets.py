@@ -21,6 +21,7 @@ from tests.support.large import (
 )
 from tests.support.waiting import until
 from tests.system.test_budgets import exhausted
+from tests.system.test_reload import change
 
 
 async def test_messages_in_files_are_bounded_by_their_octets(tmp_path: Path) -> None:
@@ -53,6 +54,23 @@ async def test_messages_in_files_are_bounded_by_their_number(tmp_path: Path) -> 
             await dialog.close()
         await until(lambda: open_files(tmp_path) == 0)
         assert (await send(another, HEAD + LINE * 1100)).startswith("250")
+
+
+async def test_a_reload_leaves_the_files_of_messages_that_are_coming_in_counted(
+    tmp_path: Path,
+) -> None:
+    async with open_spooling_gate(tmp_path, gate="reserved_descriptors = 64") as (gate, _):
+        dialogs = [await begin(gate, HEAD + LINE * 1100) for _ in range(32)]
+        await until(lambda: open_files(tmp_path) == 32)
+        change(tmp_path, "drain_s = 5", "drain_s = 4")
+        assert (await gate.reload()).changed == ("gate.drain_s",)
+        another = await login(gate)
+        assert (await send(another, HEAD + LINE * 1100)).startswith("452")
+        await dialogs[0].close()
+        await until(lambda: open_files(tmp_path) == 31)
+        assert (await send(another, HEAD + LINE * 1100)).startswith("250")
+        for dialog in dialogs:
+            await dialog.close()
 
 
 async def test_a_message_whose_refusal_is_delayed_has_no_file_and_is_still_counted(
