@@ -29,18 +29,20 @@ class ChunkProtocol(GateProtocol):
     def begin_chunks(self, incoming: IncomingMessage) -> None:
         """Take the chunks that come as one message."""
         self.incoming = incoming
-        self._pause_octets = incoming.intake.spool_octets
 
     def drop_message(self) -> None:
         """Forget the chunks of a message that is not complete, if there are any."""
         if self.incoming is not None:
             self.incoming.close()
-            self.incoming, self._pause_octets = None, PAUSE_OCTETS
+            self.incoming = None
 
     def expect_chunk(self, chunk: Chunk) -> Work | None:
         """Take the octets that come next as that chunk."""
         if chunk.left:
             self.chunk = chunk
+            if self.incoming is not None:
+                in_memory = min(chunk.left, self.incoming.intake.spool_octets)
+                self._pause_octets = PAUSE_OCTETS + in_memory
             return None
         if chunk.is_last and self.incoming is not None and self.incoming.intake.goes_to_file:
             return partial(self._move_chunk, self.incoming, chunk, 0)
@@ -99,9 +101,12 @@ class ChunkProtocol(GateProtocol):
     def _end_chunk(self, chunk: Chunk, stored: bytes | StoredMessage = b"") -> Work | None:
         """All of a chunk has come; behind the last one the message is whole."""
         incoming, self.chunk, message = self.incoming, None, stored
+        self._pause_octets = (
+            PAUSE_OCTETS  # what comes next is no message's before it is looked at
+        )
         if incoming is not None and chunk.is_last:
             if incoming.kept:
                 message = bytes(incoming.kept)
                 incoming.kept.clear()
-            self.incoming, self._pause_octets = None, PAUSE_OCTETS
+            self.incoming = None
         return self.chunk_taken(chunk, incoming, message)

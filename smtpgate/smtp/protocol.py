@@ -114,8 +114,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         self._is_paused = False
         self._pause_octets = PAUSE_OCTETS
         self._may_end = False  # before its client wants it to
-        self._is_draining = False
-        self._is_cut_off = False
+        self._is_draining = self._is_cut_off = False
         self._gone: asyncio.Future[None] | None = None
         self._ending: HangUp | None = None
 
@@ -192,7 +191,9 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
                 return
         self._input += data
         self._advance()
-        is_ahead = len(self._input) > self._pause_octets
+        # Of a client that reads no replies nothing is looked at, or counted as a message's.
+        most = self._pause_octets if self._writable is None else PAUSE_OCTETS
+        is_ahead = len(self._input) > most
         if (is_ahead or len(data) > _MUCH_OCTETS) and not self._is_paused:
             self._is_paused = True
             self._wire.pause_reading()

@@ -3,6 +3,7 @@
 import asyncio
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.support.clock import move_loop
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, Opened, is_signed, login, open_gate, send
 from tests.support.rows import rows
+from tests.support.waiting import until
 
 BODY = "\r\n.\r\nMAIL FROM:<ceo@ses-example.com>\r\n..\r\nDATA\r\n.\r\n"
 SPOOLED = "max_message_octets = 400000"
@@ -211,3 +213,22 @@ async def test_a_gate_that_stops_lets_the_chunks_of_a_message_come(tmp_path: Pat
         assert (await dialog.reply()).startswith("421 4.3.2")
         await stopping
         assert len(sink.messages) == 1
+
+
+@pytest.mark.slow
+async def test_a_client_that_reads_no_replies_to_its_chunks_is_not_read_from(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await login(gate)
+        await begin(dialog)
+        wire, chunks = cast("asyncio.Transport", dialog.writer.transport), 150_000
+        wire.pause_reading()
+        (session,) = gate.listeners["plain"]._sessions
+        dialog.writer.write(b"BDAT 1\r\nx" * chunks)
+        await until(lambda: session._writable is not None and session._is_paused)
+        assert len(session._input) < 200_000, "no message has been charged with it"
+        wire.resume_reading()
+        first = await dialog.reply()
+        assert first.startswith("250")
+        await dialog.reader.readexactly((len(first) + 2) * (chunks - 1))
