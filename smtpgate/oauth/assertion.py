@@ -6,6 +6,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc import jwt
@@ -15,6 +16,7 @@ from joserfc.jwk import ECKey, RSAKey
 from smtpgate.ports import NoTokenError
 
 _MIN_RSA_BITS: Final = 2048  # RFC 7518 §3.3
+_OTHER_KEY: Final = "the private key is neither RSA nor of the curve P-256"
 
 
 def signed(
@@ -50,7 +52,7 @@ def _key(octets: bytes, *, is_certified: bool) -> tuple[RSAKey | ECKey, str]:
         return RSAKey.import_key(octets), "PS256" if is_certified else "RS256"
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name == "secp256r1":
         return ECKey.import_key(octets), "ES256"
-    raise NoTokenError("the private key is neither RSA nor of the curve P-256")
+    raise NoTokenError(_OTHER_KEY)
 
 
 def _loaded(octets: bytes) -> object:
@@ -58,6 +60,8 @@ def _loaded(octets: bytes) -> object:
         return serialization.load_pem_private_key(octets, password=None)
     except (ValueError, TypeError):  # no PEM; or it is encrypted
         raise NoTokenError("the private key is not in PEM, or has a password") from None
+    except UnsupportedAlgorithm:
+        raise NoTokenError(_OTHER_KEY) from None
 
 
 def _thumbprint(certificate: bytes, private_key: bytes) -> str:

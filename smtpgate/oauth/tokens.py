@@ -22,6 +22,7 @@ _LEAST_S: Final = 10.0  # a token with less time than this may end during the lo
 _LEAST_PART: Final = 0.1  # or with less than this part of its time
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
+_DEFECT: Final = "the fetch failed by a defect; the gate's log has the error"
 # A server that refuses every token would else have one fetched for each connection.
 _REFUSALS_APART_S: Final = 60.0
 
@@ -143,6 +144,9 @@ class TokenSource:
             await self._ask()
         except NoTokenError as error:
             self._failed(str(error))
+        except Exception:
+            self._failed(_DEFECT)  # and asked again like after any failure
+            raise
         finally:
             self._fetch = None
 

@@ -21,7 +21,7 @@ from smtpgate.config.oauth import OAuthConfig
 from smtpgate.config.sections import UpstreamConfig
 from smtpgate.core.secret import Secret
 from smtpgate.gate.tokens import new_tokens, unusable_secrets
-from smtpgate.oauth import TokenSource
+from smtpgate.oauth import Grant, TokenSource
 from smtpgate.ports import NoTokenError
 from smtpgate.relay import PooledUpstream
 from smtpgate.tasks import TaskOwner
@@ -55,6 +55,14 @@ def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
+
+
+def key_of_unknown_curve() -> bytes:
+    """A private key in PEM of prime192v3, by its OID: the last octet of it is not 7 but 3."""
+    lines = pem(ec.generate_private_key(ec.SECP256R1())).splitlines()
+    der = base64.b64decode(b"".join(lines[1:-1]))
+    der = der.replace(bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d030103"))
+    return b"\n".join((lines[0], base64.b64encode(der), lines[-1]))
 
 
 def public_pem(key: rsa.RSAPrivateKey) -> bytes:
@@ -334,6 +342,7 @@ async def test_a_secret_is_replaced_without_a_restart(
         ("client_secret_file", b"two\nlines", "must have one line"),
         ("client_secret_file", b"\xff", "is not UTF-8"),
         ("private_key_file", b"no key", "not in PEM, or has a password"),
+        ("private_key_file", key_of_unknown_curve(), "neither RSA nor of the curve P-256"),
         ("private_key_file", None, "no such file"),
     ],
 )
@@ -351,6 +360,21 @@ async def test_a_file_that_cannot_be_used_is_a_problem_and_no_fault(
             with pytest.raises(NoTokenError, match=problem):
                 await tokens.token()
         assert oauth.requests == []
+
+
+async def test_a_fetch_that_fails_by_a_defect_is_repeated(
+    oauth: OAuthServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with tokens_of(with_secret(oauth, tmp_path)) as tokens:
+        with monkeypatch.context() as patch:
+            patch.setattr(Grant, "request", lambda *_: 1 // 0)
+            with pytest.raises(NoTokenError, match="failed by a defect"):
+                await tokens.token()
+        with pytest.raises(NoTokenError, match="failed by a defect"):
+            await tokens.token()
+        await move_loop(1.1)
+        await until(lambda: tokens.state().fetches == 1)
+        assert tokens.state().problem is None
 
 
 def test_the_check_of_a_configuration_finds_secrets_that_cannot_be_used(
