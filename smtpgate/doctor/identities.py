@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from itertools import chain
 from typing import Final
 
 from smtpgate.admin.dns_checks import key_check
@@ -84,12 +85,12 @@ async def examine_identities(
 
     async def all_of(one: _Looked) -> list[DoctorFinding]:
         async with turns:
-            return [
-                *_about_state(one),
-                *await _about_keys(gate, one),
-                *await _about_spf(gate, one, outgoing, is_known=is_known),
-                *await _about_dmarc(gate, one),
-            ]
+            parts = await asyncio.gather(
+                _about_keys(gate, one),
+                _about_spf(gate, one, outgoing, is_known=is_known),
+                _about_dmarc(gate, one),
+            )
+        return [*_about_state(one), *chain.from_iterable(parts)]
 
     seen: set[tuple[str, str, str]] = set()
     for coming in asyncio.as_completed([all_of(one) for one in looked]):
@@ -156,13 +157,10 @@ async def _about_keys(gate: ExaminedGate, one: _Looked) -> list[DoctorFinding]:
     if one.signed_by is None:
         return [found("dkim-none", one.shown, "no active DKIM key signs its mail")]
     signing = [key for key in one.identity.keys if key.staged.signs]
-    return [
-        finding
-        for findings in await asyncio.gather(
-            *(_about_key(gate, one.identity, key) for key in signing)
-        )
-        for finding in findings
-    ]
+    found_of_each = await asyncio.gather(
+        *(_about_key(gate, one.identity, key) for key in signing)
+    )
+    return [*chain.from_iterable(found_of_each)]
 
 
 async def _about_key(
@@ -180,7 +178,9 @@ async def _about_spf(
 ) -> list[DoctorFinding]:
     domain = one.mail_from
     addresses = list(outgoing) or [_NOBODY]
-    verdicts = [await spf_verdict(address, domain, gate.resolver) for address in addresses]
+    verdicts = await asyncio.gather(
+        *(spf_verdict(address, domain, gate.resolver) for address in addresses)
+    )
     for_all = [verdict for verdict in verdicts if verdict.result in _FOR_ALL]
     if for_all:
         return [_spf_finding(domain, for_all[0])]

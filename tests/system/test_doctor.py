@@ -1,5 +1,6 @@
 """``smtpgate doctor``: silent about a healthy gate, and it finds each planted fault."""
 
+import asyncio
 import os
 import pwd
 import shutil
@@ -20,11 +21,14 @@ from smtpgate.core.account import SendingLimits
 from smtpgate.core.limits import Charge, Subject
 from smtpgate.directory.sealing import new_master_key
 from smtpgate.dns.resolver import DnsResolver
-from smtpgate.doctor.finding import KINDS, DoctorFinding
+from smtpgate.doctor.case import DoctorCheck, ExaminedGate, run_checks
+from smtpgate.doctor.finding import KINDS, DoctorFinding, found
 from smtpgate.doctor.spf import spf_verdict
 from smtpgate.gate.doctor import examine_gate
 from smtpgate.gate.ledger import open_ledger
+from smtpgate.gate.resolver import new_resolver
 from tests.support.cases import load_cases
+from tests.support.clock import MovableClock
 from tests.support.examined import ExaminedWorld, open_examined
 from tests.support.inprocess import authority_pem, certificate_pem
 from tests.support.rows import rows
@@ -238,6 +242,12 @@ def a_directory_that_is_no_database(world: ExaminedWorld) -> None:
 def a_directory_of_a_later_version(world: ExaminedWorld) -> None:
     move_state(world)
     sql(world.state / "directory.sqlite", "UPDATE directory_version SET version_num = '9999'")
+
+
+@fault("directory", "directory-to-upgrade")
+def a_directory_of_an_earlier_version(world: ExaminedWorld) -> None:
+    move_state(world)
+    sql(world.state / "directory.sqlite", "UPDATE directory_version SET version_num = '0005'")
 
 
 @fault("directory", "directory-missing")
@@ -468,6 +478,52 @@ async def test_an_upstream_for_which_no_token_is_to_be_had_is_found(
     assert finding.kind == "upstream-login-refused"
     assert "no access token: the token endpoint" in finding.problem
     assert PASSWORD not in finding.problem
+
+
+async def test_an_upstream_that_answers_slowly_is_found(world: ExaminedWorld) -> None:
+    clock = MovableClock(datetime.now(UTC))
+    world.clock = clock
+
+    def noop(_: str) -> str:
+        clock.move(3)
+        return "250 2.0.0 ok"
+
+    async with at_a_scripted_upstream(world) as upstream:
+        upstream.answers["NOOP"] = noop
+        (finding,) = await world.findings("upstreams")
+    assert (finding.kind, finding.problem) == (
+        "upstream-slow",
+        "it answered NOOP after 3.0 s",
+    )
+
+
+async def test_a_check_that_hangs_or_breaks_leaves_the_findings_of_the_others(
+    world: ExaminedWorld,
+) -> None:
+    async def hangs(_: ExaminedGate) -> AsyncIterator[DoctorFinding]:
+        yield found("journal-off", "journal", "seen before")
+        await asyncio.Event().wait()
+
+    async def breaks(_: ExaminedGate) -> AsyncIterator[DoctorFinding]:
+        if PASSWORD:
+            raise ValueError(PASSWORD)
+        yield found("journal-off", "journal", "never")
+
+    async def works(_: ExaminedGate) -> AsyncIterator[DoctorFinding]:
+        yield found("clock-alone", "clock", "as it is")
+
+    checks = [DoctorCheck(one.__name__, "", 0.02, one) for one in (hangs, breaks, works)]
+    gate = ExaminedGate(
+        config=world.config, clock=world.clock, resolver=new_resolver(world.config)
+    )
+    reports = await run_checks(gate, checks)
+    assert [[one.kind for one in report.findings] for report in reports] == [
+        ["journal-off", "check-too-slow"],
+        ["check-failed"],
+        ["clock-alone"],
+    ]
+    assert "ValueError in" in reports[1].findings[0].problem
+    assert PASSWORD not in str(reports)
 
 
 SECOND_LISTENER: Final = """\
