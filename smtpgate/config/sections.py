@@ -105,6 +105,7 @@ class ListenerConfig(TlsPort):
 
     tls: Literal["starttls", "implicit", "none"] = "starttls"
     allow_plaintext_auth: bool = False
+    client_ca_file: ExistingFile | None = None
     proxy_from: Array[Network] = ()
     max_connections: Count = 1000
     max_connections_per_client: Count = 100
@@ -133,6 +134,8 @@ class ListenerConfig(TlsPort):
 
     def _without_tls(self) -> Iterator[Problem]:
         yield from self.about_certificates(self.tls)
+        if self.client_ca_file is not None:
+            yield ("client_ca_file",), 'has no effect with tls = "none"'
         if not self.allow_plaintext_auth:
             text = '"none" sends passwords in clear text: set allow_plaintext_auth = true'
             yield ("tls",), f"{text}, or use TLS"

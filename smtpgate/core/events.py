@@ -42,6 +42,7 @@ HandshakeProblem = Literal[
     "old-version",
     "no-cipher",
     "certificate-refused",
+    "no-client-certificate",
     "too-slow",
     "hung-up",
     "no-proxy-header",
@@ -53,6 +54,9 @@ HANDSHAKE_PROBLEMS: Final[Mapping[HandshakeProblem, str]] = {
     "old-version": "the client has no TLS version that is new enough (`min_tls`)",
     "no-cipher": "client and gate have no cipher in common",
     "certificate-refused": "the client does not accept the gate's certificate",
+    "no-client-certificate": (
+        "the client has no certificate by an authority of `client_ca_file`, or an expired one"
+    ),
     "too-slow": "the handshake took too long",
     "hung-up": "the client closed the connection in the handshake",
     "no-proxy-header": "a proxy did not begin with a PROXY protocol header",

@@ -46,7 +46,7 @@ class CertificateFiles:
     """The files of a listener's certificates, and the section whose keys name them.
 
     ``name`` is the listener's, for metrics. ``host_key`` is the key of the name that one of the
-    certificates should be for.
+    certificates should be for. With ``client_ca_file`` clients need a certificate too.
     """
 
     name: str
@@ -54,15 +54,17 @@ class CertificateFiles:
     pairs: tuple[PairFiles, ...]
     min_tls: Literal["1.2", "1.3"]
     host_key: str = "gate.hostname"
+    client_ca_file: Path | None = None
 
     @classmethod
-    def of(cls, port: TlsPort) -> Self:
+    def of(cls, port: TlsPort, client_ca_file: Path | None = None) -> Self:
         """Those of a port."""
         return cls(
             name=port.label,
             section=port.section,
             pairs=pairs_of(port.cert_file, port.key_file, port.certificates),
             min_tls=port.min_tls,
+            client_ca_file=client_ca_file,
         )
 
 
@@ -124,6 +126,7 @@ class ServerTls:
         self.files = files
         if octets is None:
             octets = [_read(files, pair) for pair in files.pairs]
+        self._client_ca = _read_client_ca(files)
         self._seen = [_versions(pair) for pair in files.pairs]
         self._in_use = self._certificates(octets)
         self._choice = self._choose(self._in_use)
@@ -154,6 +157,7 @@ class ServerTls:
 
     def use(self, octets: Sequence[PairOctets]) -> None:
         """Use these certificates from the next handshake on; raises OSError."""
+        self._client_ca = _read_client_ca(self.files)
         in_use = self._certificates(octets)
         self._choice, self._in_use = self._choose(in_use), in_use
 
@@ -174,6 +178,13 @@ class ServerTls:
                 self._problems[at] = str(error)
                 problems.append(str(error))
         is_changed = [one.octets for one in newest] != list(self.octets)
+        try:
+            client_ca = _read_client_ca(self.files)
+        except OSError as error:
+            problems.append(str(error))
+        else:
+            is_changed |= client_ca != self._client_ca
+            self._client_ca = client_ca
         if is_changed:
             self._choice, self._in_use = self._choose(newest), newest
         return Update(is_changed, tuple(problems))
@@ -213,8 +224,9 @@ class ServerTls:
 
     def _certificate(self, pair: PairFiles, octets: PairOctets) -> _Certificate:
         """The certificate, if OpenSSL takes it with its key. Raises OSError."""
+        context = _new_context(self.files, self._client_ca)
         try:
-            _load(_new_context(self.files), octets)
+            _load(context, octets)
             # The first one is the server's own (RFC 8446 §4.4.2).
             leaf = x509.load_pem_x509_certificates(octets.certificate)[0]
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
@@ -234,7 +246,7 @@ class ServerTls:
                 continue
             kinds.add(kind)
             if names not in contexts:
-                contexts[names] = _new_context(self.files)
+                contexts[names] = _new_context(self.files, self._client_ca)
             _load(contexts[names], one.octets)
             for name in names:
                 by_name.setdefault(name, contexts[names])
@@ -288,11 +300,34 @@ def _read(files: CertificateFiles, pair: PairFiles) -> PairOctets:
     return octets
 
 
-def _new_context(files: CertificateFiles) -> ssl.SSLContext:
+def _read_client_ca(files: CertificateFiles) -> str | None:
+    """The authorities of clients' certificates, in PEM, if OpenSSL takes them.
+
+    Raises OSError.
+    """
+    path = files.client_ca_file
+    if path is None:
+        return None
+    try:
+        text = path.read_text("ascii")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=text)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        is_read = isinstance(error, ssl.SSLError | ValueError)
+        reason = (
+            "holds no certificate in PEM" if is_read else _reason(error, PairOctets(b"", b""))
+        )
+        raise OSError(f"{files.section}.client_ca_file {path}: {reason}") from None
+    return text
+
+
+def _new_context(files: CertificateFiles, client_ca: str | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = (
         ssl.TLSVersion.TLSv1_3 if files.min_tls == "1.3" else ssl.TLSVersion.TLSv1_2
     )
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=client_ca)
     return context
 
 

@@ -18,6 +18,8 @@ _PROBLEMS: Final[tuple[tuple[str, HandshakeProblem], ...]] = (
     ("PROTOCOL_VERSION", "old-version"),
     ("UNSUPPORTED_PROTOCOL", "old-version"),
     ("VERSION_TOO_LOW", "old-version"),
+    ("PEER_DID_NOT_RETURN_A_CERTIFICATE", "no-client-certificate"),
+    ("CERTIFICATE_VERIFY_FAILED", "no-client-certificate"),
     ("UNKNOWN_CA", "certificate-refused"),
     ("CERTIFICATE", "certificate-refused"),
     ("SHARED_CIPHER", "no-cipher"),

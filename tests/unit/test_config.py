@@ -388,6 +388,7 @@ def sample(tmp_path: Path) -> Path:
         "oauth-ca.pem",
         "cluster.jwks",
         "issuer-ca.pem",
+        "clients-ca.pem",
         "upstream.crt",
     ):
         (tmp_path / name).write_text("PEM\n")
