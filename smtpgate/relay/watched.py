@@ -27,7 +27,7 @@ from smtpgate.tasks import TaskOwner
 
 # An upstream that answered so lately is not given up for what another worker has seen.
 _LATELY_S: Final = 10.0
-# After a probe that failed, while the breaker is closed.
+# After a probe that failed while the breaker is closed, or that could see nothing.
 _AGAIN_S: Final = 2.0
 # A larger message takes long because of its size.
 SHORT_OCTETS: Final = 65_536
@@ -159,32 +159,36 @@ class WatchedUpstream:
 
     async def _probe(self) -> None:
         """Probe it, and go on whatever becomes of that."""
-        problem = "the probe was cut short"
-        cause: Cause = _LOST
+        seen: tuple[str, Cause] | None = ("the probe was cut short", _LOST)
         try:
-            problem, cause = await self._probed()
+            seen = await self._probed()
         finally:
             now = asyncio.get_running_loop().time()
-            self._problem = problem
-            self._changed(self.breaker.probed(now, problem or None, cause), cause)
+            if seen is not None:
+                self._problem, cause = seen
+                self._changed(self.breaker.probed(now, self._problem or None, cause), cause)
             if self._is_probed and self._timer is None:
                 self._probe_in(self._pause_s(now))
 
-    async def _probed(self) -> tuple[str, Cause]:
-        """The problem, empty if there is none, and its cause."""
+    async def _probed(self) -> tuple[str, Cause] | None:
+        """The problem, empty if there is none, and its cause.
+
+        ``None`` if all connections are in use: what becomes of their messages will say more.
+        """
         loop, config = asyncio.get_running_loop(), self._config
         patience_s = min(config.connect_timeout_s + config.command_timeout_s, config.deadline_s)
         try:
-            _ = await self.pool.probe(loop.time() + patience_s)
+            is_seen = await self.pool.probe(loop.time() + patience_s)
         except UpstreamUnavailableError as error:
             return str(error), error.delivery.cause or _LOST
         except OSError as error:
             return f"upstream {self.name}: {reason_of(error)}", cause_of(error)
-        return "", _LOST
+        return ("", _LOST) if is_seen else None
 
     def _pause_s(self, now: float) -> float:
         """The time until the next probe."""
         if self.breaker.state == "open":
-            return self.breaker.retry_at - now
+            left_s = self.breaker.retry_at - now
+            return left_s if left_s > 0 else _AGAIN_S  # over where nothing could be seen
         is_in_trouble = self._problem and self._config.max_failures
         return _AGAIN_S if is_in_trouble else self._config.probe_interval_s

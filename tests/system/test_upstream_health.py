@@ -10,7 +10,7 @@ from smtpgate.core.routing.notes import RecipientLimitSeen, RelayNote, UpstreamF
 from smtpgate.core.upstream import Answered, Delivery, NotSent
 from smtpgate.ports import DeliveryAttempt
 from smtpgate.relay import RoutedUpstream
-from tests.support.clock import MovableClock, MovableLoop, move_loop
+from tests.support.clock import MovableClock, MovableLoop, move_loop, settle
 from tests.support.daemons import free_port
 from tests.support.routed import named, routed_to
 from tests.support.upstream_server import (
@@ -247,6 +247,29 @@ async def test_probes_find_out_that_an_upstream_is_away_and_back(clock: MovableC
         assert upstream.check("only") == (True, "up")
         assert by((await send(upstream))[0]) == "only"
         assert readings(upstream)["breaker", "only"] == 0
+
+
+async def test_a_probe_that_finds_no_free_connection_says_nothing(clock: MovableClock) -> None:
+    async with (
+        open_upstream("PIPELINING") as server,
+        routed_to(named(server, "only", max_connections=1), clock=clock) as upstream,
+    ):
+        upstream.start()
+        await until(lambda: upstream.pools["only"].idle_connections == 1)
+        server.answers["DATA"] = HOLD
+        under_way = asyncio.create_task(send(upstream))
+        await server.until(lambda: "DATA" in server.visits[0].verbs)
+        clock.move(11)
+        upstream.take(UpstreamFailed("only", "upstream only: timed out"))
+        for _ in range(3):
+            await move_loop(2)
+            await settle()
+            assert readings(upstream)["breaker", "only"] == 2
+            assert upstream.check("only") == (False, "down: upstream only: timed out")
+        server.drop_all()
+        await under_way
+        await move_loop(2)
+        await until(lambda: readings(upstream)["breaker", "only"] == 1)
 
 
 async def test_the_gate_is_not_ready_when_a_route_has_no_upstream_that_is_of_use(

@@ -29,7 +29,7 @@ class Conditions(Struct, frozen=True, gc=False):
     """The messages that a route takes: those with one of the values in each set.
 
     An empty set takes all. An identity is an ARN, or the name of a domain or an address; a
-    domain covers its subdomains; a tag is ``NAME`` or ``NAME=VALUE``.
+    domain of From covers its subdomains; a tag is ``NAME`` or ``NAME=VALUE``.
     """
 
     accounts: frozenset[str] = frozenset()
