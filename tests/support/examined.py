@@ -82,15 +82,18 @@ class ExaminedWorld:
 
 
 @asynccontextmanager
-async def open_examined(folder: Path, gate: str = "") -> AsyncIterator[ExaminedWorld]:
-    """Start the gate and its surroundings; ``gate`` is more of its section."""
+async def open_examined(
+    folder: Path, gate: str = "", accounts: str = ""
+) -> AsyncIterator[ExaminedWorld]:
+    """Start the gate and its surroundings; ``gate`` is more of its section, ``accounts`` of
+    its documents."""
     async with open_dns() as server:
         sections = (
             f'[dns]\nnameservers = ["{server.nameserver}"]\ntimeout_s = 2\nlifetime_s = 4\n'
         )
         # The sink takes less than the gate does by default; the folder may be on a small disk.
         bounds = "max_message_octets = 10000000\nmax_spooled_octets = 20000000\n"
-        opened = open_gate(folder, sections=sections, gate=bounds + gate)
+        opened = open_gate(folder, accounts=accounts, sections=sections, gate=bounds + gate)
         async with opened as (running, sink), Sink() as other:
             ports = {name: one.port for name, one in running.listeners.items()}
             world = ExaminedWorld(folder, running, sink, other, ports)

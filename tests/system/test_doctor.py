@@ -526,6 +526,26 @@ async def test_a_check_that_hangs_or_breaks_leaves_the_findings_of_the_others(
     assert PASSWORD not in str(reports)
 
 
+async def test_a_subdomain_that_strict_dmarc_does_not_align_is_found(tmp_path: Path) -> None:
+    subdomain = f'\n[accounts.{OWNER}.identities."news.ses-example.com"]\nverified = true\n'
+    async with open_examined(tmp_path, accounts=subdomain) as world:
+        world.zone["news.ses-example.com TXT"] = ["v=spf1 ip4:192.0.2.25 -all"]
+        assert await world.findings("identities") == []
+        world.zone["_dmarc.ses-example.com TXT"] = ["v=DMARC1; p=reject; adkim=s"]
+        (finding,) = await world.findings("identities")
+    assert (finding.kind, finding.subject) == ("dmarc-not-aligned", "news.ses-example.com")
+    assert "ses-example.com signs its mail" in finding.problem
+
+
+async def test_another_server_that_closes_at_once_is_found(world: ExaminedWorld) -> None:
+    async with open_upstream() as other:
+        other.answers["CONNECT"] = HANG_UP
+        world.change("[upstream.sink]", SECOND_LISTENER.format(port=other.port))
+        (finding,) = await world.findings("ports")
+    assert finding.kind == "port-silent"
+    assert finding.problem == "the connection was closed before the greeting"
+
+
 SECOND_LISTENER: Final = """\
 [listener.second]
 address = "127.0.0.1"
