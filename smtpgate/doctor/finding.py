@@ -160,6 +160,11 @@ KINDS: Final[Mapping[str, FindingKind]] = {
                 "a client from this machine has to speak the PROXY protocol",
                 "look at the port from a client of the proxy",
             ),
+            "port-client-certificate": (
+                "note",
+                "a client has to show a certificate (`client_ca_file`), and doctor has none",
+                "look at the port from a client that has one",
+            ),
             "port-free": (
                 "note",
                 "port 0 is another one at each start",

@@ -38,6 +38,7 @@ class OwnPort:
     has_login: bool = False
     is_smtp: bool = True
     is_proxied: bool = False
+    is_for_certificates: bool = False
 
 
 def own_ports(config: Config) -> Iterator[OwnPort]:
@@ -56,6 +57,7 @@ def own_ports(config: Config) -> Iterator[OwnPort]:
                 ip_address(address) in ip_network(str(network), strict=False)
                 for network in one.proxy_from
             ),
+            is_for_certificates=one.client_ca_file is not None,
         )
     for api in config.apis:
         yield OwnPort(
@@ -114,6 +116,8 @@ def _not_tried(port: OwnPort) -> DoctorFinding | None:
     """The reason why the port cannot be looked at from here."""
     if port.is_proxied:
         return found("port-proxied", port.section, "proxy_from has this machine's address")
+    if port.is_for_certificates:
+        return found("port-client-certificate", port.section, "client_ca_file is set")
     return None if port.port else found("port-free", port.section, "port = 0")
 
 

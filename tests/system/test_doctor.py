@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import pytest
+import trustme
 
 from smtpgate.config.sections import DnsConfig
 from smtpgate.core.account import SendingLimits
@@ -203,6 +204,12 @@ def another_program_without_starttls(world: ExaminedWorld) -> None:
 @fault("ports", "port-proxied")
 def a_listener_behind_a_proxy_on_this_machine(world: ExaminedWorld) -> None:
     world.change('tls = "implicit"', 'tls = "implicit"\nproxy_from = ["127.0.0.0/8"]')
+
+
+@fault("ports", "port-client-certificate")
+def a_listener_that_asks_for_certificates(world: ExaminedWorld) -> None:
+    trustme.CA().cert_pem.write_to_path(str(world.folder / "clients-ca.pem"))
+    world.change('tls = "implicit"', 'tls = "implicit"\nclient_ca_file = "clients-ca.pem"')
 
 
 @fault("upstreams", "upstream-unreachable")
