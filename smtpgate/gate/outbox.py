@@ -114,6 +114,7 @@ class OwnPath:
         self._tasks, self._looks = TaskOwner(), Rhythm()
         self._upstreams = (config.upstreams, config.routes)
         self._pool = self._new_pool(config)
+        self._prepared: RoutedUpstream | None = None
         self.upstream = UpstreamSwitch(self._pool)
         self.directory = new_live_directory(config, store, clock, events=events)
 
@@ -123,16 +124,20 @@ class OwnPath:
         own = config.model_copy(update={"upstreams": upstreams})
         return new_upstream(own, self._clock, self._tasks)
 
+    def prepare(self, config: Config) -> None:
+        """Make the upstreams of another configuration; nothing changes. Raises OpenError."""
+        is_other = (config.upstreams, config.routes) != self._upstreams
+        self._prepared = self._new_pool(config) if is_other else None
+
     def use(self, config: Config) -> None:
-        """Use the upstreams of another configuration. Raises OpenError.
+        """Use the upstreams of the configuration that was prepared.
 
         Those before are closed when their deliveries have ended.
         """
-        upstreams = (config.upstreams, config.routes)
-        if upstreams == self._upstreams:
+        if self._prepared is None:
             return
-        self._upstreams = upstreams
-        before, self._pool = self._pool, self._new_pool(config)
+        self._upstreams = (config.upstreams, config.routes)
+        before, self._pool, self._prepared = self._pool, self._prepared, None
         self.upstream.newest = self._pool
         _ = self._tasks.start(self._retire(before), name="retire")
 

@@ -202,7 +202,10 @@ class Parent:
                 f"upstream: max_connections is less than the {self._workers} workers, each of "
                 f"which needs a connection; restart the gate for fewer workers"
             )
-        new_upstream(config, self.host.clock, self.tasks)  # raises what is wrong with it
+        if self._own_path is None:
+            new_upstream(config, self.host.clock, self.tasks)  # raises what is wrong with it
+        else:
+            self._own_path.prepare(config)
         octets = pickle.dumps(config)
         settings = Settings(self._changes + 1, octets, certificates.octets)
         return await self._all_do(PreparePart(settings))

@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
+from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.control import ReloadAnswer, ReloadRequest, ask
 from smtpgate.control.frames import RequestFrame, framed
 from smtpgate.demo.sink import Sink
 from smtpgate.gate.certificates import Certificates
+from smtpgate.gate.errors import OpenError
 from smtpgate.gate.gate import Gate
+from smtpgate.gate.outbox import OwnPath
 from smtpgate.smtp.listener import Listener
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send
@@ -301,6 +304,31 @@ async def test_the_problems_of_a_reload_are_its_answer(tmp_path: Path) -> None:
         ]
         assert "accounts.12" in answer.problems[2]
     assert not path.exists()
+
+
+async def test_upstreams_that_a_parent_has_prepared_are_used_whatever_becomes_of_their_files(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        authorities = tmp_path / "authorities.pem"
+        authorities.write_bytes((tmp_path / "tls.crt").read_bytes())
+        (upstream,) = gate.config.upstreams
+        other = upstream.model_copy(update={"tls": "required", "ca_file": authorities})
+        newer = gate.config.model_copy(update={"upstreams": (other,)})
+        path = OwnPath(gate.config, gate.host.store, SystemClock(), gate.host.sinks)
+        before = path.upstream.newest
+        path.prepare(newer)
+        assert path.upstream.newest is before
+        authorities.unlink()
+        path.use(newer)
+        assert path.upstream.newest is not before
+        with pytest.raises(OpenError, match=r"upstream\.sink"):
+            path.prepare(gate.config.model_copy(update={"upstreams": (other, other)}))
+        path.prepare(newer)
+        in_use = path.upstream.newest
+        path.use(newer)
+        assert path.upstream.newest is in_use, "nothing has changed"
+        await path.close()
 
 
 class SlowSwitch:
