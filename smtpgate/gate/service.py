@@ -55,6 +55,7 @@ from smtpgate.smtp.sockets import Sockets, most_sockets
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.spool import Spool
 from smtpgate.tasks import LoopTurns, Offload, TaskOwner, Threads
+from smtpgate.tracing import Tracer
 from smtpgate.withholding import Withholding
 
 _RECHECK_S: Final = 30
@@ -183,6 +184,7 @@ class SmtpService:
         )
         self.admission = self._admission()
         bans.answer_part(around.routes, self.bans)
+        self.tracer = Tracer(self._clock.now)
         self._turns = LoopTurns(self._clock.monotonic)
         threads = Threads("message", min(4, os.cpu_count() or 1))
         self._offload = Offload(self._turns, threads)
@@ -420,6 +422,7 @@ class SmtpService:
                     on_error=self._log.error,
                     new_message_id=_new_message_id,
                     new_session_id=_new_session_id,
+                    tracer=self.tracer,
                 ),
                 self.client_sockets,
                 sources[f"listener.{listener.name}"],

@@ -39,6 +39,7 @@ from smtpgate.core.upstream import (
 )
 from smtpgate.core.upstream.limits import ServerLimits
 from smtpgate.ports import DeliveryAttempt, InPart
+from smtpgate.relay.traced import tracing
 from smtpgate.tasks import Deadline, Offload
 
 _ONE_WRITE_OCTETS: Final = 64 * 1024
@@ -86,6 +87,7 @@ class Connection(asyncio.Protocol):
         self._deadline = deadline
         self._patience_s = 0.0
         self._expiry = Deadline(self._loop)
+        self._tracing = tracing(terms)  # it is opened for a message
 
     # -- what the pool uses --------------------------------------------------------------------
 
@@ -155,6 +157,7 @@ class Connection(asyncio.Protocol):
         """
         self._deadline = deadline
         self._is_last_write = False
+        self._tracing = tracing(self._terms)
         in_part = attempt.in_part
         steps = self._session.begin(envelope, message, may_be_in_part=in_part is not None)
         self.messages += self._session.state is State.BUSY  # else nothing is sent
@@ -170,6 +173,8 @@ class Connection(asyncio.Protocol):
         except BaseException:
             attempt.certain = self._cut_short()
             raise
+        finally:
+            self._tracing = None
         return cast("Done", step).delivery
 
     async def _in_part(self, step: RefusedInPart, in_part: InPart) -> Step:
@@ -215,10 +220,14 @@ class Connection(asyncio.Protocol):
             is_loopback=_is_loopback(transport.get_extra_info("peername")),
         )
         self._session = UpstreamSession(terms)
+        if self._tracing is not None:
+            self._tracing.connected(transport.get_extra_info("peername"))
         self._watch(self._config.command_timeout_s)
 
     def data_received(self, data: bytes) -> None:
         """Hand the octets to the session, and carry out its steps."""
+        if self._tracing is not None:
+            self._tracing.take_replies(data)
         due = self._session.replies_due
         steps = self._session.receive(data)
         if not steps and 0 < self._session.replies_due < due:
@@ -278,10 +287,14 @@ class Connection(asyncio.Protocol):
             self.abort()
             raise
         self._use(encrypted)
+        if self._tracing is not None:
+            self._tracing.note("TLS begins")
         self._carry_out(self._session.tls_started())
 
     def _carry_out(self, steps: Iterable[Step]) -> None:
         for step in steps:
+            if self._tracing is not None:
+                self._tracing.take_step(step)
             if isinstance(step, Send):
                 self._transport.write(step.octets)
                 self._watch(self._config.command_timeout_s)

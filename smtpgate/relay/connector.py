@@ -52,6 +52,7 @@ class Connector:
             host=config.host,
             port=config.port,
         )
+        self.last_terms = self._terms
         self._names = Names(config.host, config.port)
         self._tls = ClientTls(config, tasks, on_files)
         self._tasks = tasks
@@ -101,6 +102,7 @@ class Connector:
         self, terms: Terms, deadline: float, on_closed: Callable[[Connection], None]
     ) -> Connection:
         """Raises UpstreamUnavailableError, and OSError when the STARTTLS handshake fails."""
+        self.last_terms = terms
         context = await self._tls.context()
         connection = await self._connect(terms, context, deadline, on_closed)
         try:

@@ -28,6 +28,7 @@ from smtpgate.core.upstream import (
     InDoubt,
     NotSent,
     NotSentError,
+    Terms,
     UpstreamUnavailableError,
     recipient_limit,
 )
@@ -103,6 +104,11 @@ class PooledUpstream:
     def name(self) -> str:
         """Its name in the configuration."""
         return self._config.name
+
+    @property
+    def terms(self) -> Terms:
+        """The terms of its last connection."""
+        return self._connector.last_terms
 
     @property
     def deadline_s(self) -> float:

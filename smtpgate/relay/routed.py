@@ -18,9 +18,10 @@ from smtpgate.core.routing.group import by_priority
 from smtpgate.core.routing.notes import RecipientLimitSeen, RelayNote, UpstreamFailed
 from smtpgate.core.routing.route import RelayRoute
 from smtpgate.core.routing.routes import RouteTable
-from smtpgate.core.upstream import Delivery, NotSent
+from smtpgate.core.upstream import Answered, Delivery, NotSent
 from smtpgate.ports import DeliveryAttempt, Reading, UpstreamFacts
 from smtpgate.relay.joint_facts import JointFacts
+from smtpgate.relay.traced import trace_failure
 from smtpgate.relay.watched import WatchedUpstream
 
 # Stands for all accounts that no route names; an account that is not known yet may be any.
@@ -135,6 +136,8 @@ class RoutedUpstream:
             finally:
                 breaker.end()
             one.note(delivery, attempt, sum(map(len, message)))
+            if not isinstance(delivery, Answered):
+                trace_failure(one.pool, delivery.problem)
             if not isinstance(delivery, NotSent) or delivery.cause is None:
                 return delivery
             attempt.failed += (FailedTry(one.name, delivery.cause, delivery.problem),)
@@ -163,6 +166,7 @@ class RoutedUpstream:
                 last.append(one)
             else:
                 problem = one.breaker.problem
+                trace_failure(one.pool, f"left alone, because it failed lately: {problem}")
                 attempt.failed += (FailedTry(one.name, "open", problem),)
         yield from last
 

@@ -23,6 +23,7 @@ from smtpgate.core.upstream import (
 from smtpgate.ports import Clock, DeliveryAttempt
 from smtpgate.relay.connection import cause_of, reason_of
 from smtpgate.relay.pool import PooledUpstream, Tell
+from smtpgate.relay.traced import trace_nothing
 from smtpgate.tasks import TaskOwner
 
 # An upstream that answered so lately is not given up for what another worker has seen.
@@ -159,6 +160,7 @@ class WatchedUpstream:
 
     async def _probe(self) -> None:
         """Probe it, and go on whatever becomes of that."""
+        trace_nothing()  # a message may have begun this task
         seen: tuple[str, Cause] | None = ("the probe was cut short", _LOST)
         try:
             seen = await self._probed()

@@ -22,6 +22,7 @@ from smtpgate.smtp.sasl import (
     decode_response,
     refused,
 )
+from smtpgate.smtp.traced import trace_login
 
 _SHOWN_OCTETS: Final = 64
 # RSA and the curves take 0.1 to 0.7 ms.
@@ -149,6 +150,8 @@ def _log_in(
     parts.watch.enter(dialogue, key, changes=changes)
     subject = "" if login is None else login.subject
     dialogue.publish(Authenticated(dialogue.client, parts.clock.now(), subject))
+    if parts.tracer.traces:
+        trace_login(dialogue, key)
     dialogue.reply(CATALOGUE["auth-ok"])
 
 
@@ -165,6 +168,8 @@ async def _note_failure(
     parts = dialogue.parts
     dialogue.auth_failures += 1
     dialogue.publish(AuthFailed(dialogue.client, parts.clock.now(), username, reason, detail))
+    if parts.tracer.traces:
+        dialogue.trace_note(f"login refused: {reason}")
     # Guessing is slowed for this connection only; others are not made to wait.
     await asyncio.sleep(parts.config.auth_failure_delay_s)
 

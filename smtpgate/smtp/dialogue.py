@@ -5,6 +5,7 @@ those with subjects of their own, ``session`` the others and the table of all.
 """
 
 import asyncio
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Final, NoReturn, Protocol
 
@@ -22,6 +23,7 @@ from smtpgate.smtp.protocol import HangUp, OutOfBudget
 from smtpgate.smtp.sasl import Exchange
 from smtpgate.smtp.session_parts import SessionParts
 from smtpgate.smtp.sockets import ConnectionSlot
+from smtpgate.tracing import SessionTranscript
 
 # The replies of every transaction, in wire form.
 WIRE: Final = {
@@ -102,7 +104,8 @@ class Dialogue(ChunkProtocol):
         self.excused = 0  # commands out of sequence that are no errors of the client's
         self.verb = b""  # of the command that is obeyed
         self._peer = peer
-        self._session_id = parts.new_session_id()
+        self.session_id = parts.new_session_id()
+        self.transcript: SessionTranscript | None = None  # while a trace runs
         self._client: Client | None = None
         self._upstream: UpstreamFacts | None = None
         self._has_tls_failed = False
@@ -227,7 +230,7 @@ class Dialogue(ChunkProtocol):
             # RFC 3848: S for TLS, A for AUTH.
             protocol="ESMTP" + ("S" if cipher else "") + ("A" if key else ""),
             is_tls=bool(cipher),
-            session_id=self._session_id,
+            session_id=self.session_id,
             access_key_id="" if key is None else key.id,
             account_id="" if key is None else key.principal.account.id,
             smtp=SmtpFacts(
@@ -238,6 +241,26 @@ class Dialogue(ChunkProtocol):
                 proxy=peer.smtp.proxy,
             ),
         )
+
+    # -- replies -------------------------------------------------------------------------------
+
+    def reply(self, reply: Reply) -> None:
+        """Queue a reply; it is written when the session next waits."""
+        self.reply_lines(reply.wire())
+
+    def reply_lines(self, wire: bytes) -> None:
+        """Queue a reply that is already in wire form."""
+        if self.parts.tracer.traces:
+            self.trace_replies(wire)
+        self._output.append(wire)
+
+    @abstractmethod
+    def trace_replies(self, wire: bytes) -> None:
+        """A trace runs: show it the replies."""
+
+    @abstractmethod
+    def trace_note(self, text: str) -> None:
+        """A trace runs: show it what happens to the session."""
 
     # -- refusals and budgets ------------------------------------------------------------------
 
@@ -311,6 +334,8 @@ class Dialogue(ChunkProtocol):
     def note_exhausted(self, budget: BudgetName) -> None:
         """The client has used up a budget."""
         self.publish(BudgetExhausted(self.client, self.parts.clock.now(), budget))
+        if self.parts.tracer.traces:
+            self.trace_note(f"used up: {budget}")
 
     def note_tls_failed(self, error: Exception) -> None:
         """Publish why TLS failed, once: a handshake that failed ends the connection too."""
@@ -318,3 +343,5 @@ class Dialogue(ChunkProtocol):
             self._has_tls_failed = True
             problem = handshake_problem(error)
             self.publish(HandshakeFailed(self.client, self.parts.clock.now(), problem))
+            if self.parts.tracer.traces:
+                self.trace_note(f"TLS failed: {problem}")

@@ -7,6 +7,7 @@ and has to be ready for SMTP within a time.
 import asyncio
 import contextlib
 import socket
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from smtpgate.smtp.proxied import ProxyError, read_header
 from smtpgate.smtp.session import SmtpSession
 from smtpgate.smtp.session_parts import SessionParts
 from smtpgate.smtp.sockets import ConnectionSlot, ConnectionSlots, Sockets
+from smtpgate.smtp.traced import trace_stranger
 from smtpgate.tasks import TaskOwner
 
 _SEND_OCTETS: Final = 64 * 1024
@@ -142,9 +144,13 @@ class Listener:
 
     def _note_exhausted(self, client: Client, budget: BudgetName) -> None:
         self.parts.events.publish(BudgetExhausted(client, self.parts.clock.now(), budget))
+        if self.parts.tracer.traces:
+            trace_stranger(self.parts.tracer, client, f"used up: {budget}")
 
     def _note_failed(self, client: Client, problem: HandshakeProblem) -> None:
         self.parts.events.publish(HandshakeFailed(client, self.parts.clock.now(), problem))
+        if self.parts.tracer.traces:
+            trace_stranger(self.parts.tracer, client, f"TLS failed: {problem}")
 
     # -- from a socket to a session ------------------------------------------------------------
 
@@ -222,6 +228,11 @@ class Listener:
         """The session's socket is closed."""
         self._sessions.discard(session)
         session.place.give_back()
+
+    @property
+    def sessions(self) -> Sequence[Dialogue]:
+        """The sessions that are open now."""
+        return tuple(self._sessions)
 
     @property
     def has_sessions_of_its_own(self) -> bool:

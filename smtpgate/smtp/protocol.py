@@ -506,13 +506,9 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         """Close without another reply."""
         self._wire.abort()
 
+    @abstractmethod
     def reply(self, reply: Reply) -> None:
         """Queue a reply; it is written when the session next waits."""
-        self._output.append(reply.wire())
-
-    def reply_lines(self, wire: bytes) -> None:
-        """Queue a reply that is already in wire form."""
-        self._output.append(wire)
 
     async def flush(self) -> None:
         """Write the queued replies; wait while the client reads too slowly. Raises HangUp."""

@@ -18,6 +18,7 @@ from smtpgate.smtp.command import EXTENSIONS, BadCommandError, parse_helo, split
 from smtpgate.smtp.dialogue import WIRE, Dialogue
 from smtpgate.smtp.handshake import HANDSHAKE_S
 from smtpgate.smtp.protocol import ILL_ENDED, TOO_LONG, HangUp, OutOfBudget, Work
+from smtpgate.smtp.traced import trace_begin, trace_end, trace_line, trace_note, trace_replies
 from smtpgate.smtp.transaction import (
     abandon,
     cut_off,
@@ -49,6 +50,8 @@ class SmtpSession(Dialogue):
         """Enter the session into its listener's list, and start it."""
         self.owner.enter(self)
         super().connection_made(transport)
+        if self.parts.tracer.traces:
+            trace_begin(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is closed: it counts no longer."""
@@ -57,6 +60,8 @@ class SmtpSession(Dialogue):
         # With TLS 1.3 the client judges the certificate after the server's handshake is done.
         if isinstance(error, ssl.SSLError) and self.key is None:
             self.note_tls_failed(error)
+        if self.parts.tracer.traces:
+            trace_end(self)
 
     async def serve_client(self) -> None:
         """Greet the client, and obey its commands until the session ends."""
@@ -98,6 +103,8 @@ class SmtpSession(Dialogue):
 
     def obey(self, line: bytes) -> Work | None:
         """Obey one line: a command, or the answer to a challenge of AUTH."""
+        if self.parts.tracer.traces:
+            trace_line(self, line)
         if self.exchange is not None:
             return on_response(self, line)
         self.verb = b""
@@ -120,6 +127,14 @@ class SmtpSession(Dialogue):
         if verb in _JUNK:
             self.count_junk()
         return work
+
+    def trace_replies(self, wire: bytes) -> None:
+        """A trace runs: show it the replies."""
+        trace_replies(self, wire)
+
+    def trace_note(self, text: str) -> None:
+        """A trace runs: show it what happens to the session."""
+        trace_note(self, text)
 
     def take_message(
         self, incoming: IncomingMessage, message: bytes | StoredMessage | None
@@ -207,6 +222,8 @@ async def _start_tls(session: Dialogue, context: ssl.SSLContext) -> None:
     await session.start_tls(context)
     session.helo, session.is_esmtp, session.offered = "", False, frozenset()
     session.forget_client()
+    if session.parts.tracer.traces:
+        session.trace_note(f"TLS begins: {session.client.smtp.tls_version}")
 
 
 def _on_noop(session: Dialogue, _argument: bytes) -> None:

@@ -16,6 +16,7 @@ from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.spool import Spool
 from smtpgate.tasks import LoopTurns, Offload, TaskOwner
+from smtpgate.tracing import Tracer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ class SessionParts:
     on_error: Callable[[BaseException], None]
     new_message_id: Callable[[datetime], str]
     new_session_id: Callable[[], str]
+    tracer: Tracer
 
     def new_arrival(self, *, is_stuffed: bool = True) -> Arrival:
         """The way of one large message into its file."""

@@ -24,8 +24,10 @@ from smtpgate.smtp.command import (
 from smtpgate.smtp.dialogue import WIRE, Dialogue, Spent, Transaction
 from smtpgate.smtp.intake import MessageIntake
 from smtpgate.smtp.protocol import HangUp, OutOfBudget, Work
+from smtpgate.smtp.traced import trace_chunk, trace_message, trace_upstream
 from smtpgate.smtp.unstuffing import unstuffed
 from smtpgate.spool import SpoolError
+from smtpgate.tracing import SERVED
 
 # To take the dots off so many octets takes as long as to wait for a turn of the event loop.
 _SHORT_OCTETS: Final = 16 * 1024
@@ -186,6 +188,8 @@ def on_bdat(dialogue: Dialogue, argument: bytes) -> Work | None:
         raise HangUp from None
     deadline = dialogue.loop.time() + dialogue.parts.config.data_timeout_s
     transaction = dialogue.transaction
+    if dialogue.parts.tracer.traces:
+        trace_chunk(dialogue, octets)
     if not dialogue.is_esmtp:
         return dialogue.expect_chunk(Chunk(octets, is_last, deadline, "say EHLO first"))
     if transaction is None or not transaction.recipients:
@@ -240,6 +244,9 @@ def on_message(
     dialogue: Dialogue, incoming: IncomingMessage, message: bytes | StoredMessage | None
 ) -> Work | None:
     """The message has come up to its final dot."""
+    if dialogue.parts.tracer.traces:
+        octets = incoming.intake.octets
+        trace_message(dialogue, octets, is_whole=message is not None)
     if message is not None:
         dialogue.is_submitting = True
         return partial(_carry, dialogue, incoming, message)
@@ -309,6 +316,8 @@ async def _submit(
 ) -> Reply:
     parts, key, mail = dialogue.parts, transaction.key, transaction.mail
     received_at = parts.clock.now()
+    if parts.tracer.traces or SERVED.get() is not None:
+        trace_upstream(dialogue)
     recipients = tuple(transaction.recipients.values())
     return await parts.pipeline.submit(
         Submission(
