@@ -46,7 +46,7 @@ class Trace:
         self.target = target
         self.is_over = False
         self._waiting: deque[TranscriptLine] = deque()
-        self._dropped = 0
+        self._dropped = self._sessions = 0
         self._more = asyncio.Event()
 
     def put(self, line: TranscriptLine) -> None:
@@ -55,6 +55,17 @@ class Trace:
             self._dropped += 1
         else:
             self._waiting.append(line)
+        self._more.set()
+
+    def drop(self, lines: int) -> None:
+        """Count lines that were dropped before they came here."""
+        if lines:
+            self._dropped += lines
+            self._more.set()
+
+    def greet(self, sessions: int) -> None:
+        """Pass on how many open sessions the trace is about."""
+        self._sessions += sessions
         self._more.set()
 
     def end(self) -> None:
@@ -66,13 +77,14 @@ class Trace:
         """The lines as they come, until the end."""
         while True:
             await self._more.wait()
-            while self._waiting or self._dropped:
+            while self._waiting or self._dropped or self._sessions:
                 count = min(len(self._waiting), _MOST_IN_PART)
                 lines = tuple(self._waiting.popleft() for _ in range(count))
                 dropped = 0
                 if not self._waiting:
                     dropped, self._dropped = self._dropped, 0
-                yield TranscriptPart(lines, dropped)
+                sessions, self._sessions = self._sessions, 0
+                yield TranscriptPart(lines, dropped, sessions)
             if self.is_over:
                 return
             self._more.clear()

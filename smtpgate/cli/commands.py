@@ -41,6 +41,11 @@ COMMANDS: Final[dict[str, CommandRow]] = {
         "serve:reload",
         "Have the running gate load what has changed, and wait until all its workers have.",
     ),
+    "trace": CommandRow(
+        "trace:trace",
+        "Show what sessions say and get as they go on, and what the upstream answers.",
+        example="trace --account 888888888888 --for 60",
+    ),
     "bans": CommandRow("bans:bans_app", "Show and change the clients that are turned away."),
     "check-config": CommandRow(
         "serve:check_config",

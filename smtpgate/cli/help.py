@@ -17,6 +17,7 @@ GUIDES: Final = (
     "message",
     "operating",
     "doctor",
+    "live",
     "directory",
     "policies",
     "limits",

@@ -14,6 +14,7 @@ To add a request:
    :class:`RefusedError` with a text for the person who asks. It may go on for ever: when the
    client leaves, it is closed where it yields or waits, so ``finally`` cleans up. What must not
    end halfway is a task that it awaits with ``asyncio.shield``.
+   :func:`asker` has the process that asks, for the log.
 3. ``host.routes.add(MyRequest, handler)`` in ``gate/``, where the parts are.
 4. If each process that takes mail has a part of the answer: a second request with
    ``around.routes.add(MyPart, handler)`` in ``gate/service.py``; the first handler gathers with
@@ -23,6 +24,7 @@ To add a request:
 5. A command in ``cli/`` that calls :func:`ask` with ``config.control_path``.
 """
 
+from smtpgate.control.asker import Asker, asker
 from smtpgate.control.client import ControlError, ask
 from smtpgate.control.requests import (
     BansAction,
@@ -32,11 +34,14 @@ from smtpgate.control.requests import (
     ControlRequest,
     ReloadAnswer,
     ReloadRequest,
+    TracePart,
+    TraceRequest,
 )
 from smtpgate.control.routes import FromWorker, OwnProcess, Peers, RefusedError, Routes
 from smtpgate.control.server import ControlServer
 
 __all__ = [
+    "Asker",
     "BansAction",
     "BansAnswer",
     "BansPart",
@@ -51,5 +56,8 @@ __all__ = [
     "ReloadAnswer",
     "ReloadRequest",
     "Routes",
+    "TracePart",
+    "TraceRequest",
     "ask",
+    "asker",
 ]

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, TypeAlias
 import msgspec
 
 from smtpgate.core.limits.bans import Ban
+from smtpgate.core.transcript import TraceTarget
 
 
 class ControlRequest(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -68,3 +69,23 @@ class BansAnswer(msgspec.Struct, frozen=True, gc=False):
 
     bans: tuple[Ban, ...]
     is_changed: bool = False
+
+
+class TraceRequest(ControlRequest, frozen=True):
+    """Show sessions as they go on; TranscriptParts, until the client leaves.
+
+    The answer ends after so many ``seconds``, and for one session with that.
+    """
+
+    name: ClassVar[str] = "trace"
+
+    target: TraceTarget
+    seconds: float | None = None
+
+
+class TracePart(ControlRequest, frozen=True):
+    """The same, of one process, without an end."""
+
+    name: ClassVar[str] = "trace-part"
+
+    target: TraceTarget

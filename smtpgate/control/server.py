@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from smtpgate.control.asker import ASKER, Asker
 from smtpgate.control.frames import (
     LENGTH,
     MAX_ANSWER_OCTETS,
@@ -120,8 +121,10 @@ class ControlServer:
 
     async def _pass_on(self, connection: socket.socket, asked: RequestFrame) -> None:
         """Write the values of the answer. Raises RefusedError, _LeftError, or a defect."""
-        if not _may_ask(connection):
+        who = _asker(connection)
+        if who.user not in (_ROOT, os.geteuid()):
             raise RefusedError("only root and the gate's own user may ask it")
+        _ = ASKER.set(who)
         values = self._routes.answer(asked.request, bytes(asked.arguments))
         async with contextlib.aclosing(values):
             async for value in values:
@@ -170,11 +173,11 @@ async def _left(connection: socket.socket) -> None:
             pass
 
 
-def _may_ask(connection: socket.socket) -> bool:
-    """True for root and the user of this process, as the kernel names the other end."""
+def _asker(connection: socket.socket) -> Asker:
+    """The process at the other end, as the kernel names it."""
     octets = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, user, _ = _CREDENTIALS.unpack(octets)
-    return user in (_ROOT, os.geteuid())
+    process, user, _ = _CREDENTIALS.unpack(octets)
+    return Asker(process, user)
 
 
 def _bound(path: Path) -> socket.socket:

@@ -82,24 +82,26 @@ class TraceTarget(Struct, frozen=True, gc=False):
         if self.session:
             return facts.session == self.session
         if self.network:
-            return _is_inside(facts.address, self.network)
+            return self.includes_address(facts.address)
         if not facts.account:
             return None if facts.is_open else False
         return facts.key == self.key if self.key else facts.account == self.account
+
+    def includes_address(self, address: str) -> bool:
+        """True if the client's address is in the network. Raises ValueError for no network."""
+        if not self.network:
+            return False
+        network = ipaddress.ip_network(self.network)
+        try:
+            known = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return (getattr(known, "ipv4_mapped", None) or known) in network
 
 
 def network_of(text: str) -> str:
     """A network or an address, as a target has it. Raises ValueError."""
     return str(ipaddress.ip_network(text.strip(), strict=False))
-
-
-def _is_inside(address: str, network: str) -> bool:
-    try:
-        known = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    known = getattr(known, "ipv4_mapped", None) or known
-    return known in ipaddress.ip_network(network)
 
 
 def printable(octets: bytes) -> str:
@@ -129,7 +131,7 @@ def command_text(line: bytes, *, is_doubtful: bool = False) -> str:
     ``is_doubtful``: it may be a line of something else, so that no argument is shown.
     """
     if (login := _LOGIN.fullmatch(line)) is not None:
-        return _login_text(login, is_doubtful=is_doubtful)
+        return _login_text(login)
     if not is_doubtful and (
         _ADDRESSED.match(line) or _CHUNK.fullmatch(line) or _GREETING.fullmatch(line)
     ):
@@ -142,11 +144,11 @@ def command_text(line: bytes, *, is_doubtful: bool = False) -> str:
     return f"{verb} {_MASK} {octets_of(len(rest), 'an argument')}" if rest else verb
 
 
-def _login_text(login: re.Match[bytes], *, is_doubtful: bool) -> str:
+def _login_text(login: re.Match[bytes]) -> str:
     mechanism, response = (login[1] or b"").upper(), login[2] or b""
     if not mechanism:
         return "AUTH"
-    if is_doubtful or mechanism not in _MECHANISMS:
+    if mechanism not in _MECHANISMS:  # it may be the credentials
         return f"AUTH {_MASK}"
     text = f"AUTH {mechanism.decode()}"
     return f"{text} {_MASK} {octets_of(len(response), 'a response')}" if response else text

@@ -12,7 +12,7 @@ from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.control import ControlRequest, FromWorker, ReloadAnswer
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.gate import bans
+from smtpgate.gate import bans, traces
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.crew import Crew
 from smtpgate.gate.documents import Apply, apply_here
@@ -139,6 +139,7 @@ class Parent:
         self._reloader = Reloader(self.host, self, self.tasks)
         self._reloader.answer_requests(self.host.routes)
         bans.answer_requests(self.host.routes, lambda: self.host.peers)
+        traces.answer_requests(self.host.routes, lambda: self.host.peers, log, clock)
         if prepared.http is not None:
             _ = self.host.serve_http(prepared.http, crew.refresh)
         self.host.metrics.watch(crew.readings)

@@ -23,7 +23,7 @@ from smtpgate.directory.event_settings import DirectorySubscribers
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.suppressing import DirectoryLists
-from smtpgate.gate import bans
+from smtpgate.gate import bans, traces
 from smtpgate.gate.api import ApiServers
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.errors import OpenError
@@ -192,6 +192,7 @@ class SmtpService:
         self.upstream, self.pacer = self._new_upstream(), self._new_pacer()
         self.token_logins = self._new_token_logins()
         self._put_together(sockets)
+        traces.answer_part(around.routes, self.tracer, self.listeners.values)
         self._api_servers = self._apis(store, sockets)
         self.apis = self._api_servers.servers
         self._applications = self._api_servers.first

@@ -41,6 +41,7 @@ from smtpgate.core.upstream.limits import ServerLimits
 from smtpgate.ports import DeliveryAttempt, InPart
 from smtpgate.relay.traced import tracing
 from smtpgate.tasks import Deadline, Offload
+from smtpgate.tracing import SERVED
 
 _ONE_WRITE_OCTETS: Final = 64 * 1024
 _CHUNK_OCTETS: Final = 260 * 1024  # one piece, with the header block or the final dot
@@ -87,7 +88,8 @@ class Connection(asyncio.Protocol):
         self._deadline = deadline
         self._patience_s = 0.0
         self._expiry = Deadline(self._loop)
-        self._tracing = tracing(terms)  # it is opened for a message
+        served = SERVED.get()  # by the message for which it is opened
+        self._tracing = None if served is None else tracing(served, terms)
 
     # -- what the pool uses --------------------------------------------------------------------
 
@@ -157,7 +159,8 @@ class Connection(asyncio.Protocol):
         """
         self._deadline = deadline
         self._is_last_write = False
-        self._tracing = tracing(self._terms)
+        served = SERVED.get()
+        self._tracing = None if served is None else tracing(served, self._terms)
         in_part = attempt.in_part
         steps = self._session.begin(envelope, message, may_be_in_part=in_part is not None)
         self.messages += self._session.state is State.BUSY  # else nothing is sent

@@ -16,12 +16,9 @@ _MASKED: Final = "*** (our login)"
 _MOST_OCTETS: Final = 8192
 
 
-def tracing(terms: Terms) -> "TracedConnection | None":
-    """The trace of a connection that works for this task; mostly none."""
-    transcript = SERVED.get()
-    if transcript is None or not transcript.is_wanted:
-        return None
-    return TracedConnection(transcript, terms)
+def tracing(transcript: SessionTranscript, terms: Terms) -> "TracedConnection | None":
+    """The trace of a connection that works for that session, if it is still wanted."""
+    return TracedConnection(transcript, terms) if transcript.is_wanted else None
 
 
 def trace_failure(pool: "TracedPool", problem: str) -> None:
@@ -50,7 +47,7 @@ class TracedPool(Protocol):
 
 
 class TracedConnection:
-    """What one connection says and gets while it works for a session."""
+    """The lines of one connection while it works for a session."""
 
     def __init__(self, transcript: SessionTranscript, terms: Terms) -> None:
         self._transcript = transcript
@@ -103,12 +100,13 @@ def login_secrets(terms: Terms) -> tuple[bytes, ...]:
     found: list[bytes] = []
     username = terms.username or ""
     if terms.password is not None:
-        found += [plain_response(username, terms.password)]
-        found += [login_response(terms.password).strip(), terms.password.value.encode()]
+        found.append(plain_response(username, terms.password))
     if terms.token is not None:
         found += [
             token_response(mechanism, username, terms.token, terms.host, terms.port)
             for mechanism in WITH_TOKEN
         ]
-        found.append(terms.token.value.encode())
+    for secret in (terms.password, terms.token):
+        if secret is not None:
+            found += [login_response(secret).strip(), secret.value.encode()]
     return tuple(found)

@@ -145,7 +145,7 @@ class Listener:
     def _note_exhausted(self, client: Client, budget: BudgetName) -> None:
         self.parts.events.publish(BudgetExhausted(client, self.parts.clock.now(), budget))
         if self.parts.tracer.traces:
-            trace_stranger(self.parts.tracer, client, f"used up: {budget}")
+            trace_stranger(self.parts.tracer, client, f"turned away: {budget}")
 
     def _note_failed(self, client: Client, problem: HandshakeProblem) -> None:
         self.parts.events.publish(HandshakeFailed(client, self.parts.clock.now(), problem))
@@ -231,8 +231,11 @@ class Listener:
 
     @property
     def sessions(self) -> Sequence[Dialogue]:
-        """The sessions that are open now."""
-        return tuple(self._sessions)
+        """The sessions that are open now, also of a listener that took over from this one."""
+        newest = self
+        while newest._successor is not None:
+            newest = newest._successor
+        return tuple(newest._sessions)
 
     @property
     def has_sessions_of_its_own(self) -> bool:

@@ -20,8 +20,6 @@ _NO_LINE: Final = {
     ILL_ENDED: "(a line that does not end in CRLF, or has a CR or NUL in it)",
     TOO_LONG: "(a line that is too long)",
 }
-# After these the client has begun again, whatever it sent before.
-_BEGINNINGS: Final = frozenset({b"RSET", b"EHLO", b"HELO"})
 
 
 def trace_begin(dialogue: Dialogue) -> None:
@@ -47,7 +45,7 @@ def trace_line(dialogue: Dialogue, line: bytes) -> None:
         _note_doubt(dialogue, transcript)
         verb, argument = split_command(line)
         text = command_text(line, is_doubtful=transcript.is_doubtful)
-        if verb in _BEGINNINGS and not (verb == b"RSET" and argument):
+        if verb == b"RSET" and not argument:  # it has begun again
             transcript.is_doubtful = False
         transcript.last_verb, transcript.last_transaction = verb, dialogue.transaction
     transcript.add("client", "command", text)
@@ -120,12 +118,16 @@ def _transcript(dialogue: Dialogue, *, is_new: bool = False) -> SessionTranscrip
     tracer, known = dialogue.parts.tracer, dialogue.transcript
     if known is not None and known.period == tracer.period:
         return known
+    dialogue.transcript = SessionTranscript(tracer, facts_of(dialogue), is_doubtful=not is_new)
+    return dialogue.transcript
+
+
+def facts_of(dialogue: Dialogue) -> SessionFacts:
+    """The facts by which a session is chosen."""
     key = dialogue.key
-    facts = SessionFacts(
+    return SessionFacts(
         dialogue.session_id,
         dialogue.client_address,
         "" if key is None else key.principal.account.id,
         "" if key is None else key.id,
     )
-    dialogue.transcript = SessionTranscript(tracer, facts, is_doubtful=not is_new)
-    return dialogue.transcript
