@@ -46,6 +46,11 @@ COMMANDS: Final[dict[str, CommandRow]] = {
         "Show what sessions say and get as they go on, and what the upstream answers.",
         example="trace --account 888888888888 --for 60",
     ),
+    "top": CommandRow(
+        "top:top",
+        "Show sessions, messages by account and verdict, upstreams and lines, again and again.",
+        example="top --once",
+    ),
     "bans": CommandRow("bans:bans_app", "Show and change the clients that are turned away."),
     "check-config": CommandRow(
         "serve:check_config",

@@ -89,3 +89,68 @@ class TracePart(ControlRequest, frozen=True):
     name: ClassVar[str] = "trace-part"
 
     target: TraceTarget
+
+
+class TopRequest(ControlRequest, frozen=True):
+    """Show the load of the gate: a GateLoad each ``interval_s``, until the client leaves."""
+
+    name: ClassVar[str] = "top"
+
+    interval_s: float = 2.0
+
+
+class SessionsPart(ControlRequest, frozen=True):
+    """Count the open sessions of one process: a tuple of SessionCounts."""
+
+    name: ClassVar[str] = "sessions-part"
+
+
+class SessionCount(msgspec.Struct, frozen=True, gc=False):
+    """Open sessions of one listener and account, in one state."""
+
+    listener: str
+    account: str
+    state: str
+    sessions: int
+
+
+class SenderRate(msgspec.Struct, frozen=True, gc=False):
+    """Messages of an account with one verdict, in the interval."""
+
+    account: str
+    outcome: str
+    reason: str
+    messages: int
+
+
+class UpstreamLoad(msgspec.Struct, frozen=True, gc=False):
+    """The connections to an upstream, its waiting line, and its circuit breaker."""
+
+    name: str
+    busy: int
+    idle: int
+    limit: int
+    waiting: int
+    breaker: str
+    is_up: bool
+
+
+class GateLoad(msgspec.Struct, frozen=True, gc=False):
+    """The load of a gate, with the messages of the last ``interval_s``.
+
+    ``quotas`` are accounts that have used most of theirs, with the share. ``problems`` are why
+    something is not complete.
+    """
+
+    at: str
+    interval_s: float
+    workers: int
+    loop_delay_s: float
+    paced: int
+    journal_owed: int
+    outbox: int
+    sessions: tuple[SessionCount, ...]
+    senders: tuple[SenderRate, ...]
+    upstreams: tuple[UpstreamLoad, ...]
+    quotas: tuple[tuple[str, float], ...]
+    problems: tuple[str, ...] = ()

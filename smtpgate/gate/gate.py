@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from smtpgate.config import Config
 from smtpgate.control import ReloadAnswer
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.gate import bans, traces
+from smtpgate.gate import bans, load, traces
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.crew import no_restarts
 from smtpgate.gate.documents import Apply, apply_here
@@ -82,6 +82,7 @@ class Gate:
         self._reloader.answer_requests(host.routes)
         bans.answer_requests(host.routes, lambda: host.peers)
         traces.answer_requests(host.routes, lambda: host.peers, host.log, host.clock)
+        load.answer_requests(host.routes, lambda: host.peers, host.metrics, host.clock)
 
     @property
     def service(self) -> SmtpService:

@@ -23,7 +23,7 @@ from smtpgate.directory.event_settings import DirectorySubscribers
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.suppressing import DirectoryLists
-from smtpgate.gate import bans, traces
+from smtpgate.gate import bans, load, traces
 from smtpgate.gate.api import ApiServers
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.errors import OpenError
@@ -183,20 +183,24 @@ class SmtpService:
             on_error=self._log.error,
         )
         self.admission = self._admission()
-        bans.answer_part(around.routes, self.bans)
-        self.tracer = Tracer(self._clock.now)
-        self._turns = LoopTurns(self._clock.monotonic)
+        self.tracer, self._turns = Tracer(self._clock.now), LoopTurns(self._clock.monotonic)
         threads = Threads("message", min(4, os.cpu_count() or 1))
         self._offload = Offload(self._turns, threads)
         self._questions = JournalQuestions(config)
         self.upstream, self.pacer = self._new_upstream(), self._new_pacer()
         self.token_logins = self._new_token_logins()
         self._put_together(sockets)
-        traces.answer_part(around.routes, self.tracer, self.listeners.values)
+        self._answer_parts(around.routes)
         self._api_servers = self._apis(store, sockets)
         self.apis = self._api_servers.servers
         self._applications = self._api_servers.first
         self._show()
+
+    def _answer_parts(self, routes: Routes) -> None:
+        """Answer the part of this process in requests of the control socket."""
+        bans.answer_part(routes, self.bans)
+        traces.answer_part(routes, self.tracer, self.listeners.values)
+        load.answer_part(routes, self.listeners.values)
 
     def _put_together(self, sources: ListeningSockets | Mapping[str, Listener]) -> None:
         """Make the parts that change with any change of the configuration. Raises OpenError."""
@@ -380,22 +384,25 @@ class SmtpService:
             answer_s=time_to_finish_s(self.config),
         )
 
-    def _listeners(
-        self, sources: ListeningSockets | Mapping[str, Listener]
-    ) -> dict[str, Listener]:
-        gate, bounds = self.config.gate, self.around.bounds
-        authenticator = Authenticator(
-            self.directory, gate.region, self._clock, self.token_logins
-        )
-        intake = Intake(
+    def _intake(self) -> Intake:
+        gate = self.config.gate
+        return Intake(
             gate.max_inflight_octets,
             share=gate.max_inflight_share,
             reserve=gate.reserve_for_small_messages,
             spool_octets=self.config.message.spool_octets,
             spool_limit=gate.max_spooled_octets,
             max_files=gate.reserved_descriptors // 2,
-            sums=bounds.octets,
+            sums=self.around.bounds.octets,
             open_files=self._open_files,
+        )
+
+    def _listeners(
+        self, sources: ListeningSockets | Mapping[str, Listener]
+    ) -> dict[str, Listener]:
+        gate, bounds, intake = self.config.gate, self.around.bounds, self._intake()
+        authenticator = Authenticator(
+            self.directory, gate.region, self._clock, self.token_logins
         )
         return {
             listener.name: Listener(

@@ -132,10 +132,13 @@ class Quotas(Collector):
     def collect(self) -> Iterable[Metric]:
         """The values at a scrape."""
         family = GaugeMetricFamily(self._row.name, self._row.meaning, labels=self._row.labels)
+        for account_id, ratio in self.ratios():
+            family.add_metric([account_id], ratio)
+        yield family
+
+    def ratios(self) -> list[tuple[str, float]]:
+        """The ratios of accounts that were not idle for long."""
         since_s = self._clock.monotonic() - self._idle_s
         with self._lock:
             ratios = list(self._ratios.items())
-        for account_id, (ratio, noted_at_s) in ratios:
-            if noted_at_s > since_s:
-                family.add_metric([account_id], ratio)
-        yield family
+        return [(one, ratio) for one, (ratio, noted_at_s) in ratios if noted_at_s > since_s]

@@ -68,15 +68,25 @@ class Readings(Collector):
         Where several sources have the same series, as several workers do, its row says how
         their values become one.
         """
-        by_metric: dict[str, dict[tuple[str, ...], list[float]]] = {}
-        for source in self._sources:
-            for reading in source():
-                series = by_metric.setdefault(reading.metric, {})
-                series.setdefault(reading.labels, []).append(reading.value)
-        for name, series in by_metric.items():
+        for name, series in self.values().items():
             row = CATALOGUE[name]
             kind = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
             family = kind(row.name, row.meaning, labels=row.labels)
-            for labels, values in series.items():
-                family.add_metric(labels, _TOGETHER[row.together](values))
+            for labels, value in series.items():
+                family.add_metric(labels, value)
             yield family
+
+    def values(self) -> dict[str, dict[tuple[str, ...], float]]:
+        """The values now, by metric and labels."""
+        found: dict[str, dict[tuple[str, ...], list[float]]] = {}
+        for source in self._sources:
+            for reading in source():
+                series = found.setdefault(reading.metric, {})
+                series.setdefault(reading.labels, []).append(reading.value)
+        return {
+            name: {
+                labels: _TOGETHER[CATALOGUE[name].together](values)
+                for labels, values in series.items()
+            }
+            for name, series in found.items()
+        }

@@ -5,10 +5,11 @@ prometheus_client takes a lock and four calls for each message, and ``labels()``
 much.
 """
 
+import collections
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
-from typing import TypeVar, get_args
+from typing import Final, TypeVar, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -32,7 +33,7 @@ from smtpgate.core.events import (
 )
 from smtpgate.core.reputation.sender import RatedKind
 from smtpgate.core.reputation.states import UNHEALTHY
-from smtpgate.metrics.bounded import Quotas, Shares
+from smtpgate.metrics.bounded import OTHER, Quotas, Shares
 from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
 from smtpgate.metrics.histogram import Histogram, HistogramState
 from smtpgate.metrics.known import known_series
@@ -49,6 +50,8 @@ from smtpgate.metrics.processes import Processes
 from smtpgate.metrics.scraped import Readings, Source
 from smtpgate.metrics.sessions import OpenSessions
 from smtpgate.ports import Clock, Reading
+
+_MOST_TALLIED: Final = 2000
 
 C = TypeVar("C", bound=Collector)
 M = TypeVar("M", Counter, Gauge)
@@ -69,6 +72,25 @@ class _WithoutCreated(Collector):
             yield metric
 
 
+class VerdictTally:
+    """The submissions of a while by account and verdict, for a bounded number of those."""
+
+    def __init__(self) -> None:
+        self._counts: collections.Counter[tuple[str, str, str]] = collections.Counter()
+
+    def add(self, account: str, outcome: str, reason: str) -> None:
+        """Count one."""
+        key = account, outcome, reason
+        if key not in self._counts and len(self._counts) >= _MOST_TALLIED:
+            key = OTHER, outcome, ""
+        self._counts[key] += 1
+
+    def take(self) -> list[tuple[tuple[str, str, str], int]]:
+        """The counts since the last time, the largest first."""
+        counts, self._counts = self._counts.most_common(), collections.Counter()
+        return counts
+
+
 class Metrics:
     """Counts events; implements the EventSink port."""
 
@@ -82,6 +104,7 @@ class Metrics:
     ) -> None:
         self._clock = clock
         self._known = known_series(listeners, upstreams)
+        self.tallies: list[VerdictTally] = []  # of those that watch the gate now
         self._unbegun: list[tuple[Counter | Gauge, tuple[str, ...]]] = []
         self._histograms: dict[str, Histogram] = {}
         self._registry = CollectorRegistry()
@@ -165,6 +188,16 @@ class Metrics:
         self._unbegun = []
         return generate_latest(_WithoutCreated(self._registry)) + self._shares.render()
 
+    # -- what is shown of a running gate -------------------------------------------------------
+
+    def values(self) -> dict[str, dict[tuple[str, ...], float]]:
+        """The values that the parts of the gate have now, by metric and labels."""
+        return self._readings.values()
+
+    def quotas(self) -> list[tuple[str, float]]:
+        """The shares of their quotas that accounts have used lately."""
+        return self._quotas.ratios()
+
     # -- what an event changes -----------------------------------------------------------------
 
     def count(self, count: Count) -> None:
@@ -177,17 +210,15 @@ class Metrics:
         self.pauses.note_work()
         now_s = self._clock.monotonic()
         verdict = (facts.outcome, facts.reason)
+        if self.tallies:
+            self._tally(facts)
         self._submissions[verdict] = self._submissions.get(verdict, 0) + 1
         pair = (facts.identity, facts.account)
         self._shares.count(pair, facts.outcome, facts.recipients, now_s)
         if facts.quota_ratio is not None:
             self._quotas.note(facts.account, facts.quota_ratio, now_s)
-        for labels in facts.crossings:
-            self._quota_reached.labels(*labels).inc()
-        for kind, by in facts.events:
-            self.count(Count("smtpgate_events_total", (kind,), by))
-        for labels in facts.tried:
-            self.count(Count(TRIED, labels))
+        if facts.crossings or facts.events or facts.tried:
+            self._count_more(facts)
         if facts.is_uncounted:
             self._uncounted.inc()
         if facts.has_long_line:
@@ -197,6 +228,18 @@ class Metrics:
         if facts.seconds is not None:
             self._duration.observe(facts.seconds)
         self._octets.observe(facts.octets)
+
+    def _count_more(self, facts: SubmissionFacts) -> None:
+        for labels in facts.crossings:
+            self._quota_reached.labels(*labels).inc()
+        for kind, by in facts.events:
+            self.count(Count("smtpgate_events_total", (kind,), by))
+        for labels in facts.tried:
+            self.count(Count(TRIED, labels))
+
+    def _tally(self, facts: SubmissionFacts) -> None:
+        for tally in self.tallies:
+            tally.add(facts.account, facts.outcome, facts.reason)
 
     def _verdicts(self) -> Iterator[Reading]:
         """The submissions by their verdict, for a scrape."""
