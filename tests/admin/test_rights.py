@@ -1171,6 +1171,7 @@ async def test_an_operator_may_do_everything(
     assert await refusal(one, store, OPERATOR) is None
 
 
+@pytest.mark.slow
 @ALL
 async def test_a_root_may_do_everything_in_its_account_but_what_is_the_operators(
     one: Row, store: DirectoryStore, restore: Callable[[], None]

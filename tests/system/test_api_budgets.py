@@ -76,6 +76,7 @@ async def test_an_account_has_some_calls_at_once_and_a_rate_in_the_long_run(
         assert await exhausted(gate, tmp_path, "api-calls") == 4
 
 
+@pytest.mark.slow
 async def test_the_client_of_aws_tries_a_throttled_call_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,7 @@ async def test_without_an_issuer_there_are_only_passwords(tmp_path: Path) -> Non
         assert (await dialog.say(f"AUTH XOAUTH2 {xoauth2('a.b.c')}")).startswith("504")
 
 
+@pytest.mark.slow
 async def test_a_refused_token_is_a_failed_login_whose_cause_is_in_the_log(
     tmp_path: Path, clock: MovableClock
 ) -> None:
