@@ -1,4 +1,4 @@
-"""`smtpgate trace' of a gate with two workers, as an operator gives it."""
+"""`smtpgate trace' and `smtpgate top' of a gate with two workers, as an operator gives them."""
 
 import json
 import os
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,3 +110,48 @@ def test_a_login_that_fails_is_shown_by_its_address_and_no_reader_leaves_no_trac
     assert "client -- login refused: invalid-credentials\n" in text
     assert "client S: 535 " in text
     assert "password" not in text
+
+
+def test_top_counts_the_sessions_and_messages_of_all_workers(
+    lab: Lab, authority: Authority
+) -> None:
+    gate = start_gate(lab, authority, GatePlan(recorder(lab).port, workers=2))
+    context, output = authority.client_context(), lab.new_folder("top") / "output"
+
+    def shown() -> list[dict[str, Any]]:
+        lines = output.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    with (
+        command(gate, output, "top", "--json", "--interval", "0.3") as top,
+        ExitStack() as clients,
+    ):
+        eventually(shown, "it begins")
+        for number in range(8):
+            client = clients.enter_context(logged_in(gate, context))
+            client.sendmail(SENDER, "bob@example.net", letter(f"t{number}", "Hello.\r\n"))
+
+        def messages() -> int:
+            return sum(row["messages"] for load in shown() for row in load["senders"])
+
+        eventually(lambda: messages() == 8, "all messages are counted")
+        eventually(
+            lambda: (
+                shown()[-1]["sessions"]
+                == [
+                    {
+                        "listener": "submission",
+                        "account": DELEGATE,
+                        "state": "idle",
+                        "sessions": 8,
+                    }
+                ]
+            ),
+            "all sessions are counted",
+        )
+        top.send_signal(signal.SIGINT)
+        _, said = top.communicate(timeout=30)
+    assert top.returncode == 0, said
+    assert shown()[-1]["workers"] == 2
+    assert shown()[-1]["problems"] == []
+    assert [one["name"] for one in shown()[-1]["upstreams"]] == ["default"]
