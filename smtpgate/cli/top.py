@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated, Final
 
 import typer
+from rich.cells import cell_len
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
@@ -15,6 +16,10 @@ from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, fail, load
 from smtpgate.control import ControlError, GateLoad, TopRequest, ask
 
 _PATIENCE_S: Final = 30.0
+# Columns that stay on the narrowest terminal.
+_KEPT: Final = frozenset(
+    {"upstream", "account", "waiting", "messages", "sessions", "quota used"}
+)
 _FIELDS: Final = ("sessions", "senders", "upstreams")
 
 
@@ -104,12 +109,24 @@ def _tables(load: GateLoad) -> list[Table | Text]:
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[Table]:
-    """A table whose cells are never cut; none without rows."""
+    """A table; none without rows. On a narrow terminal columns go before a name is cut."""
     if not rows:
         return []
+    cells = [
+        [f"{one:.1f}" if isinstance(one, float) else shown(one) for one in row] for row in rows
+    ]
+    lines = list(zip(names, *cells, strict=True))
+    optional = [one for one in reversed(lines) if one[0] not in _KEPT]
+    while optional and _width(lines) > console().width:
+        lines.remove(optional.pop(0))
     table = Table(box=None, pad_edge=False)
-    for name in names:
-        table.add_column(name, no_wrap=True, overflow="ignore")
-    for row in rows:
-        table.add_row(*(f"{one:.1f}" if isinstance(one, float) else shown(one) for one in row))
+    for name, *_ in lines:
+        table.add_column(name, overflow="fold")
+    for row in zip(*(line[1:] for line in lines), strict=True):
+        table.add_row(*map(Text, row))
     return [table]
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    """The width of a table of these columns, with a space between two."""
+    return sum(max(map(cell_len, one)) for one in columns) + 2 * len(columns)

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncGenerator, Iterator
 
 import pytest
+from rich.console import Console
 
 from smtpgate.control import (
     GateLoad,
@@ -75,3 +76,14 @@ def test_programs_get_an_object(desk: Desk, gate: AnsweringGate) -> None:
 
 def test_an_interval_that_is_too_short_is_misuse(desk: Desk) -> None:
     assert desk.give("top", "--interval", "0").exit_code == 2
+
+
+def test_on_a_narrow_terminal_columns_go_before_a_name_is_cut(
+    desk: Desk, gate: AnsweringGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smtpgate.cli.top.console", lambda: Console(width=32))
+    lines = [line.split() for line in desk.says("top", "--once").splitlines()]
+    assert ["upstream", "waiting"] in lines
+    assert "half-open" not in str(lines)
+    assert ["888888888888", "refused", "5"] in lines or ["888888888888", "5"] in lines
+    assert ["888888888888", "7"] in lines or ["888888888888", "idle", "7"] in lines
