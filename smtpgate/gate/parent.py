@@ -45,6 +45,7 @@ from smtpgate.workers.fork_server import ForkServer
 from smtpgate.workers.shared_sums import SharedSums
 
 _PART_S: Final = 60.0
+_SILENT: Final = "it did not answer in time"
 _CHECKED_IN_WORKERS: Final = ("listeners", "directory")
 
 
@@ -220,7 +221,10 @@ class Parent:
         _ = await self._all_do(AbandonPart())
 
     async def switch(self, config: Config, _certificates: Certificates) -> Sequence[str]:
-        """Have them use it; one that cannot is drained, and another one takes its place."""
+        """Have them use it.
+
+        One that cannot, or does not answer, is drained, and another one takes its place.
+        """
         readiness = self.host.readiness
         for name in _upstreams(self.config):
             readiness.remove(name)
@@ -231,12 +235,15 @@ class Parent:
         if self._own_path is not None:
             self._own_path.use(config)
         drain = Drain(config.gate.drain_s, time_to_finish_s(config))
-        problems = []
+        silent = {one.number: _SILENT for one in self.crew.members}
+        failed: dict[int, str] = {}
         async for one in self._answers_of_all(SwitchPart(self._settings())):
+            _ = silent.pop(one.worker, None)
             if one.problem is not None:
-                problems.append(f"worker {one.worker}: {one.problem}")
-                self.crew.replace(one.worker, drain)
-        return problems
+                failed[one.worker] = one.problem
+        for number in failed | silent:
+            self.crew.replace(number, drain)
+        return [f"worker {number}: {text}" for number, text in (failed | silent).items()]
 
     async def renew_certificates(self) -> Sequence[str]:
         """Have them use the certificates of the host."""
