@@ -197,7 +197,10 @@ class SmtpService:
         self._show()
 
     def _answer_parts(self, routes: Routes) -> None:
-        """Answer the part of this process in requests of the control socket."""
+        """Answer the part of this process in requests of the control socket.
+
+        After a reload the newest service does: handlers refer to its listeners.
+        """
         bans.answer_part(routes, self.bans)
         traces.answer_part(routes, self.tracer, self.listeners.values)
         load.answer_part(routes, self.listeners.values)
@@ -266,6 +269,7 @@ class SmtpService:
         answer_s = time_to_finish_s(self.config)
         self._api_servers.use(self.config, self._applications, answer_s)
         self.around.readiness.add("listeners", self._check_listeners)
+        self._answer_parts(self.around.routes)
         if self.upstream is not before.upstream:
             for name in before.upstream.pools:
                 self.around.readiness.remove(f"upstream.{name}")
