@@ -266,11 +266,12 @@ class Config(Table):
 
 
 def load_config(path: Path, *, require_files: bool = True) -> Config:
-    """Read a configuration; paths in it are relative to its folder. Raises ConfigError.
+    """Read a configuration. Raises ConfigError.
 
+    Paths in it are relative to its folder, and absolute in what is returned.
     Without ``require_files`` the files that it names need not exist yet.
     """
-    reading = FileReading(path.parent, require_files)
+    reading = FileReading(path.parent.absolute(), require_files)
     try:
         config = validate(Config, read_toml(path), path, reading)
     except FileProblemsError as error:

@@ -34,6 +34,18 @@ def loaded(folder: Path, text: str) -> Config:
     return load_config(path)
 
 
+def test_a_file_named_by_a_relative_path_changes_nothing_when_it_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload reads the file by its absolute path, also after a start with a relative one."""
+    (tmp_path / "smtpgate.toml").write_text(BASE)
+    monkeypatch.chdir(tmp_path)
+    started = load_config(Path("smtpgate.toml"))
+    assert started.file == tmp_path / "smtpgate.toml"
+    change = change_of(started, load_config(started.file))
+    assert (change.reloaded, change.restart) == ((), ())
+
+
 def sections() -> dict[str, type[Table]]:
     def model_in(annotation: object) -> type[Table]:
         if isinstance(annotation, type) and issubclass(annotation, Table):
