@@ -36,15 +36,19 @@ SAMPLE: Final = ROOT / "config" / "smtpgate.toml"
 _EVERYWHERE: Final = frozenset({"config", "json", "yes", "help"})
 # A section that is off, and a key that is not set, begin with #.
 _HEADER: Final = re.compile(r"#?\[\[?([a-z]+)(\.[a-z]+)?(\.[a-z]+)?\]\]?")
+_QUOTED: Final = re.compile(r"(?<![^\s(])`([a-z][^`']*)'(?!\w)")
 _KEY: Final = re.compile(r"#?([a-z0-9_]+) = (.+)")
 
 
 def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     columns = tuple(columns)
     lines = [columns, tuple("---" for _ in columns), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
+    return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """A text of a terminal as Markdown: `a command' there has a backtick at its end here."""
+    return _QUOTED.sub(r"`\1`", text.replace("|", "\\|"))
 
 
 def commented_keys() -> list[tuple[str, str, str]]:
