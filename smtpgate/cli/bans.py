@@ -60,7 +60,7 @@ def add(
 def remove(address: _Address, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """End a ban, and forget the client's failures and earlier bans."""
     if not _ask(config, "remove", address).is_changed:
-        raise fail(f"{shown(address)}: is not banned, and has not failed lately")
+        raise fail(f"{shown(address)}: is not banned, and no failure of it is counted")
     output.print(f"{shown(address)}: no longer banned")
 
 

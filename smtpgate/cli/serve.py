@@ -9,6 +9,7 @@ import typer
 
 from smtpgate.cli.listing import shown
 from smtpgate.cli.terminal import (
+    CONFIG_VARIABLE,
     DEFAULT_CONFIG,
     ConfigFile,
     fail,
@@ -30,7 +31,9 @@ _RELOAD_S: Final = 300.0
 
 _File: TypeAlias = Annotated[
     Path,
-    typer.Argument(metavar="FILE", help="The configuration file (TOML).", show_default=False),
+    typer.Argument(
+        metavar="FILE", envvar=CONFIG_VARIABLE, help="The configuration file (TOML)."
+    ),
 ]
 
 
@@ -83,7 +86,7 @@ def _print_changes(answer: ReloadAnswer, changed: str) -> None:
         output.print("the configuration is as it was")
 
 
-def check_config(file: _File) -> None:
+def check_config(file: _File = DEFAULT_CONFIG) -> None:
     """Check the configuration, the directory and the journal, and start nothing."""
     loaded = loaded_config(file)
     warn(loaded.warnings)

@@ -13,7 +13,7 @@ from smtpgate.config import Config, ConfigError, load_config
 from smtpgate.config.toml import reason
 
 DEFAULT_CONFIG: Final = Path("/etc/smtpgate/smtpgate.toml")
-_VARIABLE: Final = "SMTPGATE_CONFIG"
+CONFIG_VARIABLE: Final = "SMTPGATE_CONFIG"
 
 errors: Final = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 output: Final = Console(highlight=False, soft_wrap=True, markup=False)
@@ -24,7 +24,7 @@ ConfigFile: TypeAlias = Annotated[
         "--config",
         "-c",
         metavar="FILE",
-        envvar=_VARIABLE,
+        envvar=CONFIG_VARIABLE,
         help="The configuration file (TOML).",
     ),
 ]
@@ -34,7 +34,7 @@ OptionalConfig: TypeAlias = Annotated[
         "--config",
         "-c",
         metavar="FILE",
-        envvar=_VARIABLE,
+        envvar=CONFIG_VARIABLE,
         help="The configuration file (TOML) that names the directory.",
         show_default=False,
     ),

@@ -75,7 +75,7 @@ class OAuthConfig(Table):
     def _about_keys(self) -> Iterator[Problem]:
         if self.client_secret_file is not None and self.private_key_file is not None:
             text = (
-                "cannot stand beside private_key_file; the client proves itself by one of them"
+                "cannot be set with private_key_file; the client proves itself by one of them"
             )
             yield ("client_secret_file",), text
         if self.grant == "jwt-bearer" and self.private_key_file is None:
@@ -104,7 +104,7 @@ def login_problems(
 ) -> Iterator[Problem]:
     """The problems of the keys of an upstream by which the gate logs in."""
     if has_password and has_oauth:
-        yield ("password_file",), "cannot stand beside [upstream.NAME.oauth]; use one of them"
+        yield ("password_file",), "cannot be set with a section oauth; use one of the two"
     elif username is None and has_oauth:
         yield ("username",), "is missing; it is the mailbox that the access tokens are for"
     elif (username is None) != (not (has_password or has_oauth)):

@@ -97,7 +97,7 @@ def route_problems(
         names.add(name)
         for before, earlier in enumerate(routes[:at]):
             if earlier.conditions.cover(route.conditions):
-                taken = f"{name_of(earlier, before)} takes all its messages"
+                taken = f'route "{name_of(earlier, before)}" takes all its messages'
                 yield (_SECTION, at), f"is never reached: {taken}; put it before that one"
                 break
     if routes and not any(route.conditions.is_for_all for route in routes):

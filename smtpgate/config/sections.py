@@ -276,8 +276,10 @@ class UpstreamConfig(Table):
             text = "a client gives up then, and sends the delivered message again"
             yield ("deadline_s",), f"must be less than {CLIENT_PATIENCE_S}: {text}"
         for key in ("connect_timeout_s", "command_timeout_s", "data_timeout_s"):
-            if getattr(self, key) > self.deadline_s:
-                yield (key,), f"must be at most deadline_s ({self.deadline_s:g})"
+            if (seconds := getattr(self, key)) > self.deadline_s:
+                default = "" if key in self.model_fields_set else ", which is the default"
+                text = f"must be at most deadline_s ({self.deadline_s:g}), not {seconds:g}"
+                yield (key,), text + default
 
 
 class DnsConfig(Table):

@@ -237,7 +237,7 @@ KINDS: Final[Mapping[str, FindingKind]] = {
             ),
             "upstream-takes-less": (
                 "warning",
-                "larger messages are accepted by RCPT and refused later",
+                "larger messages are refused, whatever gate.max_message_octets says",
                 "lower gate.max_message_octets, or raise the upstream's limit",
             ),
             "upstream-slow": (

@@ -104,7 +104,10 @@ def tls_context(config: UpstreamConfig) -> ssl.SSLContext | None:
     """The settings that the configuration and its files make. Raises OSError."""
     if config.tls == "off":
         return None
-    context = ssl.create_default_context(cafile=config.ca_file)
+    try:
+        context = ssl.create_default_context(cafile=config.ca_file)
+    except ssl.SSLError:
+        raise OSError(f"ca_file {config.ca_file}: has no certificate in PEM") from None
     if config.tls == "opportunistic":  # RFC 7435 §3: some protection is better than none
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

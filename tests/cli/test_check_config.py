@@ -33,6 +33,10 @@ def test_a_state_folder_that_is_fine_is_no_matter(desk: Desk, state: Path) -> No
     assert {path: path.read_bytes() for path in state.iterdir()} == before
 
 
+def test_the_file_is_that_of_other_commands_by_default(desk: Desk) -> None:
+    assert f"{desk.config}: fine" in desk.says("check-config")
+
+
 def test_a_state_folder_that_is_not_there_is_made_by_the_start(desk: Desk) -> None:
     shutil.rmtree(desk.database.parent)
     reported = desk.says("check-config", desk.config)

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import trustme
 
+from smtpgate.config.sections import UpstreamConfig
 from smtpgate.core.message.body import Body
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream import CommandError, Octets
 from smtpgate.relay import PooledUpstream
+from smtpgate.relay.client_tls import tls_context
 from smtpgate.tasks import TaskOwner
 from tests.support.bodies import stored
 from tests.support.clock import MovableClock
@@ -140,6 +142,14 @@ async def test_the_systems_authorities_are_trusted_by_default_and_ours_is_none()
     ):
         with no_mail(server, "certificate not accepted"):
             await deliver(upstream, TO_BOB, MESSAGE)
+
+
+def test_a_ca_file_without_a_certificate_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("[gate]\n")
+    config = UpstreamConfig(name="one", host="mx.example.net", tls="required", ca_file=file)
+    with pytest.raises(OSError, match=r"ca\.pem: has no certificate in PEM"):
+        _ = tls_context(config)
 
 
 async def test_opportunistic_tls_takes_any_certificate(other_ca_file: Path) -> None:
