@@ -295,7 +295,7 @@ _ROWS: Final = (
         "smtpgate_upstream_failures_total",
         "counter",
         ("upstream", "cause"),
-        "Times that an upstream was of no use for a message, which went on to the next one or "
+        "Times that an upstream was not used for a message, which went on to the next one or "
         "got 451, by cause.",
     ),
     MetricRow(

@@ -332,7 +332,7 @@ def _way(record: Record) -> Iterator[str]:
         yield f"Route {name}, by {reason}" if reason else f"Route {name}"
     for one in record.tried:
         problem = f" ({one.problem})" if one.problem else ""
-        yield f"{one.upstream} was of no use: {_CAUSES.get(one.cause, one.cause)}{problem}"
+        yield f"{one.upstream} was not used: {_CAUSES.get(one.cause, one.cause)}{problem}"
 
 
 def _answer(record: Record) -> str:

@@ -19,8 +19,8 @@ CAUSES: Final[Mapping[TryCause, str]] = {
     "421": "it replied 421",
     "refused": "it refused to serve the gate in the greeting or at EHLO",
     "lost": "the connection was lost before the final dot",
-    "protocol": "it does not speak SMTP as the gate knows it",
-    "busy": "its line is too long for the deadline, or for the account",
+    "protocol": "its replies are not SMTP",
+    "busy": "messages wait too long for it, or too many of the account wait",
     "extension": "it lacks an extension that the message needs, such as SMTPUTF8",
     "open": "it failed lately, so it was not asked",
 }
