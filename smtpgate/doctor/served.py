@@ -165,6 +165,9 @@ def _about_answer(
         yield found("certificate-untrusted", where, text)
     if own and certificate.octets not in {one.octets for one in own}:
         yield found("certificate-old", where, "clients get one that is not in cert_file")
+    for other in own:  # those that clients get by SNI
+        if other.octets != certificate.octets:
+            yield from _about_time(f"{port.section}, for {_names(other)}", other, now)
 
 
 def _about_files(
@@ -186,8 +189,12 @@ def _about_certificate(
 
 
 def _other_name(where: str, certificate: ServedCertificate, host: str) -> DoctorFinding:
-    names = ", ".join(certificate.names[:8]) or "no name"
-    return found("certificate-other-name", where, f"is for {names}, and not for {host}")
+    text = f"is for {_names(certificate)}, and not for {host}"
+    return found("certificate-other-name", where, text)
+
+
+def _names(certificate: ServedCertificate) -> str:
+    return ", ".join(certificate.names[:8]) or "no name"
 
 
 def _about_time(

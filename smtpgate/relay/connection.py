@@ -456,4 +456,5 @@ def reason_of(error: Exception) -> str:
 def _plain(text: str) -> str:
     """As our messages are: lower case at first, and no full stop."""
     text = text.lower() if text.isupper() else text
-    return text[:1].lower() + text[1:].removesuffix(".")
+    text = text.removesuffix(".")
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]  # "IP address mismatch"

@@ -185,6 +185,14 @@ async def a_certificate_of_a_week_before_a_start(world: ExaminedWorld) -> None:
     await world.gate.reload()
 
 
+@fault("ports", "certificate-expired")
+def a_certificate_that_is_used_by_sni_alone(world: ExaminedWorld) -> None:
+    pem = certificate_pem("mail.example", datetime.now(UTC) - timedelta(days=1))
+    (world.folder / "second.pem").write_bytes(pem)
+    second = '[{ cert_file = "second.pem", key_file = "second.pem" }]'
+    world.change('tls = "implicit"', f'tls = "implicit"\ncertificates = {second}')
+
+
 @fault("ports", "port-closed")
 def a_listener_that_is_not_open(world: ExaminedWorld) -> None:
     world.change("[upstream.sink]", SECOND_LISTENER.format(port=1))

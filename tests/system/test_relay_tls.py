@@ -116,6 +116,15 @@ async def test_a_certificate_for_another_name_is_not_accepted(
             await deliver(upstream, TO_BOB, MESSAGE)
 
 
+async def test_a_certificate_without_the_address_is_not_accepted(ca_file: Path) -> None:
+    async with (
+        open_upstream("STARTTLS", tls=server_tls()) as server,
+        relay_to(server, tls="required", ca_file=ca_file) as upstream,
+    ):
+        with no_mail(server, "certificate not accepted: IP address mismatch"):
+            await deliver(upstream, TO_BOB, MESSAGE)
+
+
 @pytest.mark.parametrize("is_implicit", [False, True], ids=["STARTTLS", "implicit"])
 async def test_a_certificate_of_an_unknown_authority_is_not_accepted(
     other_ca_file: Path, is_implicit: bool
