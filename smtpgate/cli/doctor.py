@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
+from itertools import groupby
 from typing import Annotated, Any, Final, TypeAlias, cast, get_args
 
 import typer
@@ -19,7 +20,7 @@ from smtpgate.cli.terminal import (
 from smtpgate.core.address import parse_mailbox
 from smtpgate.core.wording import numbered
 from smtpgate.doctor.case import CheckReport
-from smtpgate.doctor.finding import DoctorFinding, Level
+from smtpgate.doctor.finding import KINDS, DoctorFinding, Level
 from smtpgate.doctor.spf import IpAddress
 from smtpgate.gate.doctor import CHECK_NAMES, examine
 
@@ -132,9 +133,10 @@ def _check_fields(report: CheckReport) -> Mapping[str, object]:
 
 
 def _lines(reports: Sequence[CheckReport], findings: Sequence[DoctorFinding]) -> Iterator[str]:
-    for finding in findings:
-        row = finding.row
-        yield shown(f"{row.level}: {finding.subject}: {finding.problem} ({finding.kind})")
+    for kind, alike in groupby(findings, key=lambda finding: finding.kind):
+        row = KINDS[kind]
+        for finding in alike:
+            yield shown(f"{row.level}: {finding.subject}: {finding.problem} ({kind})")
         yield shown(f"  why: {row.why}")
         yield shown(f"  do:  {row.cure}")
     counts = (

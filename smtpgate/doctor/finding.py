@@ -48,7 +48,7 @@ KINDS: Final[Mapping[str, FindingKind]] = {
             "config-invalid": (
                 "error",
                 "the gate does not start with it, and a reload refuses it",
-                "correct the key that is named; `smtpgate check-config' checks it again",
+                "correct what is named; `smtpgate check-config' checks it again",
             ),
             "config-unwise": (
                 "warning",

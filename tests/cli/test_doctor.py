@@ -25,6 +25,15 @@ def test_findings_say_what_why_and_what_to_do(desk: Desk) -> None:
     ]
 
 
+def test_findings_of_one_kind_say_once_what_to_do(desk: Desk) -> None:
+    desk.configure('hostname = "gate.example.com"', 'hostnam = "gate.example.com"\nregion = 1')
+    *problems, why, cure, _ = desk.give("doctor").stdout.splitlines()
+    assert len(problems) == 2
+    assert all(line.endswith(" (config-invalid)") for line in problems)
+    row = KINDS["config-invalid"]
+    assert (why, cure) == (f"  why: {row.why}", f"  do:  {row.cure}")
+
+
 def test_without_an_error_the_exit_status_is_0(desk: Desk) -> None:
     assert desk.says("doctor", "--only", "directory").splitlines() == [
         "1 check: 0 errors, 0 warnings, 0 notes"
