@@ -110,7 +110,8 @@ def event_types(wanted: Sequence[str]) -> tuple[str, ...]:
     unknown = [one for one in wanted if one not in EVENT_TYPES]
     if unknown or not wanted:
         named = ", ".join(EVENT_TYPES)
-        raise ValueError(f"the types of events are some of {named}")
+        problem = f"`{unknown[0]}' is not a type of events" if unknown else "a type is missing"
+        raise ValueError(f"{problem}; the types are {named}")
     return tuple(one for one in EVENT_TYPES if one in wanted)
 
 
