@@ -260,7 +260,8 @@ class Pipeline:
             found = await self._directory.access_key(submission.client.access_key_id)
         except DirectoryUnavailableError as error:
             reject("directory-unavailable", str(error))
-        key = usable_key(found, submission.client.address, self._clock.now())
+        client = submission.client
+        key = usable_key(found, client.address, self._clock.now(), client.certificate)
         if key.principal is submission.principal and key.limits == submission.key_limits:
             return submission
         return submission.by_key(key)

@@ -31,6 +31,7 @@ class KeyDetails:
     status: KeyStatus
     expires_at: datetime | None
     networks: Sequence[str]
+    certificates: Sequence[str]
     created_at: datetime | None
     last_used_at: datetime | None
     last_used_from: str | None
@@ -58,6 +59,7 @@ class KeySettings(TypedDict, total=False):
 
     expires_at: datetime | None
     networks: Sequence[str]
+    certificates: Sequence[str]
 
 
 def _details(session: Session, row: AccessKeyRow) -> KeyDetails:
@@ -73,6 +75,7 @@ def _details(session: Session, row: AccessKeyRow) -> KeyDetails:
         status=status,
         expires_at=row.expires_at,
         networks=tuple(row.networks),
+        certificates=tuple(row.certificates),
         created_at=row.created_at,
         last_used_at=row.last_used_at,
         last_used_from=row.last_used_from,
@@ -208,7 +211,7 @@ async def disable(session: Session, key_id: str) -> None:
 
 
 async def update(session: Session, key_id: str, settings: KeySettings) -> KeyDetails:
-    """Change when a key expires, or all the networks that it may be used from."""
+    """Change when a key expires, or all its networks, or all its certificates."""
     _must_end_later(session, settings)
     return await _update(session, key_id, dict(settings), "change")
 

@@ -52,6 +52,18 @@ _Networks: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+_Certificates: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--certificate",
+        metavar="PIN",
+        help=(
+            "A client certificate to use it with: sha256: and the SHA-256 of its public key; "
+            "may be repeated."
+        ),
+        show_default=False,
+    ),
+]
 
 
 class KeyStatusOption(StrEnum):
@@ -66,6 +78,7 @@ def create(
     owner: OwnerArgument,
     expires: _Expires = None,
     networks: _Networks = None,
+    certificates: _Certificates = None,
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
 ) -> None:
@@ -73,6 +86,7 @@ def create(
     settings = KeySettings(
         expires_at=moment_option(expires, "--expires", ahead=True),
         networks=tuple(networks or ()),
+        certificates=tuple(certificates or ()),
     )
     new = run(config, lambda session: keys.create(session, owner, settings), changes=True)
     secret, password = new.secret.value, new.smtp_password.value
@@ -175,16 +189,26 @@ def set_(
     from_anywhere: Annotated[
         bool, typer.Option("--from-anywhere", help="It may be used from any address.")
     ] = False,
+    certificates: _Certificates = None,
+    no_certificate: Annotated[
+        bool, typer.Option("--no-certificate", help="It needs no client certificate.")
+    ] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Change when a key expires, or the list of networks that it may be used from."""
-    if (expires and never_expires) or (networks and from_anywhere):
+    """Change when a key expires, or the lists of its networks and client certificates."""
+    if (
+        (expires and never_expires)
+        or (networks and from_anywhere)
+        or (certificates and no_certificate)
+    ):
         raise misused("say either one or the other")
     settings = KeySettings()
     if expires or never_expires:
         settings["expires_at"] = moment_option(expires, "--expires", ahead=True)
     if networks or from_anywhere:
         settings["networks"] = tuple(networks or ())
+    if certificates or no_certificate:
+        settings["certificates"] = tuple(certificates or ())
     if not settings:
         raise misused("say what to change: --expires, --from, …")
     run(config, lambda session: keys.update(session, key_id, settings), changes=True)

@@ -15,6 +15,7 @@ def key_fields(key: KeyDetails) -> dict[str, object]:
         "status": key.status,
         "expires_at": key.expires_at,
         "networks": list(key.networks),
+        "certificates": list(key.certificates),
         "created_at": key.created_at,
         "last_used_at": key.last_used_at,
         "last_used_from": key.last_used_from,

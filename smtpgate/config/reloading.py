@@ -24,7 +24,7 @@ BY_RELOAD: Final[Mapping[str, str]] = {
         "max_connections max_connections_per_client handshake_timeout_s auth_timeout_s "
         "command_timeout_s reply_timeout_s data_timeout_s max_octets_before_auth "
         "max_unread_octets max_auth_failures auth_failure_delay_s early_talkers max_errors "
-        "max_junk_commands max_excess_recipients client_ca_file"
+        "max_junk_commands max_excess_recipients client_ca_file client_certificate"
     ),
     "upstream": ALL,
     "route": ALL,

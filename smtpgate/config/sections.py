@@ -106,6 +106,7 @@ class ListenerConfig(TlsPort):
     tls: Literal["starttls", "implicit", "none"] = "starttls"
     allow_plaintext_auth: bool = False
     client_ca_file: ExistingFile | None = None
+    client_certificate: Literal["required", "optional"] | None = None
     proxy_from: Array[Network] = ()
     max_connections: Count = 1000
     max_connections_per_client: Count = 100
@@ -125,15 +126,16 @@ class ListenerConfig(TlsPort):
 
     def contradictions(self) -> Iterator[Problem]:
         """TLS needs a certificate; without TLS, plain text must be asked for."""
-        return self._without_tls() if self.tls == "none" else self._with_tls()
+        yield from self.about_certificates(self.tls)
+        if self.client_certificate and self.client_ca_file is None:
+            yield ("client_certificate",), "has no effect without client_ca_file"
+        yield from self._without_tls() if self.tls == "none" else self._with_tls()
 
     def _with_tls(self) -> Iterator[Problem]:
-        yield from self.about_certificates(self.tls)
         if self.allow_plaintext_auth:
             yield ("allow_plaintext_auth",), 'is only for tls = "none"'
 
     def _without_tls(self) -> Iterator[Problem]:
-        yield from self.about_certificates(self.tls)
         if self.client_ca_file is not None:
             yield ("client_ca_file",), 'has no effect with tls = "none"'
         if not self.allow_plaintext_auth:
@@ -576,8 +578,8 @@ class LedgerConfig(Table):
                 yield (key,), 'is only for kind = "redis"'
         if self.kind == "redis" and (self.url is None) == (self.url_file is None):
             missing = 'is missing; kind = "redis" needs one of url and url_file'
-            text = missing if self.url is None else "cannot be set together with url_file"
-            yield ("url",), text
+            both = "cannot be set together with url_file"
+            yield ("url",), missing if self.url is None else both
 
     def unwise(self) -> Iterator[str]:
         """Warnings about settings that are allowed but unwise."""

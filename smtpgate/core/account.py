@@ -24,6 +24,7 @@ KeyRefusal = Literal[
     "access-key-inactive",
     "access-key-expired",
     "network-not-allowed",
+    "certificate-not-allowed",
     "access-key-suspended",
 ]
 
@@ -154,7 +155,8 @@ class AccessKey(Struct, frozen=True, gc=False):
 
     It is valid before ``expires_at`` and from its ``networks``; without networks, from
     anywhere. ``limits`` are its own, within those of its principal and account.
-    ``is_suspended``: its use differs from before, and has to be confirmed.
+    ``is_suspended``: its use differs from before, and has to be confirmed. With
+    ``certificates`` a client needs one of these too: pins, see :func:`.naming.certificate_pin`.
     """
 
     id: str
@@ -165,20 +167,26 @@ class AccessKey(Struct, frozen=True, gc=False):
     networks: tuple[NetworkRange, ...] = ()
     limits: SendingLimits | None = None
     is_suspended: bool = False
+    certificates: tuple[str, ...] = ()
 
     def has_smtp_password(self, password: bytes, region: str) -> bool:
         """True if that is its SMTP password (in constant time); the key may be inactive."""
         wanted = smtp_password(self.secret, region).value.encode()
         return hmac.compare_digest(wanted, password)
 
-    def refusal(self, address: str, now: datetime) -> KeyRefusal | None:
-        """The reason that refuses it now to a client at that address, or ``None``."""
+    def refusal(self, address: str, now: datetime, certificate: str = "") -> KeyRefusal | None:
+        """The reason that refuses it now to a client at that address, or ``None``.
+
+        ``certificate`` is the pin of the one that the client showed, empty without one.
+        """
         if not self.is_active:
             return "access-key-inactive"
         if self.expires_at is not None and now >= self.expires_at:
             return "access-key-expired"
         if self.networks and not self._is_in_allowed_network(address):
             return "network-not-allowed"
+        if self.certificates and certificate not in self.certificates:
+            return "certificate-not-allowed"
         if self.is_suspended:
             return "access-key-suspended"
         return None
@@ -188,14 +196,17 @@ class AccessKey(Struct, frozen=True, gc=False):
         return client is not None and any(in_network(client, one) for one in self.networks)
 
 
-def usable_key(key: AccessKey | None, address: str, now: datetime) -> AccessKey:
+def usable_key(
+    key: AccessKey | None, address: str, now: datetime, certificate: str = ""
+) -> AccessKey:
     """The key as the directory has it now, if a client at that address may send with it.
 
-    Raises Reject; ``None`` stands for a key that was deleted.
+    ``certificate`` is the pin of the one that the client showed, empty without one. Raises
+    Reject; ``None`` stands for a key that was deleted.
     """
     if key is None:
         reject("access-key-inactive")
-    refusal = key.refusal(address, now)
+    refusal = key.refusal(address, now, certificate)
     if refusal is not None:
         reject(refusal, address if refusal == "network-not-allowed" else "")
     account = key.principal.account

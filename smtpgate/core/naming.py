@@ -16,6 +16,7 @@ from smtpgate.core.arn import is_account_id
 ACCESS_KEY_OCTETS: Final = 10
 USER_ID_OCTETS: Final = 11
 MAX_ACTIVE_KEYS: Final = 2  # of one user, and of an account's root
+MAX_CERTIFICATES: Final = 10  # of an access key
 MAX_NETWORKS: Final = 100  # of an access key; each message is checked against all of them
 _USER_NAME: Final = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
 _USER_PATH: Final = re.compile(r"/|/[\x21-\x7e]{1,510}/")
@@ -24,6 +25,7 @@ _MAX_LINE: Final = 256
 _NOT_IN_A_LINE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")  # RFC 4291 §2.5.5.2
 _MAX_TAGS: Final = 50
+_CERTIFICATE_PIN: Final = re.compile("sha256:[0-9a-f]{64}")
 _ORGANIZATION_ID: Final = re.compile(r"o-[a-z0-9]{10,32}")
 _KEY_ID: Final = re.compile(r"[A-Z0-9]{16,128}")
 
@@ -136,6 +138,20 @@ def network(text: str) -> IPv4Network | IPv6Network:
             "is an IPv4-mapped IPv6 network, which never matches; write it as IPv4"
         )
     return found
+
+
+def certificate_pin(text: str) -> str:
+    """The pin of a certificate: ``sha256:`` and the SHA-256 of its public key, in hex.
+
+    The key as in the certificate, a SubjectPublicKeyInfo (RFC 5280 §4.1.2.7) in DER, so that a
+    renewed certificate with the same key has the same pin. Raises ValueError.
+    """
+    if _CERTIFICATE_PIN.fullmatch(text) is None:
+        raise ValueError(
+            "is not the pin of a certificate: sha256: and the 64 lower-case hexadecimal "
+            "digits of the SHA-256 of its public key"
+        )
+    return text
 
 
 def new_access_key_id(random_octets: bytes) -> str:

@@ -210,6 +210,18 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         reply="network-not-allowed",
         last_word="session-network-not-allowed",
     ),
+    "certificate-not-allowed": Reason(
+        meaning="the access key may not be used any more without one of its certificates",
+        at_login="the password is right, and the client showed no certificate of the key's",
+        advice=(
+            "The sender has to show the certificate of its access key in the TLS handshake, or "
+            "the account's administrator has to add its pin (`smtpgate key set "
+            "--certificate'). The operator has to look whether the listener asks for "
+            "certificates: listener.NAME.client_ca_file."
+        ),
+        reply="certificate-not-allowed",
+        last_word="session-certificate-not-allowed",
+    ),
     "access-key-suspended": Reason(
         meaning="the access key is suspended, because its use differs from before",
         at_login="the password is right, and the key is suspended: its use differs from before",

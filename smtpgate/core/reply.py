@@ -166,6 +166,11 @@ _REPLIES: Final[dict[str, Reply]] = {
     "session-network-not-allowed": Reply(
         421, "4.7.0", "Access key may not be used from this network, closing the connection"
     ),
+    "session-certificate-not-allowed": Reply(
+        421,
+        "4.7.0",
+        "Access key may not be used without its certificate, closing the connection",
+    ),
     "session-key-suspended": Reply(
         421, "4.7.0", "Access key is suspended, closing the connection"
     ),
@@ -262,6 +267,11 @@ _REPLIES: Final[dict[str, Reply]] = {
     "access-key-expired": Reply(554, "5.7.1", "Access denied: the access key has expired"),
     "network-not-allowed": Reply(
         554, "5.7.1", "Access denied: the access key may not be used from this network"
+    ),
+    "certificate-not-allowed": Reply(
+        554,
+        "5.7.1",
+        "Access denied: the access key may not be used without its client certificate",
     ),
     "access-key-suspended": Reply(
         554,

@@ -13,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.core.naming import (
     ACCESS_KEY_OCTETS,
     MAX_ACTIVE_KEYS,
+    MAX_CERTIFICATES,
     MAX_NETWORKS,
     access_key_id,
+    certificate_pin,
     is_access_key_id,
     is_user_name,
     network,
@@ -66,6 +68,7 @@ class AccessKeyRow:
     created_at: datetime | None = None
     expires_at: datetime | None = None
     networks: Sequence[str] = ()
+    certificates: Sequence[str] = ()
     last_used_at: datetime | None = None
     last_used_from: str | None = None
     watch_state: WatchState | None = None
@@ -92,6 +95,7 @@ class AccessKeyRow:
             "is_active": self.is_active,
             "expires_at": self.expires_at.isoformat() if self.expires_at else None,
             "networks": list(self.networks),
+            **({"certificates": list(self.certificates)} if self.certificates else {}),
             **({"watch": self.watch_state} if self.watch_state else {}),
             **({"reason": self.watch_reason} if self.watch_reason else {}),
         }
@@ -117,7 +121,8 @@ _JOINED: Final = access_keys.outerjoin(
 
 
 def _row(mapping: RowMapping) -> AccessKeyRow:
-    return AccessKeyRow(**{**mapping, "networks": tuple(mapping["networks"])})
+    lists = {key: tuple(mapping[key]) for key in ("networks", "certificates")}
+    return AccessKeyRow(**{**mapping, **lists})
 
 
 def secret_context(key_id: str) -> str:
@@ -201,6 +206,7 @@ async def add_access_keys(
         {key: value for key, value in asdict(row).items() if key != "user_name"}
         | {
             "networks": list(row.networks),
+            "certificates": list(row.certificates),
             "user_key": user_key(row.user_name) if row.user_name else None,
             "secret": master_keys.seal(_octets(secret), secret_context(row.id)),
         }
@@ -213,7 +219,10 @@ async def add_access_keys(
 async def update_access_key(
     change: Change, key_id: str, changes: Mapping[str, Any], *, action: str = "change"
 ) -> AccessKeyRow:
-    """Change the status, the expiry or the networks. Raises as :func:`create_access_key`."""
+    """Change the status, the expiry, the networks or the certificates.
+
+    Raises as :func:`create_access_key`.
+    """
     before = await access_key(change.connection, key_id)
     after = _checked(replace(before, **changes))
     if after.is_active and not before.is_active:
@@ -294,11 +303,17 @@ def _checked(row: AccessKeyRow) -> AccessKeyRow:
     with refusing(f"access key `{row.id}'"):
         access_key_id(row.id)
         networks = tuple(dict.fromkeys(str(network(text)) for text in row.networks))
+        certificates = tuple(dict.fromkeys(map(certificate_pin, row.certificates)))
     if len(networks) > MAX_NETWORKS:
         raise RefusedChangeError(
             f"access key `{row.id}': has at most {MAX_NETWORKS} networks, not {len(networks)}"
         )
-    return replace(row, networks=networks)
+    if len(certificates) > MAX_CERTIFICATES:
+        raise RefusedChangeError(
+            f"access key `{row.id}': has at most {MAX_CERTIFICATES} certificates, "
+            f"not {len(certificates)}"
+        )
+    return replace(row, networks=networks, certificates=certificates)
 
 
 async def _owner(change: Change, row: AccessKeyRow) -> str | None:

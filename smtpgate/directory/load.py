@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.core.account import UNLIMITED, AccessKey, Account, Principal, SendingLimits
 from smtpgate.core.arn import IdentityArn, user_arn
 from smtpgate.core.identity import DkimKey, Identity, MailFrom
+from smtpgate.core.naming import certificate_pin
 from smtpgate.core.policy import Policy, PolicyKind, parse_policy
 from smtpgate.core.policy.values import as_network
 from smtpgate.core.secret import Secret
@@ -135,6 +136,7 @@ _KEY: Final = (
         access_keys.c.is_active,
         access_keys.c.expires_at,
         access_keys.c.networks,
+        access_keys.c.certificates,
         access_keys.c.watch_state,
         access_keys.c.slowed_to_per_s,
         *PRINCIPAL_COLUMNS,
@@ -272,6 +274,7 @@ class Loader:
             tuple(as_network(ip_network(text)) for text in row.networks),
             _key_limits(row, limits_in(of.get("key"))),
             row.watch_state == "suspended",
+            tuple(certificate_pin(text) for text in row.certificates),
         )
         octets = _ENTRY_OCTETS + _OCTETS_PER_POLICY_OCTET * rows.policy_octets
         return Loaded(key, tuple(_dependencies(row)), octets)

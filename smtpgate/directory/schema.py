@@ -85,6 +85,7 @@ access_keys = Table(
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment),
     Column("networks", Json, nullable=False),
+    Column("certificates", Json, nullable=False, server_default="[]"),  # pins
     Column("last_used_at", Moment),
     Column("last_used_from", String(45)),
     Column("watch_state", String(9)),  # null: nothing about its use is open

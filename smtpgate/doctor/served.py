@@ -57,7 +57,9 @@ def own_ports(config: Config) -> Iterator[OwnPort]:
                 ip_address(address) in ip_network(str(network), strict=False)
                 for network in one.proxy_from
             ),
-            is_for_certificates=one.client_ca_file is not None,
+            is_for_certificates=(
+                one.client_ca_file is not None and one.client_certificate != "optional"
+            ),
         )
     for api in config.apis:
         yield OwnPort(

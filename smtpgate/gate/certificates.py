@@ -103,7 +103,10 @@ class Certificates:
 
 def _files(config: Config) -> list[CertificateFiles]:
     """The files of each port that has TLS."""
-    files = [CertificateFiles.of(one, one.client_ca_file) for one in config.listeners]
+    files = [
+        CertificateFiles.of(one, one.client_ca_file, one.client_certificate or "required")
+        for one in config.listeners
+    ]
     files += [CertificateFiles.of(one) for one in config.apis]
     feedback = config.feedback
     if feedback.enabled:

@@ -359,6 +359,7 @@ def _client_line(
             "session": client.session_id or None,
             "proxy": client.smtp.proxy or None,
             "tls": client.smtp.tls_version or (None if client.is_tls else "none"),
+            "certificate": client.certificate or None,
             "mechanism": client.smtp.mechanism or None,
             "access_key": client.access_key_id or None,
             "account": client.account_id or None,

@@ -106,7 +106,10 @@ async def _check(dialogue: Dialogue, credentials: Credentials) -> None:
     await parts.turns.step()
     try:
         found = await parts.authenticator.authenticate(
-            credentials.username, credentials.password, dialogue.client_address
+            credentials.username,
+            credentials.password,
+            dialogue.client_address,
+            dialogue.client_certificate,
         )
     except DirectoryUnavailableError:
         dialogue.refuse(CATALOGUE["auth-unavailable"])
@@ -123,7 +126,7 @@ async def _check_token(dialogue: Dialogue, credentials: TokenCredentials) -> Non
     await parts.turns.step(cost_s=_VERIFY_S)
     try:
         found = await parts.authenticator.authenticate_token(
-            credentials, dialogue.client_address
+            credentials, dialogue.client_address, dialogue.client_certificate
         )
     except (DirectoryUnavailableError, NoIssuerKeysError):
         dialogue.refuse(CATALOGUE["auth-unavailable"])

@@ -6,6 +6,7 @@ keys of several kinds, such as RSA and ECDSA, are offered together: OpenSSL take
 client can verify.
 """
 
+import hashlib
 import os
 import ssl
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple, Self
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from smtpgate.config.tls_port import CertificateConfig, TlsPort
 from smtpgate.ports import Reading
@@ -46,7 +49,8 @@ class CertificateFiles:
     """The files of a listener's certificates, and the section whose keys name them.
 
     ``name`` is the listener's, for metrics. ``host_key`` is the key of the name that one of the
-    certificates should be for. With ``client_ca_file`` clients need a certificate too.
+    certificates should be for. With ``client_ca_file`` clients need a certificate too, or may
+    show one if ``client_certificate`` is "optional".
     """
 
     name: str
@@ -55,9 +59,15 @@ class CertificateFiles:
     min_tls: Literal["1.2", "1.3"]
     host_key: str = "gate.hostname"
     client_ca_file: Path | None = None
+    client_certificate: Literal["required", "optional"] = "required"
 
     @classmethod
-    def of(cls, port: TlsPort, client_ca_file: Path | None = None) -> Self:
+    def of(
+        cls,
+        port: TlsPort,
+        client_ca_file: Path | None = None,
+        client_certificate: Literal["required", "optional"] = "required",
+    ) -> Self:
         """Those of a port."""
         return cls(
             name=port.label,
@@ -65,6 +75,7 @@ class CertificateFiles:
             pairs=pairs_of(port.cert_file, port.key_file, port.certificates),
             min_tls=port.min_tls,
             client_ca_file=client_ca_file,
+            client_certificate=client_certificate,
         )
 
 
@@ -326,9 +337,25 @@ def _new_context(files: CertificateFiles, client_ca: str | None) -> ssl.SSLConte
         ssl.TLSVersion.TLSv1_3 if files.min_tls == "1.3" else ssl.TLSVersion.TLSv1_2
     )
     if client_ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
+        is_optional = files.client_certificate == "optional"
+        context.verify_mode = ssl.CERT_OPTIONAL if is_optional else ssl.CERT_REQUIRED
         context.load_verify_locations(cadata=client_ca)
     return context
+
+
+def pin_of(certificate: bytes | None) -> str:
+    """The pin of a certificate in DER, see :func:`.naming.certificate_pin`; empty without one.
+
+    One whose public key cannot be read has none either: no access key is for it.
+    """
+    if certificate is None:
+        return ""
+    try:
+        public_key = x509.load_der_x509_certificate(certificate).public_key()
+        octets = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm):
+        return ""
+    return f"sha256:{hashlib.sha256(octets).hexdigest()}"
 
 
 def _load(context: ssl.SSLContext, octets: PairOctets) -> None:

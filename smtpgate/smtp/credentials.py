@@ -39,10 +39,11 @@ class Authenticator:
         self._tokens = tokens
 
     async def authenticate(
-        self, username: bytes, password: bytes, address: str
+        self, username: bytes, password: bytes, address: str, certificate: str = ""
     ) -> AccessKey | AuthReason:
         """The access key of that id and SMTP password, if it may be used from there now.
 
+        ``certificate`` is the pin of the one that the client showed, empty without one.
         Otherwise why not, which is for the log and never for the client. Every check is made in
         each case, so that the time of the answer shows neither which ids exist nor whether the
         password was right. Raises DirectoryUnavailableError.
@@ -52,7 +53,7 @@ class Authenticator:
             key = await self._directory.access_key(username.decode("ascii"))
         claimed = _NO_KEY if key is None else key
         is_right = claimed.has_smtp_password(password, self._region)
-        refusal = claimed.refusal(address, self._clock.now())
+        refusal = claimed.refusal(address, self._clock.now(), certificate)
         if key is None or not is_right:
             return "invalid-credentials"
         return refusal or key
@@ -63,7 +64,7 @@ class Authenticator:
         return self._tokens is not None
 
     async def authenticate_token(
-        self, credentials: TokenCredentials, address: str
+        self, credentials: TokenCredentials, address: str, certificate: str = ""
     ) -> tuple[AccessKey, TokenLogin] | TokenFailure:
         """The access key that a token stands for, if it may be used from there now.
 
@@ -83,7 +84,7 @@ class Authenticator:
         if key is None:
             detail = f"there is no access key {login.access_key_id}"
             return TokenFailure(login.subject, "token-without-login", detail)
-        refusal = key.refusal(address, self._clock.now())
+        refusal = key.refusal(address, self._clock.now(), certificate)
         if refusal is not None:
             return TokenFailure(key.id, refusal, f"the token is of {login.subject}")
         return key, login

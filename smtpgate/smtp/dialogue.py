@@ -5,6 +5,7 @@ those with subjects of their own, ``session`` the others and the table of all.
 """
 
 import asyncio
+import ssl
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Final, NoReturn, Protocol
@@ -16,6 +17,7 @@ from smtpgate.core.limits.budget import BudgetName
 from smtpgate.core.message.envelope import Client, Recipient, SmtpFacts
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
 from smtpgate.ports import TokenLogin, UpstreamFacts
+from smtpgate.smtp.certificate import pin_of
 from smtpgate.smtp.chunks import ChunkProtocol
 from smtpgate.smtp.command import MailCommand
 from smtpgate.smtp.handshake import handshake_problem
@@ -107,6 +109,7 @@ class Dialogue(ChunkProtocol):
         self.session_id = parts.new_session_id()
         self.transcript: SessionTranscript | None = None  # while a trace runs
         self._client: Client | None = None
+        self._certificate: str | None = None  # not looked at yet
         self._upstream: UpstreamFacts | None = None
         self._has_tls_failed = False
 
@@ -187,6 +190,16 @@ class Dialogue(ChunkProtocol):
         return self._peer.address
 
     @property
+    def client_certificate(self) -> str:
+        """The pin of the certificate that the client showed in the handshake, or empty."""
+        if self._certificate is None:
+            tls: ssl.SSLObject | None = self._wire.get_extra_info("ssl_object")
+            if tls is None:  # STARTTLS may come
+                return ""
+            self._certificate = pin_of(tls.getpeercert(binary_form=True))
+        return self._certificate
+
+    @property
     def in_transaction(self) -> bool:
         """True if a transaction is open."""
         return self.transaction is not None
@@ -233,6 +246,7 @@ class Dialogue(ChunkProtocol):
             session_id=self.session_id,
             access_key_id="" if key is None else key.id,
             account_id="" if key is None else key.principal.account.id,
+            certificate=self.client_certificate,
             smtp=SmtpFacts(
                 helo=self.helo,
                 tls_version=cipher[1] if cipher else None,

@@ -34,6 +34,10 @@ class Watched(Protocol):
     def client_address(self) -> str:
         """The address of its client."""
 
+    @property
+    def client_certificate(self) -> str:
+        """The pin of the certificate that its client showed, empty without one."""
+
     def request_end(self, last_word: Reply) -> None:
         """End with that reply as soon as the protocol allows; returns at once."""
 
@@ -149,7 +153,8 @@ class SessionWatch:
             if session not in use.sessions:
                 continue
             try:
-                _ = usable_key(key, session.client_address, now)
+                address, pin = session.client_address, session.client_certificate
+                _ = usable_key(key, address, now, pin)
             except Reject as refusal:
                 use.sessions.discard(session)  # decided, also when its end takes a while
                 session.request_end(last_word(refusal))

@@ -58,6 +58,19 @@ def test_a_key_may_end_and_be_bound_to_networks(stocked: Desk) -> None:
     assert (shown["expires_at"], shown["networks"]) == (None, ["198.51.100.7/32"])
 
 
+def test_a_key_may_need_a_client_certificate(stocked: Desk) -> None:
+    one, other = (f"sha256:{at:064x}" for at in (1, 2))
+    made = stocked.answers("key", "create", MAILER, "--certificate", one)
+    assert made["certificates"] == [one]
+    stocked.says("key", "set", made["id"], "--certificate", one, "--certificate", other)
+    assert stocked.answers("key", "show", made["id"])["certificates"] == [one, other]
+    (listed,) = [key for key in stocked.answers("key", "list") if key["id"] == made["id"]]
+    assert listed["certificates"] == [one, other]
+    assert other in stocked.says("key", "show", made["id"])
+    stocked.says("key", "set", made["id"], "--no-certificate")
+    assert stocked.answers("key", "show", made["id"])["certificates"] == []
+
+
 def test_a_key_is_disabled_and_enabled(stocked: Desk) -> None:
     key_id = stocked.answers("key", "create", MAILER)["id"]
     stocked.says("key", "disable", key_id)

@@ -78,7 +78,10 @@ async def fill(store: DirectoryStore) -> None:
     """Something in every table."""
     await add_account(store)
     await add_user(store, tags={"team": "news"})
-    key = await add_key(store, user_name="mailer", networks=("192.0.2.0/24",))
+    pin = f"sha256:{'0a' * 32}"
+    key = await add_key(
+        store, user_name="mailer", networks=("192.0.2.0/24",), certificates=(pin,)
+    )
     await add_identity(store)
     await add_mail_from(store)
     await signing_key(store)

@@ -107,6 +107,18 @@ DAMAGES: Final[list[tuple[str, str, Ask, str]]] = [
         OF_KEY,
     ),
     (
+        "certificates are no pins",
+        f"UPDATE access_keys SET certificates = '[\"\"]' WHERE id = '{KEY}'",
+        key,
+        OF_KEY,
+    ),
+    (
+        "certificates are no list",
+        f"UPDATE access_keys SET certificates = '5' WHERE id = '{KEY}'",
+        key,
+        OF_KEY,
+    ),
+    (
         "tags are no table",
         "UPDATE users SET tags = '[\"team\"]' WHERE key = 'mailer'",
         key,

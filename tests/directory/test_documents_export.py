@@ -60,6 +60,9 @@ expires = 2030-01-01 00:00:00+00:00
 networks = [
     "192.0.2.0/24",
 ]
+certificates = [
+    "sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a",
+]
 max_send_rate_per_s = 0.5
 
 [accounts.111111111111.identities."example.com"]
@@ -107,6 +110,7 @@ async def acme(store: DirectoryStore) -> None:
         user_name="mailer",
         expires_at=datetime(2030, 1, 1, tzinfo=UTC),
         networks=("192.0.2.0/24",),
+        certificates=(f"sha256:{'0a' * 32}",),
     )
     await add_identity(store)
     await signing_key(store, stage="retiring")

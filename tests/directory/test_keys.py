@@ -173,6 +173,11 @@ BAD_KEYS: Final[list[tuple[dict[str, Any], str]]] = [
     ({"networks": ("nowhere",)}, "is not a network such as"),
     ({"networks": ("::ffff:192.0.2.0/120",)}, "IPv4-mapped IPv6"),
     ({"networks": tuple(f"192.0.2.{host}" for host in range(101))}, "at most 100 networks"),
+    ({"certificates": (f"sha256:{'0A' * 32}",)}, "is not the pin of a certificate"),
+    ({"certificates": ("0a" * 32,)}, "is not the pin of a certificate"),
+    ({"certificates": ("",)}, "is not the pin of a certificate"),
+    ({"certificates": (f"sha256:{'0a' * 32}\n",)}, "is not the pin of a certificate"),
+    ({"certificates": tuple(f"sha256:{at:064x}" for at in range(11))}, "at most 10 certif"),
 ]
 
 
@@ -201,6 +206,19 @@ async def test_a_secret_that_cannot_be_one_is_refused(store: DirectoryStore, acm
 async def test_networks_are_kept_once_each(store: DirectoryStore, acme: str) -> None:
     made = await add_key(store, KEY, networks=("192.0.2.7", "192.0.2.7/32", "::1"))
     assert made.networks == ("192.0.2.7/32", "::1/128")
+
+
+async def test_certificates_are_kept_once_each_and_noted(
+    store: DirectoryStore, acme: str
+) -> None:
+    one, other = (f"sha256:{at:064x}" for at in (1, 2))
+    made = await add_key(store, KEY, certificates=(one, other, one))
+    assert made.certificates == (one, other)
+    assert await read(store) == made
+    assert (await change(store, {"certificates": ()})).certificates == ()
+    note = (await notes(store))[-1]
+    assert note.before is not None
+    assert note.before["certificates"] == [one, other]
 
 
 async def test_a_key_that_has_expired_can_still_be_changed(

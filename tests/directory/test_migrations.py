@@ -39,6 +39,7 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
         "is_active": True,
         "created_at": AT,
         "networks": ["192.0.2.0/24"],
+        "certificates": [f"sha256:{'0a' * 32}"],
     },
     "key_profiles": {
         "key_id": "AKIA8888888888880001",

@@ -116,8 +116,13 @@ WORLD: Final[Mapping[str, Kind]] = {
         ObjectKey("key", "", "", KEY_ID),
         f"access key {KEY_ID} of {OWNER}/mailer",
         "user",
-        {"is_active": True, "networks": (), **NO_LIMITS},
-        {"is_active": (True, False), "networks": ((), ("192.0.2.0/24",)), **LIMIT},
+        {"is_active": True, "networks": (), "certificates": (), **NO_LIMITS},
+        {
+            "is_active": (True, False),
+            "networks": ((), ("192.0.2.0/24",)),
+            "certificates": ((), (f"sha256:{'0a' * 32}",)),
+            **LIMIT,
+        },
         frozenset({"is_active"}),
     ),
     "identity": Kind(
@@ -235,6 +240,7 @@ def toml(said: Objects) -> Fields:  # noqa: C901 - a branch a kind
             case "key":
                 table |= {"id": KEY_ID, "secret_file": "one.secret"}
                 table["networks"] = list(fields["networks"])
+                table["certificates"] = list(fields["certificates"])
                 if "is_active" in fields:
                     table["status"] = "active" if fields["is_active"] else "inactive"
                 owner["users"]["mailer"]["access_keys"] = [table]

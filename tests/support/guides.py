@@ -26,6 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copyfile
 from typing import Final, NamedTuple
 
 from smtpgate.config import load_config
@@ -106,6 +107,8 @@ class Reader:
         self._host = FIRST
         self._exported: dict[str, str] = {}
         host(self.folder(FIRST))
+        certificate = self.folder(FIRST) / "private" / "tls.crt"
+        copyfile(certificate, self.folder(FIRST) / "client.pem")  # stands for a client's
         self._set_up_network()
 
     async def __aenter__(self) -> "Reader":

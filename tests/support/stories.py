@@ -113,6 +113,7 @@ _BY_REASON: Final[dict[str, Refused]] = {
     "access-key-inactive": Refused(2, "access-key-inactive", {}),
     "access-key-expired": Refused(2, "access-key-expired", {}),
     "network-not-allowed": Refused(2, "network-not-allowed", {}, "192.0.2.7"),
+    "certificate-not-allowed": Refused(2, "certificate-not-allowed", {}),
     "access-key-suspended": Refused(2, "access-key-suspended", {}),
     "account-paused": Refused(2, "account-paused", {}, "unpaid"),
     "account-shutdown": Refused(2, "account-shutdown", {}, _RATE),

@@ -27,6 +27,7 @@ from tests.support.world import DELEGATE
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 SECOND: Final = timedelta(seconds=1)
+PIN, OTHER_PIN = (f"sha256:{at:064x}" for at in (1, 2))
 
 
 def access_key(
@@ -34,6 +35,7 @@ def access_key(
     is_active: bool = True,
     expires_at: datetime | None = None,
     networks: tuple[str, ...] = (),
+    certificates: tuple[str, ...] = (),
     paused_reason: str | None = None,
     shutdown_reason: str | None = None,
     is_sending: bool = True,
@@ -48,7 +50,15 @@ def access_key(
     )
     known = tuple(as_network(ip_network(network)) for network in networks)
     principal = Principal.root(account)
-    return AccessKey("AKIA", Secret("s"), principal, is_active, expires_at, known)
+    return AccessKey(
+        "AKIA",
+        Secret("s"),
+        principal,
+        is_active,
+        expires_at,
+        known,
+        certificates=certificates,
+    )
 
 
 @rows(
@@ -164,6 +174,12 @@ def test_a_key_that_may_not_be_used_has_its_password_all_the_same() -> None:
             "Access key may not be used from this network",
         ),
         (
+            access_key(certificates=(PIN,)),
+            "certificate-not-allowed",
+            "",
+            "Access key may not be used without its certificate",
+        ),
+        (
             access_key(paused_reason="unpaid"),
             "account-paused",
             "unpaid",
@@ -193,6 +209,30 @@ def test_whose_key_may_not_be_used_is_refused_with_554_and_its_session_ends_with
     assert (refusal.reply.code, refusal.reason, refusal.detail) == (554, reason, detail)
     because = f"{reason}: {detail}" if detail else reason
     assert str(last_word(refusal)) == f"421 4.7.0 {text}, closing the connection ({because})"
+
+
+@rows(
+    "certificates, shown, is_allowed",
+    [
+        ((), "", True),
+        ((), PIN, True),
+        ((PIN,), PIN, True),
+        ((PIN, OTHER_PIN), OTHER_PIN, True),
+        ((PIN,), "", False),
+        ((PIN,), OTHER_PIN, False),
+        ((PIN,), PIN[:-1], False),
+        ((PIN,), PIN.removeprefix("sha256:"), False),
+        ((PIN,), PIN.upper(), False),
+    ],
+)
+def test_it_may_be_used_with_one_of_its_certificates_alone(
+    certificates: tuple[str, ...], shown: str, is_allowed: bool
+) -> None:
+    key = access_key(certificates=certificates)
+    wanted = None if is_allowed else "certificate-not-allowed"
+    assert key.refusal("192.0.2.7", NOW, shown) == wanted
+    if certificates:  # a caller that knows of no certificate has none
+        assert key.refusal("192.0.2.7", NOW) == "certificate-not-allowed"
 
 
 def test_a_key_that_may_be_used_is_the_key_itself() -> None:

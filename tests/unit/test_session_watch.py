@@ -30,6 +30,10 @@ class Seat:
         self.output: list[str] = []
 
     @property
+    def client_certificate(self) -> str:
+        return ""
+
+    @property
     def client_address(self) -> str:
         self.looked_at += 1
         return "192.0.2.7"

@@ -115,6 +115,7 @@ _OF_REPLIES: Final[Mapping[str, str]] = {
     "access-key-inactive": "unknown-key",
     "access-key-expired": "unknown-key",
     "network-not-allowed": "access-denied",
+    "certificate-not-allowed": "unknown-key",
     "daily-quota": "no-quota-left",
     "send-rate": "throttled",
     "transaction-failed": "bad-message",

@@ -41,7 +41,8 @@ class Client(Struct, frozen=True, gc=False, kw_only=True):
     """The other end of a connection, as every front end knows it.
 
     ``protocol`` is the word for it in a Received field. The access key and its account are
-    those of the login, and empty before it.
+    those of the login, and empty before it. ``certificate`` is the pin of the one that the
+    client showed in the TLS handshake.
     """
 
     address: str
@@ -52,6 +53,7 @@ class Client(Struct, frozen=True, gc=False, kw_only=True):
     session_id: str = ""
     access_key_id: str = ""
     account_id: str = ""
+    certificate: str = ""
     smtp: SmtpFacts = _NO_SMTP
 
     def logged_in(self, access_key_id: str, account_id: str) -> Self:

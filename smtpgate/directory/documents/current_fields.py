@@ -43,6 +43,7 @@ def _access_key(current: Current, key: ObjectKey) -> Fields | None:
         "owner": owner_text(row.account_id, row.user_name),
         "expires_at": row.expires_at,
         "networks": tuple(row.networks),
+        "certificates": tuple(row.certificates),
         "is_active": row.is_active,
         **limit_fields(current.quota_of(QuotaKey.of_key(row.account_id, row.id))),
     }

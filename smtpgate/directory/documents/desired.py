@@ -96,6 +96,7 @@ class DesiredKey:
     is_active: bool | None
     expires_at: datetime | None
     networks: tuple[str, ...]
+    certificates: tuple[str, ...]
     limits: Limits
 
 

@@ -141,6 +141,7 @@ class _Exporter:
             **({} if row.is_active else {"status": "inactive"}),
             **({"expires": row.expires_at} if row.expires_at else {}),
             **_unless_empty(networks=list(row.networks)),
+            **_unless_empty(certificates=list(row.certificates)),
             **self._limits_of(QuotaKey.of_key(row.account_id, row.id)),
         }
 

@@ -92,6 +92,7 @@ def fields_of_key(key: DesiredKey) -> Fields:
         "owner": owner_text(key.account_id, key.user_name),
         "expires_at": key.expires_at,
         "networks": key.networks,
+        "certificates": key.certificates,
         **limit_fields(key.limits),
         **({} if key.is_active is None else {"is_active": key.is_active}),
     }

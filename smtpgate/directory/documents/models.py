@@ -38,8 +38,10 @@ from smtpgate.core.account import MAX_QUOTA
 from smtpgate.core.address import AddressError, parse_domain
 from smtpgate.core.arn import ArnError, identity_name
 from smtpgate.core.naming import (
+    MAX_CERTIFICATES,
     MAX_NETWORKS,
     access_key_id,
+    certificate_pin,
     contact_address,
     one_line,
     organization_id,
@@ -129,6 +131,7 @@ class AccessKeyTable(LimitsTable):
     status: Literal["active", "inactive"] | None = None
     expires: _Expiry | None = None
     networks: Array[Network] = ()
+    certificates: Array[Annotated[str, AfterValidator(certificate_pin)]] = ()
 
     @field_validator("id")
     @classmethod
@@ -140,6 +143,13 @@ class AccessKeyTable(LimitsTable):
     def _are_not_too_many(cls, value: tuple[Network, ...]) -> tuple[Network, ...]:
         if len(value) > MAX_NETWORKS:
             raise ValueError(f"an access key has at most {MAX_NETWORKS} networks")
+        return value
+
+    @field_validator("certificates")
+    @classmethod
+    def _are_few(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) > MAX_CERTIFICATES:
+            raise ValueError(f"an access key has at most {MAX_CERTIFICATES} certificates")
         return value
 
 

@@ -40,7 +40,7 @@ from smtpgate.directory.quotas import QuotaKey, QuotaWrite, write_quotas
 from smtpgate.directory.sealing import MasterKeys, SealError
 
 _Owner: TypeAlias = tuple[str, str | None]
-_FIELDS: Final = ("expires_at", "networks", "is_active")
+_FIELDS: Final = ("expires_at", "networks", "certificates", "is_active")
 _OTHERWISE: Final = "another secret than the documents have"
 
 
@@ -174,6 +174,7 @@ def _new(planning: Planning, key: DesiredKey, why: str, add: Work) -> Iterator[O
         is_active=key.is_active is not False,
         expires_at=key.expires_at,
         networks=key.networks,
+        certificates=key.certificates,
     )
     how = joined("" if row.is_active else "inactive", stated(asdict(key.limits)))
     # Also where the key was another's: its limits have gone with it.

@@ -208,6 +208,7 @@ class _Reader:
                     is_active=None if table.status is None else table.status == "active",
                     expires_at=table.expires,
                     networks=tuple(dict.fromkeys(map(str, table.networks))),
+                    certificates=tuple(dict.fromkeys(table.certificates)),
                     limits=_limits(table),
                 )
             )

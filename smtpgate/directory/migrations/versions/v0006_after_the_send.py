@@ -22,6 +22,7 @@ def upgrade() -> None:
     _make_account_settings()
     _make_templates()
     _make_display_names()
+    _make_certificates()
 
 
 def _make_suppression() -> None:
@@ -210,3 +211,10 @@ def _make_display_names() -> None:
     """No topic has one."""
     display_name = sa.Column("display_name", sa.String(100), nullable=False, server_default="")
     op.add_column("topics", display_name)
+
+
+def _make_certificates() -> None:
+    """No access key needs a client certificate."""
+    op.add_column(
+        "access_keys", sa.Column("certificates", Json, nullable=False, server_default="[]")
+    )
