@@ -1,7 +1,9 @@
 """Access keys that need a client certificate, at a listener that asks for one."""
 
 import hashlib
+import socket
 import ssl
+from asyncio import to_thread
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -216,6 +218,40 @@ async def test_the_certificate_may_come_with_starttls(tmp_path: Path) -> None:
         await dialog.say("EHLO client.example")
         assert (await dialog.say(f"AUTH PLAIN {auth_plain()}")).startswith("235")
         assert (await send(dialog)).startswith("250")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_resumed_tls_session_has_the_certificate_that_it_began_with(
+    tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    """The client does not show it again then (RFC 8446 §2.2)."""
+    authority = trustme.CA()
+    leaf = authority.issue_cert("client.example")
+    context = context_of(leaf)
+    context.maximum_version = version
+    async with asking(tmp_path, authority, leaf) as (gate, _):
+        port = gate.listeners["tls"].port
+
+        def login(before: ssl.SSLSession | None) -> tuple[bytes, bool, ssl.SSLSession | None]:
+            with (
+                socket.create_connection(("127.0.0.1", port), 10) as raw,
+                context.wrap_socket(
+                    raw, server_hostname="gate.example", session=before
+                ) as connection,
+                connection.makefile("rb") as lines,
+            ):
+                lines.readline()
+                connection.sendall(b"EHLO client.example\r\n")
+                while lines.readline()[3:4] == b"-":
+                    pass
+                connection.sendall(f"AUTH PLAIN {auth_plain()}\r\n".encode())
+                return lines.readline(), bool(connection.session_reused), connection.session
+
+        said, is_resumed, tls = await to_thread(login, None)
+        assert (said[:3], is_resumed) == (b"235", False)
+        said, is_resumed, _tls = await to_thread(login, tls)
+        assert (said[:3], is_resumed) == (b"235", True)
 
 
 @pytest.mark.parametrize("begins", [[], ["MAIL FROM:<marketing@ses-example.com>"]])

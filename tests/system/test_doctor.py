@@ -609,6 +609,15 @@ def add_task(world: ExaminedWorld, state: str, created: datetime) -> None:
     )
 
 
+async def test_a_listener_that_takes_clients_without_a_certificate_is_looked_at(
+    world: ExaminedWorld,
+) -> None:
+    a_listener_that_asks_for_certificates(world)
+    world.change("client_ca_file", 'client_certificate = "optional"\nclient_ca_file')
+    await world.gate.reload()
+    assert seen(await world.findings("ports")) == set()
+
+
 @pytest.mark.parametrize("name", sorted(FAULTS))
 async def test_a_planted_fault_is_found(world: ExaminedWorld, name: str) -> None:
     check, kind, _ = name.split()
