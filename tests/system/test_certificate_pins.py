@@ -314,3 +314,4 @@ async def test_the_api_refuses_such_a_key_as_an_unknown_one(tmp_path: Path) -> N
         assert (await refused(mailer.get_send_quota))[:2] == ("InvalidClientTokenId", 403)
         (line,) = await log_of(gate, tmp_path, "auth-failed")
         assert (line["listener"], line["username"]) == ("api.ses", MAILER)
+        assert line["reason"] == "invalid-credentials"  # as without the right secret
