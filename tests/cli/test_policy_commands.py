@@ -1,6 +1,7 @@
 """``smtpgate user policy``, ``smtpgate identity policy``: policies where they are attached."""
 
 import json
+import multiprocessing.util
 import re
 import sys
 import tempfile
@@ -20,6 +21,8 @@ USER = ("user", "policy")
 @pytest.fixture(autouse=True)
 def drafts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drafts that are kept go away with the test."""
+    # Processes keep the folder of their sockets, and a path in ``tmp_path`` is too long for one.
+    _ = multiprocessing.util.get_temp_dir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
