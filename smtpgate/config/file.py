@@ -23,6 +23,7 @@ from smtpgate.config.toml import (
     read_toml,
     validate,
 )
+from smtpgate.config.upstream import CLIENT_PATIENCE_S, UpstreamConfig
 from smtpgate.config.values import (
     from_optional_sections,
     from_sections,
@@ -62,7 +63,7 @@ class Config(Table):
     apis: Annotated[tuple[sections.ApiConfig, ...], from_optional_sections] = Field(
         default=(), alias="api", validate_default=True
     )
-    upstreams: Annotated[tuple[sections.UpstreamConfig, ...], from_sections] = Field(
+    upstreams: Annotated[tuple[UpstreamConfig, ...], from_sections] = Field(
         default=(), alias="upstream", validate_default=True
     )
     routes: Array[RouteConfig] = Field(default=(), alias="route")
@@ -156,7 +157,7 @@ class Config(Table):
         """The sending limits of an account without its own."""
         return SendingLimits(self.limits.max_24h_send, self.limits.max_send_rate_per_s)
 
-    def with_helo(self, upstream: sections.UpstreamConfig) -> sections.UpstreamConfig:
+    def with_helo(self, upstream: UpstreamConfig) -> UpstreamConfig:
         """The upstream with its ``helo`` filled in."""
         return upstream.model_copy(update={"helo": upstream.helo or self.hostname})
 
@@ -221,7 +222,7 @@ class Config(Table):
                 yield ("gate", key), f"must be at least {other} ({octets})"
 
     def _about_waits(self) -> Iterator[Problem]:
-        patience_s = sections.CLIENT_PATIENCE_S
+        patience_s = CLIENT_PATIENCE_S
         for upstream in self.upstreams:
             left_s = patience_s - upstream.deadline_s
             if self.limits.max_wait_s >= left_s:

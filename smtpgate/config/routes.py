@@ -5,8 +5,8 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from smtpgate.config.sections import UpstreamConfig
 from smtpgate.config.toml import Array, Problem, Table
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.config.values import AccountId, Domain, Name
 from smtpgate.core.policy.problem import hint
 from smtpgate.core.routing.group import GroupMember

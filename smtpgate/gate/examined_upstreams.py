@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from smtpgate.admin.gate_mail import GateMailer, MailNotSentError
-from smtpgate.config.sections import UpstreamConfig
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.core.upstream import CommandError, UpstreamUnavailableError
 from smtpgate.doctor.case import ExaminedGate
 from smtpgate.doctor.finding import DoctorFinding, found

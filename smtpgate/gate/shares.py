@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from smtpgate.config import Config
-from smtpgate.config.sections import UpstreamConfig
+from smtpgate.config.upstream import UpstreamConfig
 
 _MOST: Final = 8
 _CGROUPS: Final = Path("/sys/fs/cgroup")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Final, cast
 
-from smtpgate.config.sections import UpstreamConfig
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.gate.errors import OpenError
 from smtpgate.oauth import Grant, TokenAnswer, TokenRequest, TokenSource
 from smtpgate.ports import Clock, NoTokenError

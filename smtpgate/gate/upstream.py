@@ -8,7 +8,7 @@ from random import SystemRandom
 from typing import Final
 
 from smtpgate.config import Config
-from smtpgate.config.sections import UpstreamConfig
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.config.values import is_same_place, share_an_address
 from smtpgate.core.upstream import CommandError
 from smtpgate.gate.errors import OpenError

@@ -12,7 +12,7 @@ from typing import Final
 
 from cryptography import x509
 
-from smtpgate.config.sections import UpstreamConfig
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.ports import Reading
 from smtpgate.tasks import TaskOwner
 

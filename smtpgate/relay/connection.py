@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
-from smtpgate.config.sections import UpstreamConfig
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.core.message.body import Body, Octets
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import (

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 
-from smtpgate.config.sections import UpstreamConfig
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream import LoginRefusedError, Terms, UpstreamUnavailableError
 from smtpgate.ports import AccessTokens, NoTokenError, Reading

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from smtpgate.config.sections import UpstreamConfig
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.ports import AccessTokens, Clock
 from smtpgate.relay.connector import Connector
 from smtpgate.tasks import Offload, TaskOwner

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from smtpgate.config.sections import UpstreamConfig
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.routing.notes import RecipientLimitSeen, RelayNote

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from smtpgate.config.sections import UpstreamConfig
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.core.routing.breaker import Breaker, BreakerRules, BreakerState, Stand
 from smtpgate.core.routing.notes import UpstreamFailed
 from smtpgate.core.upstream import (

@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from smtpgate.clock import SystemClock
-from smtpgate.config.sections import UpstreamConfig
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import Octets

@@ -21,7 +21,7 @@ USER = ("user", "policy")
 @pytest.fixture(autouse=True)
 def drafts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drafts that are kept go away with the test."""
-    # Processes keep the folder of their sockets, and a path in ``tmp_path`` is too long for one.
+    # A fork server keeps the folder of its socket, and the name of ``tmp_path`` is too long.
     _ = multiprocessing.util.get_temp_dir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 

@@ -20,8 +20,8 @@ from smtpgate.config.sections import (
     GateConfig,
     LimitsConfig,
     ListenerConfig,
-    UpstreamConfig,
 )
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.core.events import Stage, SubmissionOutcome
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.reason import REASONS

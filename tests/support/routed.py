@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from smtpgate.clock import SystemClock
 from smtpgate.config.routes import RouteConfig, route_table
-from smtpgate.config.sections import UpstreamConfig
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.ports import Clock
 from smtpgate.relay import PooledUpstream, RoutedUpstream, WatchedUpstream
 from smtpgate.relay.pool import Tell

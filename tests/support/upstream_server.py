@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from smtpgate.config.sections import UpstreamConfig
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.ports import Clock

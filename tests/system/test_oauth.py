@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from smtpgate.clock import SystemClock
 from smtpgate.config.oauth import OAuthConfig
-from smtpgate.config.sections import UpstreamConfig
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.core.secret import Secret
 from smtpgate.gate.tokens import new_tokens, unusable_secrets
 from smtpgate.oauth import Grant, TokenSource

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from smtpgate.config.sections import UpstreamConfig
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.core.message.body import Body
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream import CommandError, Octets

@@ -180,7 +180,7 @@ def test_a_configuration_that_is_not_there_is_named(smtpgate: Callable[..., Done
 
 def test_wrong_usage_has_its_own_exit_status(smtpgate: Callable[..., Done]) -> None:
     assert smtpgate("serve", "--confg", "x").returncode == 2
-    assert smtpgate("check-config").returncode == 2
+    assert smtpgate("check-config", "a", "b").returncode == 2
 
 
 def test_only_the_start_and_its_check_warn_of_the_configuration(

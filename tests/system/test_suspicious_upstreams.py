@@ -7,7 +7,8 @@ from typing import Any, Final
 import pytest
 
 from smtpgate.config import Config
-from smtpgate.config.sections import ListenerConfig, UpstreamConfig
+from smtpgate.config.sections import ListenerConfig
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.gate.upstream import suspicious_upstreams
 
 _LISTENER: Final[dict[str, Any]] = {

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ValidationError
 from smtpgate.config import Config, ConfigError, load_config
 from smtpgate.config.issuers import IssuerConfig, LoginConfig
 from smtpgate.config.routes import RouteConfig
-from smtpgate.config.sections import DirectoryConfig, HttpConfig, ListenerConfig, UpstreamConfig
+from smtpgate.config.sections import DirectoryConfig, HttpConfig, ListenerConfig
 from smtpgate.config.toml import Table
+from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.config.values import share_an_address
 from smtpgate.core.secret import Secret
 from tests.support.cases import CASES

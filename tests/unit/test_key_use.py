@@ -1,6 +1,7 @@
 """Uses of access keys, of events and of records: the same facts from both."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -82,8 +83,11 @@ def test_recipients_that_the_upstream_refused_are_bounces() -> None:
     assert use.observation.bounced == 1
 
 
-def test_a_right_password_from_outside_the_networks_is_a_use_and_a_wrong_one_is_not() -> None:
-    outside = replace(auth_failed(), username=KEY, reason="network-not-allowed", at=AT)
+@pytest.mark.parametrize("reason", ["network-not-allowed", "certificate-not-allowed"])
+def test_a_right_password_that_does_not_suffice_is_a_use_and_a_wrong_one_is_not(
+    reason: Literal["network-not-allowed", "certificate-not-allowed"],
+) -> None:
+    outside = replace(auth_failed(), username=KEY, reason=reason, at=AT)
     use = of_login(outside)
     assert use is not None
     assert (use.key_id, use.observation.outside, use.observation.messages) == (KEY, 1, 0)

@@ -21,7 +21,8 @@ from smtpgate.core.watch.batch import UseOfKey
 from smtpgate.core.watch.profile import Observation
 from smtpgate.core.watch.sketch import hash_of
 
-_OUTSIDE: Final = "network-not-allowed"
+# The password is right, and a second condition of the key is not met.
+_OUTSIDE: Final = frozenset({"network-not-allowed", "certificate-not-allowed"})
 _PREFIXES: Final = {4: 24, 6: 48}
 _HOUR_S: Final = 3600
 _MAX_AUTHORS: Final = 5
@@ -62,8 +63,8 @@ def of_submission(done: SubmissionDone) -> UseOfKey | None:
 
 
 def of_login(event: AuthFailed) -> UseOfKey | None:
-    """The use of a key from outside its networks, with the right password."""
-    if event.reason != _OUTSIDE:
+    """The use of a key with the right password alone: not its network, or no certificate."""
+    if event.reason not in _OUTSIDE:
         return None
     return _outside(event.username, event.at, event.client.address)
 
@@ -71,7 +72,7 @@ def of_login(event: AuthFailed) -> UseOfKey | None:
 def of_record(record: Record) -> UseOfKey | None:
     """The use of a key that a record of the journal is about."""
     if record.kind == "login":
-        is_outside = record.reason == _OUTSIDE
+        is_outside = record.reason in _OUTSIDE
         address = record.client.address
         return _outside(record.username, record.received_at, address) if is_outside else None
     if record.kind != "submission":
