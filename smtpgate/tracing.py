@@ -142,13 +142,14 @@ class SessionTranscript:
 
     ``is_doubtful``: the client may send something else than commands now (see
     ``core/transcript.py``); that is so for sessions of which the beginning was not seen.
+    ``owes_doubtful``: a reply to such a line is still to be written.
     """
 
     def __init__(
         self, tracer: Tracer, facts: SessionFacts, *, is_doubtful: bool = True
     ) -> None:
         self.period = tracer.period
-        self.is_doubtful = is_doubtful
+        self.is_doubtful = self.owes_doubtful = is_doubtful
         self.last_verb = b""
         self.last_transaction: object = None
         self._tracer = tracer

@@ -27,6 +27,9 @@ _BARE: Final = re.compile(
     re.IGNORECASE,
 )
 _LOGIN: Final = re.compile(rb"AUTH(?:[ \t]+([^ \t]*)[ \t]*(.*))?", re.IGNORECASE | re.DOTALL)
+_REFUSAL_CODES: Final = re.compile(
+    rb"[45][0-9]{2}[ -]?(?:[45]\.[0-9]{1,3}\.[0-9]{1,3}(?: |\Z))?"
+)
 _MECHANISMS: Final = frozenset(
     b"PLAIN LOGIN XOAUTH2 OAUTHBEARER EXTERNAL ANONYMOUS CRAM-MD5 DIGEST-MD5 NTLM GSSAPI "
     b"SCRAM-SHA-1 SCRAM-SHA-1-PLUS SCRAM-SHA-256 SCRAM-SHA-256-PLUS".split()
@@ -154,9 +157,24 @@ def _login_text(login: re.Match[bytes]) -> str:
     return f"{text} {_MASK} {octets_of(len(response), 'a response')}" if response else text
 
 
-def reply_texts(octets: bytes, secrets: Iterable[bytes] = ()) -> list[str]:
-    """The lines of replies, each without its line end; secrets that a server repeats go."""
+def reply_texts(
+    octets: bytes, secrets: Iterable[bytes] = (), *, is_doubtful: bool = False
+) -> list[str]:
+    """The lines of replies, each without its line end; secrets that a server repeats go.
+
+    ``is_doubtful``: refusals may repeat a line that was no command, so that only their codes
+    are shown.
+    """
     for secret in secrets:
         if secret:
             octets = octets.replace(secret, _MASK.encode())
-    return [printable(line) for line in octets.replace(b"\r\n", b"\n").split(b"\n") if line]
+    lines = [line for line in octets.replace(b"\r\n", b"\n").split(b"\n") if line]
+    return [_codes_of(line) for line in lines] if is_doubtful else list(map(printable, lines))
+
+
+def _codes_of(line: bytes) -> str:
+    """A line of a refusal without its text, another one as it is."""
+    codes = _REFUSAL_CODES.match(line)
+    if codes is None or len(codes[0]) == len(line):
+        return printable(line)
+    return f"{codes[0].decode()}{_MASK}"

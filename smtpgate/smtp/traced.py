@@ -45,6 +45,7 @@ def trace_line(dialogue: Dialogue, line: bytes) -> None:
         _note_doubt(dialogue, transcript)
         verb, argument = split_command(line)
         text = command_text(line, is_doubtful=transcript.is_doubtful)
+        transcript.owes_doubtful |= transcript.is_doubtful
         if verb == b"RSET" and not argument:  # it has begun again
             transcript.is_doubtful = False
         transcript.last_verb, transcript.last_transaction = verb, dialogue.transaction
@@ -78,8 +79,11 @@ def trace_chunk(dialogue: Dialogue, octets: int) -> None:
 
 
 def trace_replies(dialogue: Dialogue, wire: bytes) -> None:
-    """Replies go out, in wire form."""
-    _transcript(dialogue).add_all("client", "reply", reply_texts(wire))
+    """Replies go out, in wire form; they may repeat what came behind a refused DATA or AUTH."""
+    transcript = _transcript(dialogue)
+    texts = reply_texts(wire, is_doubtful=transcript.owes_doubtful)
+    transcript.owes_doubtful = transcript.is_doubtful
+    transcript.add_all("client", "reply", texts)
 
 
 def trace_login(dialogue: Dialogue, key: AccessKey) -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtpgate.core.transcript import TraceTarget, command_text, printable, reply_texts
@@ -129,6 +129,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TracedBench]:
 
 
 @given(sessions, st.booleans(), st.lists(st.integers(0, 3000), max_size=12))
+# A line of a body that is a command, and whose refusal repeats its argument.
+@example(b"DATA\r\nMail from: s3cr3t-planted\r\nVRFY s3cr3t\r\n.\r\n", True, [])
 def test_no_secret_that_a_client_sends_is_in_a_trace(
     bench: TracedBench, octets: bytes, logs_in: bool, cuts: list[int]
 ) -> None:
