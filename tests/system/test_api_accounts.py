@@ -4,12 +4,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from smtpgate.directory.accounts import update_account
 from smtpgate.directory.change import Actor
 from smtpgate.gate.gate import Gate
 from tests.support.aws import aws_client, called
 from tests.support.world import OWNER
 from tests.system.test_api import MAILER, OWNER_ROOT, refused, serving
+
+pytestmark = pytest.mark.slow
 
 MAIL: dict[str, Any] = {
     "FromEmailAddress": "marketing@ses-example.com",

@@ -16,6 +16,8 @@ from tests.support.aws import aws_client, called
 from tests.support.clock import MovableClock
 from tests.support.inprocess import open_gate
 
+pytestmark = pytest.mark.slow
+
 ROOT, MAILER = "AKIAOWNERROOT0000000", "AKIAMAILER0000000000"
 API: Final = '[api.a]\naddress = "127.0.0.1"\nport = 0\ntls = "none"\nallow_plaintext = true\n'
 SEND: Final = {

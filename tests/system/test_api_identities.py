@@ -24,6 +24,8 @@ from tests.support.verification import worker_of
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 from tests.system.test_api import API, DELEGATE_ROOT, INTERN, ROOT, refused
 
+pytestmark = pytest.mark.slow
+
 SHOP: Final = "shop.example.org"
 SHOP_ARN: Final = f"arn:aws:ses:us-east-1:{DELEGATE}:identity/{SHOP}"
 SIGNING: Final = """

@@ -4,9 +4,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.aws import aws_client, called
 from tests.support.world import DOMAIN_NAME
 from tests.system.test_api import DELEGATE_ROOT, OWNER_ROOT, refused, serving
+
+pytestmark = pytest.mark.slow
 
 JANE, JOE = "Jane@example.net", "joe@example.org"
 

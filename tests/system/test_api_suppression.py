@@ -3,8 +3,12 @@
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from tests.support.aws import aws_client, called
 from tests.system.test_api import DELEGATE_ROOT, MAILER, refused, serving
+
+pytestmark = pytest.mark.slow
 
 
 async def test_the_list_and_the_reasons(tmp_path: Path) -> None:

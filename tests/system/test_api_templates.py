@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from smtpgate.admin import topics
 from smtpgate.admin.refs import TopicRef
 from tests.support.aws import aws_client, called
@@ -13,6 +15,8 @@ from tests.support.waiting import until
 from tests.support.world import OWNER
 from tests.system.test_api import API, MAILER, OWNER_ROOT, ROOT, refused, serving
 from tests.system.test_event_delivery import Receiver, receiving, session_of, subscribe
+
+pytestmark = pytest.mark.slow
 
 _NOTIFICATIONS: Final = """
 [notifications]

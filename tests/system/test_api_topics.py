@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.aws import aws_client, called
 from tests.support.world import DELEGATE
 from tests.system.test_api import DELEGATE_ROOT, INTERN, refused, serving
+
+pytestmark = pytest.mark.slow
 
 TOPIC = f"arn:aws:sns:us-east-1:{DELEGATE}:events"
 

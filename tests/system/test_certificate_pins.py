@@ -34,6 +34,8 @@ from tests.system.test_revocation import KEY, log_of
 from tests.system.test_revocation import change as declare
 from tests.system.test_token_logins import gate_with_issuer, xoauth2
 
+pytestmark = pytest.mark.slow
+
 OPEN: Final = 'port = 0\ntls = "implicit"'
 ASKS: Final = (
     f'{OPEN}\nauth_failure_delay_s = 0\nclient_ca_file = "clients-ca.pem"\n'

@@ -18,6 +18,8 @@ from tests.support.inprocess import MESSAGE, Opened, is_signed, login, open_gate
 from tests.support.rows import rows
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 BODY = "\r\n.\r\nMAIL FROM:<ceo@ses-example.com>\r\n..\r\nDATA\r\n.\r\n"
 SPOOLED = "max_message_octets = 400000"
 SMALL_SPOOL = "[message]\nspool_octets = 70000"

@@ -38,6 +38,8 @@ from tests.support.upstream_server import HANG_UP, UpstreamServer, open_upstream
 from tests.support.world import OWNER, PASSWORD
 from tests.support.zone import serve_zone
 
+pytestmark = pytest.mark.slow
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
 

@@ -25,6 +25,8 @@ from tests.support.reference import guide
 from tests.support.tenants import raw
 from tests.support.world import DELEGATE, OWNER
 
+pytestmark = pytest.mark.slow
+
 PLACE: Final = ("identity", OWNER, "us-east-1", "ses-example.com")
 KEY: Final = "AKIA9999MAILER000001"
 _BLOCK: Final = re.compile(r"```sh\n(.*?)```", re.DOTALL)

@@ -25,6 +25,8 @@ from tests.support.waiting import until
 from tests.support.world import DELEGATE, DOMAIN_NAME, IDENTITY, OWNER
 from tests.system.test_recipients import BAD, GOOD, as_named, try_all
 
+pytestmark = pytest.mark.slow
+
 _SECTIONS: Final = """
 [notifications]
 base_url = "https://gate.example"

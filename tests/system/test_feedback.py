@@ -19,6 +19,8 @@ from tests.support.world import OWNER
 from tests.system.test_refused_in_part import groups, reports_in
 from tests.system.test_return_path import FEEDBACK, OWN, paths
 
+pytestmark = pytest.mark.slow
+
 JANE = "jane@example.net"
 COMPLAINTS = "complaints@bounces.gate.example.com"
 BOUNCE = """\

@@ -38,6 +38,8 @@ from tests.support.journal import (
 )
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 NOT_OPENED: Final = "cannot be opened"
 
 

@@ -24,6 +24,8 @@ from tests.support.rows import rows
 from tests.support.upstream_server import HOLD, open_upstream
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 # -- there and back ----------------------------------------------------------------------------
 
 

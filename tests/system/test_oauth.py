@@ -33,6 +33,8 @@ from tests.support.rows import rows
 from tests.support.upstream_server import TO_BOB, UpstreamServer, open_upstream
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 SENDER = "sender@example.com"
 MESSAGE = [b"Subject: Spring\r\n\r\n", b"Hello\r\n"]
 SECRET = "s3cret~with+signs/=&%"

@@ -23,6 +23,8 @@ from tests.system.test_refused_in_part import groups, reports_in
 from tests.system.test_return_path import FEEDBACK, OWN, paths
 from tests.unit.test_http_feedback import BEARER, SECRET, Answer, ask
 
+pytestmark = pytest.mark.slow
+
 JANE: Final = "jane@example.net"
 JOE: Final = "joe@example.net"
 POSTS: Final = 'credential_file = "feedback.credential"\nmax_post_records = 5\n'

@@ -34,6 +34,8 @@ from tests.system.test_recipients import (
 )
 from tests.system.test_reports import OWN, logged
 
+pytestmark = pytest.mark.slow
+
 ACCOUNT = Subject(DELEGATE)
 
 

@@ -26,6 +26,8 @@ from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open
 from tests.support.upstream_server import open_upstream
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 def change(folder: Path, old: str, new: str) -> None:
     """Change the configuration."""

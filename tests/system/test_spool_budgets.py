@@ -23,6 +23,8 @@ from tests.support.waiting import until
 from tests.system.test_budgets import exhausted
 from tests.system.test_reload import change
 
+pytestmark = pytest.mark.slow
+
 
 async def test_messages_in_files_are_bounded_by_their_octets(tmp_path: Path) -> None:
     gate_settings = "max_message_octets = 300000\nmax_spooled_octets = 500000\n"

@@ -40,6 +40,8 @@ from tests.system.test_events_kept import counts
 from tests.system.test_recipients import BAD, GOOD, try_all
 from tests.system.test_refused_in_part import groups, journal_of, relaying, reports_in
 
+pytestmark = pytest.mark.slow
+
 ACCOUNT = Subject(DELEGATE)
 JANE = "jane@example.org"
 SIMULATED = "simulator.amazonses.com"

@@ -32,6 +32,8 @@ from tests.support.rows import rows
 from tests.system.test_reload import change
 from tests.system.test_revocation import log_of
 
+pytestmark = pytest.mark.slow
+
 KEY: Final = "AKIAMAILER0000000000"
 SECTIONS: Final = """\
 [issuer.cluster]

@@ -17,6 +17,8 @@ from tests.support.upstream_server import HOLD, open_upstream
 from tests.support.waiting import until
 from tests.support.world import DELEGATE
 
+pytestmark = pytest.mark.slow
+
 _QUOTA: Final = 'name = "Delegate sender"\nmax_24h_send = 1000\n'
 
 

@@ -21,6 +21,8 @@ from tests.support.upstream_server import HANG_UP, open_upstream
 from tests.support.waiting import until
 from tests.support.world import DELEGATE, OWNER, PASSWORD
 
+pytestmark = pytest.mark.slow
+
 CLIENT: Final = "127.0.0.1"
 
 
