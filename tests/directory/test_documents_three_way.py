@@ -31,6 +31,8 @@ from tests.support.tenants import notes, raw
 from tests.support.topics import add_topic
 from tests.support.world import OWNER, REGION
 
+pytestmark = pytest.mark.slow
+
 CASES: Final = load_cases("documents/30-three-way.toml")
 ARN: Final = f"arn:aws:ses:{REGION}:{OWNER}:identity/example.com"
 GATE: Final = Actor("smtpgate serve", f"{FROM_DOCUMENTS}/etc/smtpgate/directory")

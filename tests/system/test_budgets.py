@@ -32,6 +32,8 @@ from tests.support.rows import rows
 from tests.support.upstream_server import HOLD, open_upstream
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 IMPLICIT = "[listener.implicit]\naddress = '127.0.0.1'\nport = 0\ntls = 'implicit'\n"
 IMPLICIT += "cert_file = 'tls.crt'\nkey_file = 'tls.key'\n"
 TRUSTED = 'proxy_from = ["127.0.0.0/8"]\n'

@@ -16,6 +16,8 @@ from tests.support.dialog import Dialog
 from tests.support.inprocess import auth_plain, client_tls, login, open_gate, send
 from tests.support.upstream_server import UpstreamServer, open_upstream
 
+pytestmark = pytest.mark.slow
+
 CASES: Final = load_cases("extensions/10-offered.toml")
 CLIENTS: Final = ("early", "starttls", "login", "implicit", "open")
 ALL: Final = (

@@ -14,6 +14,8 @@ from tests.support.dialog import Dialog
 from tests.support.inprocess import Opened, auth_plain, client_tls, login, open_gate, send
 from tests.support.rows import rows
 
+pytestmark = pytest.mark.slow
+
 KEY = 'id = "AKIAMAILER0000000000"'
 ONE_NETWORK = f'{KEY}\nnetworks = ["192.0.2.0/24"]'
 TRUSTED = 'proxy_from = ["127.0.0.0/8"]'

@@ -10,6 +10,8 @@ from tests.support.clock import MovableClock
 from tests.support.inprocess import ARNS, login, open_gate, send
 from tests.support.upstream_server import open_upstream
 
+pytestmark = pytest.mark.slow
+
 DENIED = f"{ARNS}From: Sales <sales@ses-example.com>\r\nSubject: x\r\n\r\nHello.\r\n"
 AT_ONCE: Final = 50  # rows of an account's refused messages; 500 in the program
 LIMITS = "[limits]\nmax_refusals = 4\nrefusals_per_minute = 1\nrefusal_delay_s = 0.05\n"

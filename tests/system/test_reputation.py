@@ -18,6 +18,8 @@ from tests.support.world import DELEGATE, DOMAIN_NAME, OWNER
 from tests.system.test_recipients import as_named
 from tests.system.test_revocation import log_of
 
+pytestmark = pytest.mark.slow
+
 _SECTIONS: Final = "[reputation]\nmin_recipients = 10\nauto_pause = true\n"
 REF: Final = DelegateRef(IdentityRef(OWNER, DOMAIN_NAME), DELEGATE)
 SET: Final = ConfigurationSetRef(DELEGATE, "spring")

@@ -31,6 +31,8 @@ from tests.support.scripted_dns import (
     truncated,
 )
 
+pytestmark = pytest.mark.slow
+
 NAME: Final = "_smtpgate.example.com"
 TOKEN: Final = b"dG9rZW4="
 RIGHT: Final = texts(NAME, TOKEN)
