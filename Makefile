@@ -36,11 +36,11 @@ format: .venv/.ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Most of them wait for daemons, so there are more of them than cores; the longest files begin.
-LONG := upstream_faults restarts moto_suite fleet soak client_recipes gate_crashes api_clients
+# Most of them wait for daemons, so there are more of them than cores; the longest files begin
+# (tests/conftest.py).
 # SMTPGATE_REQUIRE_DAEMONS=1 turns "not installed" from a skip into a failure.
 integration: .venv/.ready
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m integration $(LONG:%=tests/integration/test_%.py) tests/integration tests/contract tests/directory tests/system
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m integration tests/integration tests/contract tests/directory tests/system
 
 # Mail through a gate for an hour, with faults on both sides; SMTPGATE_SOAK_S is another time.
 soak: .venv/.ready

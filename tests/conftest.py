@@ -18,6 +18,14 @@ _MEMORY: Final = Path("/dev/shm")
 # All tests of such a folder have its name as their mark.
 _MARKED_FOLDERS: Final = frozenset({"bench", "integration"})
 
+_LONGEST: Final = frozenset(
+    f"test_{name}"
+    for name in (
+        *("upstream_faults", "restarts", "moto_suite", "fleet", "soak", "client_recipes"),
+        *("gate_crashes", "api_clients"),
+    )
+)
+
 # Imported modules and collected tests stay to the end: a collector that looks through them
 # again and again takes longer than many a test.
 gc.disable()
@@ -63,8 +71,11 @@ def pytest_make_collect_report(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put all tests into one order, whatever the end at which this process began."""
-    items.sort(key=lambda item: item.path)
+    """Put all tests into one order, whatever the end at which this process began.
+
+    The longest files begin, so that none of them is left alone at the end.
+    """
+    items.sort(key=lambda item: (item.path.stem not in _LONGEST, item.path))
 
 
 @pytest.hookimpl(tryfirst=True)
