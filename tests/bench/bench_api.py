@@ -56,6 +56,8 @@ address = "127.0.0.1"
 port = {port}
 tls = "none"
 allow_plaintext = true
+max_calls = 1000000
+calls_per_minute = 60000000
 max_connections = 2000
 idle_timeout_s = 600
 """
