@@ -11,7 +11,7 @@ To add a request:
    other fields is refused.
 2. A handler: an asynchronous generator that takes the request and yields values, of which
    msgspec can make JSON (texts, numbers, lists, dicts, structs). It raises
-   :class:`RefusedError` with a text for the person who asks. It may go on for ever: when the
+   :class:`RefusedError` with a text for the person behind it. It may go on for ever: when the
    client leaves, it is closed where it yields or waits, so ``finally`` cleans up. What must not
    end halfway is a task that it awaits with ``asyncio.shield``.
    :func:`asker` has the process that asks, for the log.

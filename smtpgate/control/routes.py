@@ -15,7 +15,7 @@ DEFECT: Final = "it failed by a defect; the gate's log has the error"
 
 
 class RefusedError(Exception):
-    """A request that is not carried out; its text is for the person who asks."""
+    """A request that is not carried out; its text is for the person behind it."""
 
 
 class Routes:

@@ -8,6 +8,8 @@ ignored: the right one may still arrive.
 
 import asyncio
 import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 
@@ -102,25 +104,34 @@ class DnsResolver:
         A name that is not the top of its zone has that in the answer's authority section
         (RFC 2308 §2.2).
         """
-        async with self._in_flight:
+        async with self._asking(name):
             try:
-                async with asyncio.timeout(self._lifetime_s + _SLACK_S):
-                    answer = await self._resolver().resolve(
-                        name, "SOA", raise_on_no_answer=False, backend=self._backend
-                    )
+                answer = await self._resolver().resolve(
+                    name, "SOA", raise_on_no_answer=False, backend=self._backend
+                )
             except dns.resolver.NXDOMAIN:
                 return None
+        for rrset in (answer.rrset, *answer.response.authority):
+            for record in rrset or ():
+                if isinstance(record, dns.rdtypes.ANY.SOA.SOA):
+                    return Soa(_plain(record.mname), _plain(record.rname), record.serial)
+        return None
+
+    @asynccontextmanager
+    async def _asking(self, name: str) -> AsyncGenerator[None]:
+        """Ask in here, within bounds; the errors of dnspython become ResolverError."""
+        async with self._in_flight:
+            try:
+                # dnspython has a lifetime too, for each name on the way, but goes by the wall
+                # clock, which can be set back. If it ends in time, its error says more.
+                async with asyncio.timeout(self._lifetime_s + _SLACK_S):
+                    yield
             except TimeoutError:
                 raise ResolverError(
                     f"{name!r}: no answer within {self._lifetime_s:g} s"
                 ) from None
             except dns.exception.DNSException as error:
                 raise _error_of(name, error) from None
-        for rrset in (answer.rrset, *answer.response.authority):
-            for record in rrset or ():
-                if isinstance(record, dns.rdtypes.ANY.SOA.SOA):
-                    return Soa(_plain(record.mname), _plain(record.rname), record.serial)
-        return None
 
     async def _records(self, name: str, kind: str) -> tuple[dns.rdata.Rdata, ...]:
         """All records of that type; too many are an error, and none is left out."""
@@ -128,18 +139,8 @@ class DnsResolver:
             wanted = dns.name.from_text(name.encode("ascii"))
         except (dns.exception.DNSException, UnicodeError):
             raise ResolverError(f"{name!r} cannot be a name in the DNS") from None
-        async with self._in_flight:
-            try:
-                # dnspython has a lifetime too, for each name on the way, but goes by the wall
-                # clock, which can be set back. If it ends in time, its error says more.
-                async with asyncio.timeout(self._lifetime_s + _SLACK_S):
-                    answer = await self._ask(wanted, kind)
-            except TimeoutError:
-                raise ResolverError(
-                    f"{name!r}: no answer within {self._lifetime_s:g} s"
-                ) from None
-            except dns.exception.DNSException as error:
-                raise _error_of(name, error) from None
+        async with self._asking(name):
+            answer = await self._ask(wanted, kind)
         records = tuple(answer or ())
         if len(records) > _MAX_RECORDS:
             raise _too_many(name, kind)

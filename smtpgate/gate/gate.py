@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from smtpgate.config import Config
 from smtpgate.control import ReloadAnswer
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.gate import bans, load, traces
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.crew import no_restarts
 from smtpgate.gate.documents import Apply, apply_here
@@ -72,17 +71,11 @@ class Gate:
             host.take_feedback(sockets["feedback"], upstream, self.directory)
         host.take_records(self.directory)
         self._reloader = Reloader(host, self, service.tasks)
-        self._answer_requests(host)
+        self._reloader.answer_requests(host.routes)
         self.http = host.serve_http(sockets["http"]) if config.http.enabled else None
         self.metrics.watch(self._readings)
         self._for_life = TaskOwner()
         self.failed = asyncio.Event()  # never set: what fails here ends the process
-
-    def _answer_requests(self, host: Host) -> None:
-        self._reloader.answer_requests(host.routes)
-        bans.answer_requests(host.routes, lambda: host.peers)
-        traces.answer_requests(host.routes, lambda: host.peers, host.log, host.clock)
-        load.answer_requests(host.routes, lambda: host.peers, host.metrics, host.clock)
 
     @property
     def service(self) -> SmtpService:

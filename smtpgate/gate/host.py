@@ -14,6 +14,7 @@ from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.uses import KeyUses
 from smtpgate.feedback.listener import FeedbackListener
+from smtpgate.gate import bans, load, traces
 from smtpgate.gate.certificates import FEEDBACK, Certificates
 from smtpgate.gate.directory import prepare_directory
 from smtpgate.gate.documents import Apply, apply_here
@@ -92,10 +93,14 @@ class Host:
             self.metrics.watch(self.reputation.readings)
 
     def _set_up_control(self) -> None:
+        """Answer requests over the control socket; those for a reload are the gate's."""
         self.routes = Routes()
         self.peers: Peers = OwnProcess(self.routes, self.log.error)
         path = self.config.control_path
         self._control = ControlServer(path, self.routes, self.log.error)
+        bans.answer_requests(self.routes, lambda: self.peers)
+        traces.answer_requests(self.routes, lambda: self.peers, self.log, self.clock)
+        load.answer_requests(self.routes, lambda: self.peers, self.metrics, self.clock)
 
     def _readings(self) -> Iterable[Reading]:
         yield Reading("smtpgate_directory_drift", self._drift)

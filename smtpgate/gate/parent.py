@@ -12,7 +12,6 @@ from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.control import ControlRequest, FromWorker, ReloadAnswer
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.gate import bans, load, traces
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.crew import Crew
 from smtpgate.gate.documents import Apply, apply_here
@@ -138,7 +137,7 @@ class Parent:
         )
         self.host.peers = crew
         self._reloader = Reloader(self.host, self, self.tasks)
-        self._answer_requests(self.host)
+        self._reloader.answer_requests(self.host.routes)
         if prepared.http is not None:
             _ = self.host.serve_http(prepared.http, crew.refresh)
         self.host.metrics.watch(crew.readings)
@@ -147,12 +146,6 @@ class Parent:
         self.host.readiness.add("workers", crew.check_workers)
         for name in (*_CHECKED_IN_WORKERS, *_upstreams(config)):
             self.host.readiness.add(name, partial(crew.check, name))
-
-    def _answer_requests(self, host: Host) -> None:
-        self._reloader.answer_requests(host.routes)
-        bans.answer_requests(host.routes, lambda: host.peers)
-        traces.answer_requests(host.routes, lambda: host.peers, host.log, host.clock)
-        load.answer_requests(host.routes, lambda: host.peers, host.metrics, host.clock)
 
     @property
     def is_answering(self) -> bool:

@@ -1,49 +1,28 @@
 """``smtpgate reload``: the answer of a running gate, in words."""
 
-import asyncio
-import threading
 from collections.abc import AsyncGenerator, Iterator
 
 import pytest
 
-from smtpgate.control import ControlServer, RefusedError, ReloadAnswer, ReloadRequest, Routes
+from smtpgate.control import RefusedError, ReloadAnswer, ReloadRequest
+from tests.support.answering import AnsweringGate
 from tests.support.desk import Desk
-from tests.support.waiting import until
 
 
-class PlayedGate:
-    """A gate that answers as the test wants, in a thread of its own."""
+class PlayedGate(AnsweringGate):
+    """A gate that answers as the test wants."""
 
     def __init__(self, desk: Desk) -> None:
         self.answer = ReloadAnswer()
         self.refusal = ""
         self.asked: list[ReloadRequest] = []
-        self._path = desk.folder / "state" / "control.sock"
-        self._path.parent.mkdir(exist_ok=True)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
-        self._is_up = threading.Event()
-        self._thread.start()
-        assert self._is_up.wait(10)
+        super().__init__(desk, lambda routes: routes.add(ReloadRequest, self._reload))
 
     async def _reload(self, request: ReloadRequest) -> AsyncGenerator[object]:
         self.asked.append(request)
         if self.refusal:
             raise RefusedError(self.refusal)
         yield self.answer
-
-    async def _run(self) -> None:
-        routes = Routes()
-        routes.add(ReloadRequest, self._reload)
-        server = ControlServer(self._path, routes, lambda _: None)
-        server.start()
-        self._is_up.set()
-        await until(self._stop.is_set)
-        await server.stop()
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join(10)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def begin(current: Verification, now: datetime) -> Verification:
 
 
 def begin_now(current: Verification, now: datetime) -> Verification:
-    """The same, with the first check due at once too, for a user who asks for the result."""
+    """The same, with the first check due at once too, for a user that wants the result now."""
     begun = begin(current, now)
     return begun if begun.next_check_at is None else replace(begun, next_check_at=now)
 
