@@ -1,6 +1,5 @@
 """`smtpgate trace' and `smtpgate top' of a gate with two workers, as an operator gives them."""
 
-import json
 import os
 import signal
 import smtplib
@@ -25,6 +24,7 @@ from tests.support.gate import (
     start_gate,
     workers_of,
 )
+from tests.support.json_lines import json_lines
 from tests.support.recorder import recorder
 from tests.support.world import DELEGATE
 
@@ -78,7 +78,7 @@ def test_sessions_of_all_workers_are_shown_and_a_killed_worker_is_named(
         _, said = trace.communicate(timeout=30)
     assert trace.returncode == 0, said
     shown = output.read_text()
-    lines = [json.loads(line) for line in shown.splitlines()]
+    lines = json_lines(shown)
     sent = [line for line in lines if line["text"].upper().startswith("MAIL FROM:")]
     assert sum(line["side"] == "client" for line in sent) == 12
     assert sum(line["side"] == "upstream" for line in sent) == 12
@@ -119,8 +119,7 @@ def test_top_counts_the_sessions_and_messages_of_all_workers(
     context, output = authority.client_context(), lab.new_folder("top") / "output"
 
     def shown() -> list[dict[str, Any]]:
-        lines = output.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return json_lines(output.read_text())
 
     with (
         command(gate, output, "top", "--json", "--interval", "0.3") as top,

@@ -30,6 +30,7 @@ from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Daemon, Lab, free_port
 from tests.support.directory import MASTER_KEYS
 from tests.support.dnsserver import dkim_record
+from tests.support.json_lines import json_lines
 from tests.support.world import (
     DELEGATE,
     DOMAIN_NAME,
@@ -201,8 +202,7 @@ class Gate:
 
     def log_lines(self) -> list[dict[str, Any]]:
         """Its log, one JSON object a line."""
-        lines = self.daemon.log().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        return json_lines(self.daemon.log())
 
     def terminate(self) -> None:
         """Ask it to drain and stop (SIGTERM); returns at once."""

@@ -21,6 +21,7 @@ from smtpgate.gate.apply_alone import apply_alone, main
 from smtpgate.gate.directory import open_directory, prepare_directory
 from smtpgate.gate.initialize import Sample, initialize
 from tests.support.forks import Fork
+from tests.support.json_lines import json_lines
 from tests.support.waiting import until
 
 
@@ -45,8 +46,7 @@ def sample(tmp_path: Path) -> Path:
 
 
 def lines(gate: Fork, event: str) -> list[dict[str, Any]]:
-    found = [json.loads(one) for one in gate.output().splitlines() if one.startswith("{")]
-    return [line for line in found if line["event"] == event]
+    return [line for line in json_lines(gate.output()) if line["event"] == event]
 
 
 @pytest.mark.slow
