@@ -35,9 +35,11 @@ from smtpgate.gate.frames import (
 from smtpgate.gate.host import Host
 from smtpgate.gate.questions import Questions
 from smtpgate.gate.store_desk import StoreDesk
+from smtpgate.http.readiness import of_all, of_any
 from smtpgate.metrics.catalogue import CATALOGUE
 from smtpgate.metrics.histogram import HistogramState
 from smtpgate.ports import Reading
+from smtpgate.relay.routed import UP
 from smtpgate.tasks import Rhythm, TaskOwner
 from smtpgate.workers.channel import Channel
 from smtpgate.workers.fork_server import ForkServer, ForkServerError
@@ -249,9 +251,20 @@ class Crew:
         """The state of a part that each worker has: ready if it is so in all of them."""
         if self.is_draining:
             return False, "draining"
-        states = [one.state.checks[name] for one in self._all() if name in one.state.checks]
-        failed = next((state for state in states if not state[0]), None)
-        return failed or next(iter(states), (False, "not known"))
+        return of_all(self._states(name))
+
+    def check_of_relay(self, name: str) -> tuple[bool, str]:
+        """The state of an upstream or a route: ready if it is so in one worker.
+
+        The others' clients get 451 and try again; without this host they could try nowhere.
+        """
+        if self.is_draining:
+            return False, "draining"
+        return of_any(self._states(name), UP)
+
+    def _states(self, name: str) -> list[tuple[bool, str]]:
+        """The check of that name in all workers that have it."""
+        return [one.state.checks[name] for one in self._all() if name in one.state.checks]
 
     def _all(self) -> tuple[Member, ...]:
         return tuple(self._members.values())

@@ -144,8 +144,10 @@ class Parent:
         self.host.metrics.watch_histograms(crew.histograms)
         self.host.metrics.processes.add(lambda: [one.pid for one in crew.members])
         self.host.readiness.add("workers", crew.check_workers)
-        for name in (*_CHECKED_IN_WORKERS, *_upstreams(config)):
+        for name in _CHECKED_IN_WORKERS:
             self.host.readiness.add(name, partial(crew.check, name))
+        for name in _checks_of_relay(config):
+            self.host.readiness.add(name, partial(crew.check_of_relay, name))
 
     @property
     def is_answering(self) -> bool:
@@ -219,10 +221,10 @@ class Parent:
         One that cannot, or does not answer, is drained, and another one takes its place.
         """
         readiness = self.host.readiness
-        for name in _upstreams(self.config):
+        for name in _checks_of_relay(self.config):
             readiness.remove(name)
-        for name in _upstreams(config):
-            readiness.add(name, partial(self.crew.check, name))
+        for name in _checks_of_relay(config):
+            readiness.add(name, partial(self.crew.check_of_relay, name))
         self.config = config
         self._changes, self._config_octets = self._changes + 1, pickle.dumps(config)
         if self._own_path is not None:
@@ -264,6 +266,7 @@ class Parent:
         ]
 
 
-def _upstreams(config: Config) -> list[str]:
-    """The names of the checks of the upstreams."""
-    return [f"upstream.{upstream.name}" for upstream in config.upstreams]
+def _checks_of_relay(config: Config) -> list[str]:
+    """The names of the checks of upstreams and routes."""
+    names = [f"upstream.{upstream.name}" for upstream in config.upstreams]
+    return names + [f"route.{route.name}" for route in config.route_table if route.name]

@@ -271,8 +271,8 @@ class SmtpService:
         self.around.readiness.add("listeners", self._check_listeners)
         self._answer_parts(self.around.routes)
         if self.upstream is not before.upstream:
-            for name in before.upstream.pools:
-                self.around.readiness.remove(f"upstream.{name}")
+            for name in before.upstream.checks():
+                self.around.readiness.remove(name)
             self._show_upstream()
             self.upstream.start()
         if self.token_logins is not before.token_logins and self.token_logins is not None:
@@ -314,9 +314,8 @@ class SmtpService:
         self._show_upstream()
 
     def _show_upstream(self) -> None:
-        for name in self.upstream.pools:
-            check = partial(self.upstream.check, name)
-            self.around.readiness.add(f"upstream.{name}", check)
+        for name, check in self.upstream.checks().items():
+            self.around.readiness.add(name, check)
         self.around.metrics.watch(self.upstream.readings)
 
     def _ban_list(self) -> BanList:

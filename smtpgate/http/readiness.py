@@ -1,6 +1,9 @@
 """Readiness of the gate for mail: named checks that must all pass."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+_NOT_KNOWN: Final = "not known"
 
 # Whether it passes, and its state in a few words. It must not wait, and is called often.
 Check = Callable[[], tuple[bool, str]]
@@ -38,4 +41,25 @@ class Readiness:
             return check()
         except Exception as error:  # noqa: BLE001 - the page shows nothing of our insides
             self._on_error(error)
-            return False, "not known"
+            return False, _NOT_KNOWN
+
+
+def of_all(states: Sequence[tuple[bool, str]]) -> tuple[bool, str]:
+    """One check of several processes, which passes if it does in all of them."""
+    failed = next((state for state in states if not state[0]), None)
+    return failed or next(iter(states), (False, _NOT_KNOWN))
+
+
+def of_any(states: Sequence[tuple[bool, str]], well: str) -> tuple[bool, str]:
+    """One check of several processes, which passes if it does in one of them.
+
+    The text is that of a process where it is another than ``well``, with their number.
+    """
+    if not states:
+        return False, _NOT_KNOWN
+    holds = any(passes for passes, _ in states)
+    texts = [text for _, text in states if text != well]
+    if not texts:
+        return holds, well
+    some = "" if len(texts) == len(states) else f" (in {len(texts)} of {len(states)} workers)"
+    return holds, f"{texts[0]}{some}"

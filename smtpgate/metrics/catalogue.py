@@ -284,6 +284,15 @@ _ROWS: Final = (
         together="least",
     ),
     MetricRow(
+        "smtpgate_route_up",
+        "gauge",
+        ("route",),
+        "1 if an upstream of the route is of use as far as is known, in its group or its "
+        "fallback; 0 if none is: its messages get 451. Without `[[route]]` the only route is "
+        "`default`.",
+        together="least",
+    ),
+    MetricRow(
         "smtpgate_upstream_breaker",
         "gauge",
         ("upstream",),

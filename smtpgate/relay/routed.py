@@ -7,7 +7,8 @@ refuse others. All tries together have one deadline, the longest of the route's 
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -26,7 +27,10 @@ from smtpgate.relay.watched import WatchedUpstream
 
 # Stands for all accounts that no route names; an account that is not known yet may be any.
 _ANY_OTHER: Final = "-"
-
+# The name in metrics of the only route of a configuration without routes.
+_UNNAMED: Final = "default"
+# The state of an upstream or a route that is of use, in checks.
+UP: Final = "up"
 
 _STATES: Final = {"closed": 0, "half-open": 1, "open": 2}
 
@@ -104,19 +108,40 @@ class RoutedUpstream:
             name = (one.name,)
             yield Reading("smtpgate_upstream_up", float(not one.problem), name)
             yield Reading("smtpgate_upstream_breaker", _STATES[one.breaker.state], name)
+        for route in self.routes:
+            is_up = float(self._is_of_use(route))
+            yield Reading("smtpgate_route_up", is_up, (route.name or _UNNAMED,))
+
+    def checks(self) -> Mapping[str, Callable[[], tuple[bool, str]]]:
+        """The checks of readiness: of each upstream, and of each route that has a name.
+
+        All of them fail when no route has an upstream that is of use, and else none: a gate
+        that can send some mail should get it.
+        """
+        found = {f"upstream.{name}": partial(self.check, name) for name in self._watched}
+        for route in self.routes:
+            if route.name:
+                found[f"route.{route.name}"] = partial(self._check_route, route)
+        return found
 
     def check(self, name: str) -> tuple[bool, str]:
-        """The state of an upstream, and false if a route of it has none that is of use."""
+        """The state of an upstream, and false if no message can be relayed at all."""
         problem = self._watched[name].problem
-        ways = [
-            [member.upstream for member in route.members]
-            for route in self.routes
-            if any(member.upstream == name for member in route.members)
-        ]
-        holds = not problem or all(
-            any(not self._watched[one].problem for one in names) for names in ways
-        )
-        return holds, f"down: {problem}" if problem else "up"
+        return self._can_relay(), f"down: {problem}" if problem else UP
+
+    def _check_route(self, route: RelayRoute) -> tuple[bool, str]:
+        """The state of a route, and false if no message can be relayed at all."""
+        if self._is_of_use(route):
+            return True, UP
+        names = ", ".join(dict.fromkeys(member.upstream for member in route.members))
+        return self._can_relay(), f"down: none of its upstreams is of use ({names})"
+
+    def _can_relay(self) -> bool:
+        return any(map(self._is_of_use, self.routes))
+
+    def _is_of_use(self, route: RelayRoute) -> bool:
+        """True if an upstream of the route is, as far as is known."""
+        return any(not self._watched[member.upstream].problem for member in route.members)
 
     async def deliver(
         self, envelope: Envelope, message: Sequence[Body], attempt: DeliveryAttempt

@@ -133,6 +133,26 @@ async def test_ehlo_offers_what_the_upstreams_have_that_may_get_the_clients_mess
         assert {"SIZE 2000", "SMTPUTF8"} <= owner
 
 
+async def test_a_gate_with_a_broken_route_stays_ready_for_the_others_and_names_it(
+    tmp_path: Path,
+) -> None:
+    sections = _BY_ACCOUNT.format(small=free_port()).replace(
+        "[[route]]", "probe_interval_s = 30\nmax_failures = 1\n[[route]]", 1
+    )
+    async with open_gate(tmp_path, sections=sections) as (gate, sink):
+        await until(lambda: gate.readiness.checks()["route.owner"][1] != "up")
+        ready, checks = gate.readiness.is_ready()
+        assert ready
+        assert checks["route.owner"] == "down: none of its upstreams is of use (small)"
+        assert checks["route.rest"] == checks["upstream.sink"] == "up"
+        assert checks["upstream.small"].startswith("down: upstream small: cannot connect")
+        assert (await send(await login(gate))).startswith("250")
+        metrics = gate.metrics.render().decode()
+    assert len(sink.messages) == 1
+    assert 'smtpgate_route_up{route="owner"} 0.0' in metrics
+    assert 'smtpgate_route_up{route="rest"} 1.0' in metrics
+
+
 async def test_a_gate_whose_upstream_is_away_is_not_ready_and_its_metrics_say_so(
     tmp_path: Path,
 ) -> None:

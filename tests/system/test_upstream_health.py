@@ -45,6 +45,11 @@ def readings(upstream: RoutedUpstream) -> dict[tuple[str, str], float]:
     }
 
 
+def routes_up(upstream: RoutedUpstream) -> dict[str, float]:
+    readings = upstream.readings()
+    return {one.labels[0]: one.value for one in readings if one.metric == "smtpgate_route_up"}
+
+
 async def test_after_failures_in_a_row_messages_do_not_try_an_upstream_until_it_is_back() -> (
     None
 ):
@@ -272,12 +277,12 @@ async def test_a_probe_that_finds_no_free_connection_says_nothing(clock: Movable
         await until(lambda: readings(upstream)["breaker", "only"] == 1)
 
 
-async def test_the_gate_is_not_ready_when_a_route_has_no_upstream_that_is_of_use(
+async def test_the_gate_is_ready_while_a_route_has_an_upstream_that_is_of_use(
     clock: MovableClock,
 ) -> None:
     routes = [
-        RouteConfig(name="one", upstreams=("gone",), fallback=("there",), listeners=("x",)),
-        RouteConfig(name="rest", upstreams=("there",)),
+        RouteConfig(name="one", upstreams=("gone",), listeners=("x",)),
+        RouteConfig(name="rest", upstreams=("there",), fallback=("gone",)),
     ]
     async with (
         open_upstream("PIPELINING") as server,
@@ -289,13 +294,31 @@ async def test_the_gate_is_not_ready_when_a_route_has_no_upstream_that_is_of_use
         ) as upstream,
     ):
         upstream.start()
-        await until(lambda: upstream.check("gone")[1] != "up")
-        ready, words = upstream.check("gone")
-        assert ready, "its route has another one"
-        assert words == "down: upstream gone: cannot connect: connection refused"
+        checks = upstream.checks()
+        await until(lambda: checks["upstream.gone"]()[1] != "up")
+        assert {name: check() for name, check in checks.items()} == {
+            "upstream.gone": (True, "down: upstream gone: cannot connect: connection refused"),
+            "upstream.there": (True, "up"),
+            "route.one": (True, "down: none of its upstreams is of use (gone)"),
+            "route.rest": (True, "up"),
+        }
+        assert routes_up(upstream) == {"one": 0, "rest": 1}
         server.answers["MAIL"] = HANG_UP
         await send(upstream)
-        assert [upstream.check(name)[0] for name in ("gone", "there")] == [False, False]
+        assert [check()[0] for check in checks.values()] == [False] * 4
+        assert (
+            checks["route.rest"]()[1] == "down: none of its upstreams is of use (there, gone)"
+        )
+        assert routes_up(upstream) == {"one": 0, "rest": 0}
+
+
+async def test_the_only_route_has_no_check_beside_its_upstreams_but_a_reading() -> None:
+    async with (
+        open_upstream("PIPELINING") as server,
+        routed_to(named(server, "only")) as upstream,
+    ):
+        assert list(upstream.checks()) == ["upstream.only"]
+        assert routes_up(upstream) == {"default": 1}
 
 
 @pytest.mark.parametrize("interval_s", [0, 30])

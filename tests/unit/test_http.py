@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from smtpgate.http import HttpServer, Readiness
+from smtpgate.http.readiness import of_all, of_any
 from tests.support.daemons import LOOPBACK, free_port
 
 
@@ -243,3 +244,28 @@ async def test_a_connection_has_its_time(monkeypatch: pytest.MonkeyPatch) -> Non
     async with serving(Gate()) as server, unfinished_requests(server, 1) as readers:
         async with asyncio.timeout(10):
             assert await readers[0].read() == b""
+
+
+@pytest.mark.parametrize(
+    ("states", "all_of_them", "any_of_them"),
+    [
+        ([], (False, "not known"), (False, "not known")),
+        ([(True, "up")] * 2, (True, "up"), (True, "up")),
+        (
+            [(True, "up"), (False, "down: a")],
+            (False, "down: a"),
+            (True, "down: a (in 1 of 2 workers)"),
+        ),
+        (
+            [(True, "up"), (True, "down: a")],
+            (True, "up"),
+            (True, "down: a (in 1 of 2 workers)"),
+        ),
+        ([(False, "down: a"), (False, "down: b")], (False, "down: a"), (False, "down: a")),
+    ],
+)
+def test_the_checks_of_several_processes_become_one(
+    states: list[tuple[bool, str]], all_of_them: tuple[bool, str], any_of_them: tuple[bool, str]
+) -> None:
+    assert of_all(states) == all_of_them
+    assert of_any(states, "up") == any_of_them
