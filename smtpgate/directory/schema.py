@@ -8,6 +8,7 @@ It is the change feed too: a cache reads the entries that were added to it.
 from typing import Final
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     Column,
@@ -21,16 +22,17 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    event,
     false,
     true,
 )
 
 from smtpgate.sql.types import NAMES, Json, Moment, Serial
 
-# The revision of the migrations that makes these tables; a test holds the two together.
+# The revision of these tables: the newest module of the migrations.
 HEAD: Final = "0006"
 # The oldest revision that is upgraded.
-OLDEST: Final = "0003"
+OLDEST: Final = "0006"
 
 metadata = MetaData(naming_convention=NAMES)
 
@@ -417,8 +419,7 @@ reputation_settings = Table(
 
 # The fields of each object in the documents that were last applied, without secrets. Of
 # access keys account_id and region are empty; the name is that of a policy or DKIM key, or the
-# delegate of a cap. A row of the kind "upgrade" says that documents may have been applied
-# before there was this table.
+# delegate of a cap.
 applied_objects = Table(
     "applied_objects",
     metadata,
@@ -450,6 +451,7 @@ audit_log = Table(
 
 _ABORT: Final = "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
 _IS_THERE: Final = "EXISTS (SELECT 1 FROM audit_log WHERE seq = NEW.seq)"
+# Statements that make the audit log append-only, also at a SQL prompt.
 _SQLITE_TRIGGERS: Final = (
     f"CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log {_ABORT}",
     f"CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log {_ABORT}",
@@ -464,5 +466,7 @@ _POSTGRESQL_TRIGGERS: Final = (
     "CREATE TRIGGER audit_log_no_truncate BEFORE TRUNCATE ON audit_log "
     "FOR EACH STATEMENT EXECUTE FUNCTION audit_log_append_only()",
 )
-# By dialect: statements that make the audit log append-only, also at a SQL prompt.
-APPEND_ONLY: Final = {"sqlite": _SQLITE_TRIGGERS, "postgresql": _POSTGRESQL_TRIGGERS}
+for dialect, triggers in (("sqlite", _SQLITE_TRIGGERS), ("postgresql", _POSTGRESQL_TRIGGERS)):
+    for trigger in triggers:
+        only_there = DDL(trigger).execute_if(dialect=dialect)  # type: ignore[no-untyped-call]
+        event.listen(audit_log, "after_create", only_there)

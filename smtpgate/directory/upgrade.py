@@ -4,13 +4,13 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.directory.schema import HEAD, OLDEST
+from smtpgate.directory.schema import HEAD, OLDEST, metadata
 from smtpgate.sql import upgrade as tables
 from smtpgate.sql.database import Database
 from smtpgate.sql.upgrade import Schema
 
 SCHEMA: Final = Schema(
-    "directory", HEAD, "smtpgate.directory.migrations.versions", oldest=OLDEST
+    "directory", metadata, HEAD, OLDEST, "smtpgate.directory.migrations.versions"
 )
 
 

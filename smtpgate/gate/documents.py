@@ -14,7 +14,6 @@ from smtpgate.directory.counts import in_words
 from smtpgate.directory.documents.apply import apply, planned
 from smtpgate.directory.documents.desired import Desired
 from smtpgate.directory.documents.known_keys import key_loader
-from smtpgate.directory.documents.last_applied import FROM_DOCUMENTS
 from smtpgate.directory.documents.plan import Plan
 from smtpgate.directory.documents.read import read_desired
 from smtpgate.directory.sealing import MasterKeyError
@@ -35,7 +34,7 @@ async def apply_documents(config: Config, store: DirectoryStore, warnings: list[
     """
     if config.directory.apply is None:
         return Plan()
-    actor = Actor("smtpgate serve", f"{FROM_DOCUMENTS}{config.directory.apply}")
+    actor = Actor("smtpgate serve", f"directory.apply = {config.directory.apply}")
     try:
         load_key = await key_loader(store, config.signing.min_rsa_bits)
         desired = await read_documents(store, config.directory.apply, load_key)

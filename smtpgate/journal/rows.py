@@ -241,10 +241,6 @@ def _verdict(verdict: Verdict) -> _Verdict:
     )
 
 
-# A client had at most so many in the rows of earlier versions, and in another order.
-_FACTS_WITHOUT_PORT: Final = 7
-
-
 def _client(client: Client) -> list[object]:
     smtp = client.smtp
     return [
@@ -348,8 +344,7 @@ def digests_in(row: Row) -> set[str]:
 def record_of(row: Row, texts: Texts) -> Record:
     """The record; a statement whose text is not given has none."""
     verdict = _decode(row.verdict)
-    # Rows of earlier versions have the limits and the signature among the facts.
-    facts = _decode(row.facts) | verdict
+    facts = _decode(row.facts)
     path, sender, decision = facts.get("path"), facts.get("sender"), facts.get("decision")
     to = facts.get("to")
     return Record(
@@ -380,10 +375,10 @@ def record_of(row: Row, texts: Texts) -> Record:
         identities=_identities_in(facts),
         decision=None if decision is None else _decision_in(decision, texts),
         is_masked=verdict.get("masked", False),
-        limits=_limits_in(row.account_id, facts),
-        uncounted=facts.get("uncounted", ""),
-        signing_domain=facts.get("domain"),
-        selectors=tuple(facts.get("selectors", ())),
+        limits=_limits_in(row.account_id, verdict),
+        uncounted=verdict.get("uncounted", ""),
+        signing_domain=verdict.get("domain"),
+        selectors=tuple(verdict.get("selectors", ())),
         upstream=verdict.get("upstream"),
         upstream_reply=_reply_in(verdict.get("upstream_reply")),
         return_path=_return_path_in(verdict.get("return_path")),
@@ -402,10 +397,10 @@ def _identities_in(facts: Facts) -> tuple[UsedIdentity, ...]:
     )
 
 
-def _limits_in(account_id: str, facts: Facts) -> tuple[LimitState, ...]:
+def _limits_in(account_id: str, verdict: Facts) -> tuple[LimitState, ...]:
     return tuple(
         LimitState(Subject(account_id, kind, name), *state)
-        for kind, name, *state in facts.get("limits", ())
+        for kind, name, *state in verdict.get("limits", ())
     )
 
 
@@ -414,11 +409,7 @@ def _return_path_in(text: str | None) -> Mailbox | None:
 
 
 def _client_in(facts: list[Any]) -> Client:
-    if len(facts) > _FACTS_WITHOUT_PORT:
-        address, port, listener, protocol, session_id, *smtp = facts
-    else:
-        (address, helo, listener, protocol, *tls), port = facts[:6], 0
-        session_id, smtp = "".join(facts[6:]), [helo, *tls]
+    address, port, listener, protocol, session_id, *smtp = facts
     known = SmtpFacts(*smtp)
     return Client(
         address=address,

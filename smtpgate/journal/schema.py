@@ -24,8 +24,10 @@ from sqlalchemy import (
 from smtpgate.core.history.event_counts import EventCounts
 from smtpgate.sql.types import NAMES, Serial
 
-# The revision of the migrations that makes these tables; a test holds the two together.
+# The revision of these tables: the newest module of the migrations.
 HEAD: Final = "0004"
+# The oldest revision that is upgraded.
+OLDEST: Final = "0004"
 
 metadata = MetaData(naming_convention=NAMES)
 

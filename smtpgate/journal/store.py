@@ -9,13 +9,15 @@ from typing import Final
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.journal.schema import HEAD, meta, metadata
+from smtpgate.journal.schema import HEAD, OLDEST, meta, metadata
 from smtpgate.journal.terms import TermKey, TermKeyError, read_key, read_or_make_key
 from smtpgate.sql import upgrade as tables
 from smtpgate.sql.database import Database
 from smtpgate.sql.upgrade import Schema
 
-SCHEMA: Final = Schema("journal", HEAD, "smtpgate.journal.migrations.versions")
+SCHEMA: Final = Schema(
+    "journal", metadata, HEAD, OLDEST, "smtpgate.journal.migrations.versions"
+)
 _KEY_CHECK: Final = "term_key"
 
 

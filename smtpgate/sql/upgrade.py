@@ -1,7 +1,8 @@
 """Tables are made by the first start, and upgraded by revisions, never downgraded.
 
-Each owner of tables has its own revisions and version table, so that several owners can share a
-database and be upgraded separately.
+New tables are made as the code has them, at the newest revision; a revision changes the tables
+that an earlier release made. Each owner of tables has its own revisions and version table, so
+that several owners can share a database and be upgraded separately.
 """
 
 import importlib
@@ -9,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.sql.database import Database
@@ -21,7 +22,7 @@ class SchemaError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The tables of one ``owner``: its newest revision, and the package of all revisions.
+    """The ``tables`` of one ``owner``: their revision, and the package of all revisions.
 
     Revisions are numbers of four digits, so that the later of two has the larger number.
     ``oldest`` is the first that can be upgraded. The owner is also the name of the command
@@ -29,9 +30,10 @@ class Schema:
     """
 
     owner: str
+    tables: MetaData
     head: str
+    oldest: str
     revisions: str
-    oldest: str = "0001"
 
     @property
     def version_table(self) -> str:
@@ -73,7 +75,7 @@ async def upgrade(database: Database, schema: Schema) -> tuple[str | None, str]:
         if before is not None and before < schema.oldest:
             raise SchemaError(_too_old(database, schema, before))
         if before != schema.head:
-            await connection.run_sync(_migrate, schema, _later(database, before))
+            await connection.run_sync(_bring_to_head, schema, before, _later(database, before))
     return before, schema.head
 
 
@@ -146,10 +148,15 @@ def _too_old(database: Database, schema: Schema, revision: str) -> str:
     )
 
 
-def _migrate(connection: Connection, schema: Schema, if_unknown: str) -> None:
+def _bring_to_head(
+    connection: Connection, schema: Schema, before: str | None, if_unknown: str
+) -> None:
     # Imported when needed: alembic takes a tenth of a second, and most starts change nothing.
     migrations = importlib.import_module("smtpgate.sql.migrations")
+    if before is None:
+        schema.tables.create_all(connection)
+    bring = migrations.mark_as_newest if before is None else migrations.migrate
     try:
-        migrations.migrate(connection, schema.revisions, schema.version_table)
+        bring(connection, schema.revisions, schema.version_table)
     except migrations.UnknownRevisionError:
         raise SchemaError(if_unknown) from None

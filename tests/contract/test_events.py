@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import column, insert, table, text
+from sqlalchemy import text
 
 from smtpgate.config.sections import JournalConfig
 from smtpgate.core.events import SubmissionDone
@@ -43,15 +43,12 @@ from smtpgate.journal.event_query import (
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.statements import RecordStatements
-from smtpgate.journal.store import SCHEMA
-from smtpgate.sql.migrations import migrate
 from tests.support.clock import MovableClock
 from tests.support.databases import Databases
 from tests.support.journal import (
     Received,
     open_journal,
     retention_of,
-    store_of,
     submission,
 )
 from tests.support.outbox import HOOK, queue_of, states
@@ -442,37 +439,3 @@ async def test_events_go_with_their_records_and_sums_stay(
         for name in ("journal_events", "journal_event_sums"):
             found = await connection.execute(text(f"SELECT count(*) FROM {name}"))
             assert found.scalar_one() == 0
-
-
-async def test_a_journal_of_the_version_before_goes_on_with_its_usage(
-    url: str, tmp_path: Path, clock: MovableClock
-) -> None:
-    store = store_of(url, tmp_path)
-    store.database.create_file()
-    values = {
-        "grain": 1440,
-        "account_id": DELEGATE,
-        "start": unit_of(Grain.DAY, clock.now()),
-        "user_arn": "",
-        "identity": IDENTITY,
-        "reason": "accepted",
-        "owner_id": OWNER,
-        "attempts": 5,
-        "messages": 5,
-        "recipients": 5,
-        "octets": 5,
-    }
-    async with store.database.changing() as connection:
-        await connection.run_sync(migrate, SCHEMA.revisions, SCHEMA.version_table, "0003")
-        await connection.execute(insert(table("journal_usage", *map(column, values))), values)
-    await store.close()
-    async with open_journal(url, tmp_path, clock=clock) as journal:
-        done = submission(clock)
-        await journal.begin(done)
-        await end(journal, done, event(done))
-        async with journal.store.reading() as connection:
-            found = await connection.execute(
-                text("SELECT attempts FROM journal_usage WHERE grain = 1440 AND user_arn = ''")
-            )
-            assert found.scalar_one() == 5
-        assert await counts(journal, clock) == EventCounts(hard_bounces=1)

@@ -11,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from msgspec import structs
-from sqlalchemy import Connection, column, insert, table, text
+from sqlalchemy import Connection, text
 
 from smtpgate.config.sections import JournalConfig
 from smtpgate.core.address import Mailbox
@@ -35,12 +35,11 @@ from smtpgate.core.reply import reply_of
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.retention import GIVEN_UP
-from smtpgate.journal.rows import Row, row_of
+from smtpgate.journal.rows import Row
 from smtpgate.journal.schema import HEAD, metadata
 from smtpgate.journal.store import SCHEMA, JournalStore
 from smtpgate.journal.terms import TermKeyError
 from smtpgate.journal.usage_query import UsageQuery, usage_rows
-from smtpgate.sql.migrations import migrate
 from smtpgate.sql.upgrade import SchemaError, revision_of
 from tests.support.clock import MovableClock
 from tests.support.databases import Databases
@@ -568,39 +567,10 @@ def _differences(connection: Connection) -> list[Any]:
     return found
 
 
-async def test_the_migrations_make_the_tables_of_this_version(url: str, tmp_path: Path) -> None:
+async def test_a_new_journal_has_the_tables_of_this_version(url: str, tmp_path: Path) -> None:
     async with open_store(url, tmp_path) as store, store.reading() as connection:
         assert await connection.run_sync(_differences) == []
         assert await revision_of(store.database, SCHEMA) == HEAD
-
-
-async def test_what_an_earlier_version_wrote_is_all_there(
-    url: str, tmp_path: Path, clock: MovableClock
-) -> None:
-    store, done, left = store_of(url, tmp_path), submission(clock), submission(clock)
-    store.database.create_file()
-    async with store.database.changing() as connection:
-        places = SCHEMA.revisions, SCHEMA.version_table
-        await connection.run_sync(migrate, *places, "0001")
-        for event, outcome in ((done, "accepted"), (left, "relaying")):
-            row, _ = row_of(record_of(event))
-            values = row._replace(outcome=outcome)._asdict()
-            del values["writer"]
-            await connection.execute(
-                insert(table("journal_records", *map(column, values))), values
-            )
-    await store.close()
-    async with open_journal(url, tmp_path, clock=clock) as journal:
-        outcomes = {row.id: row.outcome for row in await all_rows(journal.store)}
-        assert outcomes == {
-            done.submission.message_id: "accepted",
-            left.submission.message_id: "relaying",
-        }
-        clock.move(GIVEN_UP.total_seconds() + 1)
-        await put(journal, submission(clock))
-        await retention_of(journal, clock).round()
-        outcomes = {row.id: row.outcome for row in await all_rows(journal.store)}
-        assert outcomes[left.submission.message_id] == "in-doubt"
 
 
 async def test_the_directory_and_the_journal_can_share_a_database(

@@ -8,21 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
-from sqlalchemy import MetaData, create_engine
 
-from smtpgate.directory.accounts import update_account
 from smtpgate.directory.change import Actor
 from smtpgate.directory.documents.apply import FORCED, apply, planned
 from smtpgate.directory.documents.desired import Desired
-from smtpgate.directory.documents.last_applied import FROM_DOCUMENTS
 from smtpgate.directory.documents.plan import Plan
-from smtpgate.directory.migrations.versions import v0003_directory
 from smtpgate.directory.policies import MAY_SEND, PolicyOwner, delete_policy
-from smtpgate.directory.schema import HEAD, metadata
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.directory.upgrade import upgrade
 from tests.support.cases import load_cases
 from tests.support.desk import Desk
 from tests.support.directory import ACTOR, open_store
@@ -35,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 CASES: Final = load_cases("documents/30-three-way.toml")
 ARN: Final = f"arn:aws:ses:{REGION}:{OWNER}:identity/example.com"
-GATE: Final = Actor("smtpgate serve", f"{FROM_DOCUMENTS}/etc/smtpgate/directory")
+GATE: Final = Actor("smtpgate serve", "directory.apply = /etc/smtpgate/directory")
 GRANTED: Final = """\
 [accounts.888888888888.identities."example.com"]
 policies = { delegate = "owner-999.json" }
@@ -177,92 +169,16 @@ async def test_what_documents_pruned_they_can_make_again(
     assert not plan.drift
 
 
-# -- a directory of a version that kept nothing ------------------------------------------------
-
-
 async def revoked(store: DirectoryStore) -> None:
     async with store.changing(ACTOR) as change:
         place = PolicyOwner.of_identity(OWNER, REGION, "example.com", ARN)
         await delete_policy(change, place, "delegate")
 
 
-def tables_of_the_oldest() -> dict[str, set[str]]:
-    """The tables of revision 0003, with their columns."""
-    engine, found = create_engine("sqlite://"), MetaData()
-    try:
-        with engine.begin() as connection:
-            with Operations.context(MigrationContext.configure(connection)):
-                v0003_directory.upgrade()
-            found.reflect(connection)
-    finally:
-        engine.dispose()
-    return {table.name: set(table.columns.keys()) for table in found.sorted_tables}
-
-
-async def upgraded(store: DirectoryStore) -> None:
-    """Make the directory one of the version before, and bring it up to date again."""
-    oldest = tables_of_the_oldest()
-    for table in reversed(metadata.sorted_tables):
-        if table.name not in oldest:
-            await raw(store, f"DROP TABLE {table.name}")
-            continue
-        for column in set(table.columns.keys()) - oldest[table.name]:
-            await raw(store, f"ALTER TABLE {table.name} DROP COLUMN {column}")
-    await raw(store, "UPDATE directory_version SET version_num = '0003'")
-    assert await upgrade(store.database) == ("0003", HEAD)
-
-
 async def served(store: DirectoryStore, declared: Desired, *, prune: bool = False) -> Plan:
     """Applied as by the start of a gate."""
     async with store.changing(GATE) as change:
         return await apply(change, store, declared, prune=prune)
-
-
-async def test_after_an_upgrade_a_revoked_grant_stays_revoked(
-    store: DirectoryStore, folder: Path
-) -> None:
-    declared = written(folder, GRANTED)
-    await served(store, declared)
-    await revoked(store)
-    await upgraded(store)
-    for _ in range(2):
-        plan = await served(store, declared)
-        assert not plan.steps
-        assert [str(one).partition(": ")[2] for one in plan.drift] == [
-            "deleted in the directory"
-        ]
-
-
-async def test_after_an_upgrade_documents_change_what_they_changed_last(
-    store: DirectoryStore, folder: Path
-) -> None:
-    text = (
-        "[accounts.888888888888]\nmax_24h_send = 1000\n"
-        "[accounts.777777777777]\nmax_24h_send = 1000\n"
-    )
-    await served(store, written(folder, text + GRANTED))
-    async with store.changing(ACTOR) as change:
-        await update_account(change, "777777777777", {"max_24h_send": 7})
-    await upgraded(store)
-    changed = text.replace("1000", "500") + GRANTED.replace("999", "777")
-    plan = await served(store, written(folder, changed + "[accounts.999999999999]\n"))
-    assert str(plan).splitlines() == [
-        "+ account 999999999999 (999999999999)",
-        "~ account 888888888888 (max_24h_send: 1000 -> 500)",
-        "~ policy delegate of identity 888888888888/example.com (version 2)",
-    ]
-    assert list(map(str, plan.drift)) == [
-        "account 777777777777: max_24h_send: 500 in the documents, 7 in the directory"
-    ]
-
-
-async def test_after_an_upgrade_pruning_deletes_what_documents_made(
-    store: DirectoryStore, folder: Path
-) -> None:
-    await served(store, written(folder, GRANTED + "[accounts.777777777777]\n"), prune=True)
-    await upgraded(store)
-    plan = await served(store, written(folder, GRANTED), prune=True)
-    assert str(plan) == "- account 777777777777 (777777777777)"
 
 
 async def test_pruning_leaves_an_account_that_has_topics(

@@ -1,20 +1,23 @@
-"""Tables of an earlier version, with data, become those of this one; never the other way."""
+"""Tables of this version, with data, become those of a later one; never the other way."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from importlib.resources import files
 from typing import Any, Final
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, MetaData, insert, select, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import Column, Connection, MetaData, String, insert, select, text
 
 from smtpgate.directory.schema import HEAD, OLDEST, metadata
-from smtpgate.directory.upgrade import SCHEMA, must_be_current, revision_of, upgrade
+from smtpgate.directory.upgrade import SCHEMA, revision_of, upgrade
+from smtpgate.journal.store import SCHEMA as JOURNAL
 from smtpgate.ports import DirectoryUnavailableError
+from smtpgate.sql import upgrade as schemas
 from smtpgate.sql.database import Database, parse_url
-from smtpgate.sql.migrations import migrate
-from smtpgate.sql.upgrade import SchemaError, is_upgradable
+from smtpgate.sql.upgrade import Schema, SchemaError, is_upgradable
 from tests.support.databases import Databases
 
 AT: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -238,59 +241,76 @@ async def database(databases: Databases) -> AsyncIterator[Database]:
     await made.close()
 
 
-async def at_revision(database: Database, revision: str) -> None:
-    async with database.changing() as connection:
-        places = SCHEMA.revisions, SCHEMA.version_table
-        await connection.run_sync(migrate, *places, revision)
+def _later() -> Schema:
+    """The tables of a later version, whose accounts have a language."""
+    later = MetaData(naming_convention=metadata.naming_convention)
+    for table in metadata.sorted_tables:
+        table.to_metadata(later)
+    language = Column("language", String(8), nullable=False, server_default="en")
+    later.tables["accounts"].append_column(language)
+    return Schema("directory", later, "0007", OLDEST, "tests.support.revisions")
 
 
-def _differences(connection: Connection) -> list[Any]:
+LATER: Final = _later()
+
+
+def _differences(connection: Connection, wanted: MetaData) -> list[Any]:
     options = {"version_table": SCHEMA.version_table}
     context = MigrationContext.configure(connection, opts=options)
-    found: list[Any] = compare_metadata(context, metadata)
+    found: list[Any] = compare_metadata(context, wanted)
     return found
 
 
-def _filled(connection: Connection) -> dict[str, dict[str, Any]]:
-    """A row in every table that there is; the rows by their tables."""
-    tables = MetaData()
-    tables.reflect(connection)
-    rows = {}
-    for name in metadata.tables:
-        if name in tables.tables:
-            # The types of this version, the columns of that one.
-            known = {column.name for column in tables.tables[name].columns}
-            rows[name] = {key: value for key, value in ROWS[name].items() if key in known}
-            connection.execute(insert(metadata.tables[name]).values(rows[name]))
-    return rows
-
-
-@pytest.mark.parametrize("revision", [OLDEST, HEAD])
-async def test_what_an_earlier_version_wrote_is_all_there(
-    database: Database, revision: str
-) -> None:
-    await at_revision(database, revision)
+async def fill(database: Database) -> None:
+    """Put a row into each table."""
     async with database.changing() as connection:
-        rows = await connection.run_sync(_filled)
-    assert await upgrade(database) == (revision, HEAD)
-    await look(database)
+        for table in metadata.sorted_tables:
+            await connection.execute(insert(table).values(ROWS[table.name]))
+
+
+async def look(database: Database, schema: Schema = SCHEMA) -> None:
     async with database.reading() as connection:
-        for name, wanted in rows.items():
-            table = metadata.tables[name]
+        await schemas.must_be_current(database, connection, schema)
+
+
+async def test_what_an_earlier_version_wrote_is_all_there(database: Database) -> None:
+    assert await upgrade(database) == (None, HEAD)
+    await fill(database)
+    with pytest.raises(SchemaError, match="is at revision 0006, this version needs 0007"):
+        await look(database, LATER)
+    assert await is_upgradable(database, LATER) == database.is_sqlite
+    assert await schemas.upgrade(database, LATER) == (HEAD, "0007")
+    await look(database, LATER)
+    async with database.reading() as connection:
+        assert await connection.run_sync(_differences, LATER.tables) == []
+        for name, wanted in ROWS.items():
+            table = LATER.tables.tables[name]
             row = (await connection.execute(select(table))).mappings().one()
             assert {key: row[table.c[key]] for key in wanted} == wanted, name
+            assert name != "accounts" or row[table.c.language] == "en"
     assert set(ROWS) == set(metadata.tables)
+    with pytest.raises(SchemaError, match="a later version of smtpgate"):
+        await look(database)
 
 
-async def look(database: Database) -> None:
+@pytest.mark.parametrize("schema", [SCHEMA, LATER], ids=["this version", "a later one"])
+async def test_a_new_directory_has_the_tables_of_its_version(
+    database: Database, schema: Schema
+) -> None:
+    assert await schemas.upgrade(database, schema) == (None, schema.head)
     async with database.reading() as connection:
-        await must_be_current(database, connection)
+        assert await connection.run_sync(_differences, schema.tables) == []
+    await look(database, schema)
 
 
-async def test_the_migrations_make_the_tables_of_this_version(database: Database) -> None:
-    assert await upgrade(database) == (None, HEAD)
-    async with database.reading() as connection:
-        assert await connection.run_sync(_differences) == []
+@pytest.mark.parametrize("schema", [SCHEMA, JOURNAL], ids=["directory", "journal"])
+def test_the_newest_module_of_the_migrations_is_the_revision_of_the_tables(
+    schema: Schema,
+) -> None:
+    folder = str(files(schema.revisions))
+    scripts = ScriptDirectory(folder, version_locations=[folder])
+    assert scripts.get_current_head() == schema.head
+    assert scripts.get_base() == schema.oldest
 
 
 async def test_a_later_version_s_tables_are_left_alone(database: Database) -> None:
@@ -304,11 +324,11 @@ async def test_a_later_version_s_tables_are_left_alone(database: Database) -> No
     assert await revision_of(database) == "9999"
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002"])
+@pytest.mark.parametrize("revision", ["0001", "0005"])
 async def test_tables_too_old_to_be_upgraded_are_left_alone(
     database: Database, revision: str
 ) -> None:
-    await at_revision(database, OLDEST)
+    _ = await upgrade(database)
     async with database.changing() as connection:
         await connection.execute(
             text("UPDATE directory_version SET version_num = :revision"), {"revision": revision}

@@ -4,7 +4,6 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Final, get_args
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,18 +15,14 @@ from smtpgate.core.history.record import (
     Record,
     RecordKind,
     RecordOutcome,
-    login_record,
-    submission_record,
 )
 from smtpgate.core.limits import Subject, SubjectKind
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client, SmtpFacts
 from smtpgate.core.message.intent import SendingIntent
-from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, PolicyKind, Side
 from smtpgate.core.reply import Reply
 from smtpgate.journal.rows import digests_in, record_of, row_of, with_verdict
-from tests.support.events import auth_failed, done
 from tests.support.world import DELEGATE, OWNER
 
 ACCOUNT: Final = DELEGATE
@@ -188,40 +183,3 @@ def test_a_row_is_plain_ascii_json_and_has_nothing_that_a_database_refuses(
         assert text.isascii()
         assert "\0" not in text
         assert isinstance(json.loads(text), dict)
-
-
-OLD_CLIENT: Final = ["192.0.2.7", "host.example", "submission", "ESMTPSA", "TLSv1.3", "AES256"]
-
-
-@pytest.mark.parametrize("session_id", ["", "a1b2c3d4e5f6"])
-def test_a_client_in_a_row_of_an_earlier_version_is_read_as_it_was_written(
-    session_id: str,
-) -> None:
-    now = datetime(2026, 11, 23, tzinfo=UTC)
-    record = login_record(auth_failed(), message_id(now, bytes(RANDOM_OCTETS)))
-    row, texts = row_of(record)
-    facts = json.loads(row.facts)
-    # The session's id came later than the others.
-    facts["client"] = [*OLD_CLIENT, *([session_id] if session_id else [])]
-    read = record_of(row._replace(facts=json.dumps(facts)), texts).client
-    assert read == Client(
-        address="192.0.2.7",
-        listener="submission",
-        protocol="ESMTPSA",
-        is_tls=True,
-        session_id=session_id,
-        smtp=SmtpFacts(helo="host.example", tls_version="TLSv1.3", tls_cipher="AES256"),
-    )
-
-
-def test_limits_and_signature_are_read_in_a_row_of_an_earlier_version_too() -> None:
-    event = done(used_24h=7)
-    event.signing_domain, event.selectors = "ses-example.com", ("s1",)
-    record = submission_record(event, keep_recipients=True, keep_subject=False)
-    row = with_verdict(row_of(record)[0], record.verdict)
-    facts, verdict = json.loads(row.facts), json.loads(row.verdict)
-    for name in ("limits", "domain", "selectors"):  # they were known before the row was begun
-        facts[name] = verdict.pop(name)
-    old = row._replace(facts=json.dumps(facts), verdict=json.dumps(verdict))
-    assert record_of(old, {}) == record_of(row, {})
-    assert record_of(old, {}).limits[0].used_24h == 7

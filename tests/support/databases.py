@@ -68,24 +68,27 @@ def wait_for_no_disk() -> None:
 
 
 def make_tables_once() -> None:
-    """Have the tables of a new SQLite file made by the statements that the revisions came to.
+    """Have the tables of a new SQLite file made by the statements that made the first ones.
 
-    Alembic takes a tenth of a second to find them.
+    SQLAlchemy and Alembic take a tenth of a second to find them.
     """
-    revisions = upgrade._migrate
-    statements: dict[str, list[tuple[str, tuple[Any, ...]]]] = {}
+    bring_to_head = upgrade._bring_to_head
+    statements: dict[tuple[str, str], list[tuple[str, tuple[Any, ...]]]] = {}
 
-    def migrate(connection: Connection, schema: Schema, if_unknown: str) -> None:
+    def bring(
+        connection: Connection, schema: Schema, before: str | None, if_unknown: str
+    ) -> None:
+        key = schema.owner, schema.head
         if connection.dialect.name != "sqlite" or _objects(connection):
-            revisions(connection, schema, if_unknown)
-        elif schema.owner in statements:
-            for sql, values in statements[schema.owner]:
+            bring_to_head(connection, schema, before, if_unknown)
+        elif key in statements:
+            for sql, values in statements[key]:
                 connection.exec_driver_sql(sql, values)
         else:
-            revisions(connection, schema, if_unknown)
-            statements[schema.owner] = [*_statements_of(connection)]
+            bring_to_head(connection, schema, before, if_unknown)
+            statements[key] = [*_statements_of(connection)]
 
-    upgrade._migrate = migrate
+    upgrade._bring_to_head = bring
 
 
 def _objects(connection: Connection) -> list[tuple[str, str, str]]:

@@ -262,9 +262,9 @@ def a_directory_of_a_later_version(world: ExaminedWorld) -> None:
 
 
 @fault("directory", "directory-to-upgrade")
-def a_directory_of_an_earlier_version(world: ExaminedWorld) -> None:
+def a_directory_whose_tables_the_next_start_makes(world: ExaminedWorld) -> None:
     move_state(world)
-    sql(world.state / "directory.sqlite", "UPDATE directory_version SET version_num = '0005'")
+    (world.state / "directory.sqlite").write_bytes(b"")
 
 
 @fault("directory", "directory-missing")

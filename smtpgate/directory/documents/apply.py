@@ -15,7 +15,6 @@ from smtpgate.directory.documents.fields import (
     all_fields,
 )
 from smtpgate.directory.documents.last_applied import (
-    LastApplied,
     Records,
     keep,
     read_last_applied,
@@ -93,11 +92,11 @@ async def _planned(
     prune, force = how
     current = await read_current(connection, store.region)
     now = await asyncio.to_thread(all_fields, desired, store.region)
-    before = await read_last_applied(connection, store.region, current, now)
+    before = await read_last_applied(connection, store.region)
     planning = Planning(
         desired=desired,
         current=current,
-        before=before.fields,
+        before=before,
         master_keys=store.master_keys,
         region=store.region,
         partition=store.partition,
@@ -105,11 +104,11 @@ async def _planned(
         force=force,
         now=at,
     )
-    return await asyncio.to_thread(_made, planning, before, now)
+    return await asyncio.to_thread(_made, planning, now)
 
 
-def _made(planning: Planning, before: LastApplied, now: Mapping[ObjectKey, Fields]) -> _Planned:
+def _made(planning: Planning, now: Mapping[ObjectKey, Fields]) -> _Planned:
     # Without pruning, other documents may name the other objects: their fields stay stored, so
     # that those documents do not make objects again that were deleted meanwhile.
-    last = now if planning.prune else {**before.fields, **now}
-    return _Planned(make_plan(planning), records_to_keep(before, last))
+    last = now if planning.prune else {**planning.before, **now}
+    return _Planned(make_plan(planning), records_to_keep(planning.before, last))

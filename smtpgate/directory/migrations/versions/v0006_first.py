@@ -1,0 +1,6 @@
+"""The tables of the first release: new tables need no revision, so it does nothing."""
+
+from typing import Final
+
+revision: Final = "0006"
+down_revision: Final = None

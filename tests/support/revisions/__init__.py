@@ -1,0 +1,1 @@
+"""Revisions of the directory as a later version has them, for tests of upgrades."""
