@@ -4,10 +4,11 @@ It reads the events of sessions: failed logins are worth a point, and a session 
 its errors before a login, or that does not wait for replies, is worth more. Only guesses of
 passwords count as failed logins: an application whose key was revoked attacks nobody. A client
 is an address, or a /64 network of IPv6. Networks that are trusted are never banned, and
-loopback never. All workers of a gate know the same failures.
+loopback never. All workers of a gate know the same failures; their parent knows them too, for
+those that start later.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, TypeAlias
@@ -20,7 +21,7 @@ from smtpgate.core.events import (
     CommandRefused,
     Event,
 )
-from smtpgate.core.limits.bans import Ban, BanRules, Bans, ClientFailed
+from smtpgate.core.limits.bans import Ban, BanRules, Bans, ClientFailed, ClientStanding
 from smtpgate.core.message.envelope import network_of_client
 from smtpgate.ports import Clock, EventSink
 
@@ -90,6 +91,14 @@ class BanList:
         """Count a failure at another worker, which reports a ban."""
         if self._is_on:
             _ = self._bans.fail(note.client, note.points, note.at_s)
+
+    def standings(self) -> tuple[ClientStanding, ...]:
+        """All that is known of clients, for a worker that starts later."""
+        return self._bans.standings()
+
+    def restore(self, standings: Iterable[ClientStanding]) -> None:
+        """Begin with what the workers that there are already know of clients."""
+        self._bans.restore(standings)
 
     # -- people --------------------------------------------------------------------------------
 

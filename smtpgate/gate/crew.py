@@ -401,6 +401,7 @@ class Crew:
             member.desk.take(requests)
 
     def _pass_on(self, member: Member, noted: Noted) -> None:
+        self._host.note(noted.note)
         for other in self._all():
             if other is not member:
                 other.send(noted)

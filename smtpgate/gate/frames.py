@@ -9,7 +9,7 @@ from smtpgate.admission import Note
 from smtpgate.api.notes import ApiNote
 from smtpgate.control import ControlRequest
 from smtpgate.core.limits import Charge, Crossing, LimitName, LimitStatus, Reservation
-from smtpgate.core.limits.bans import ClientFailed
+from smtpgate.core.limits.bans import ClientFailed, ClientStanding
 from smtpgate.core.routing.notes import RelayNote
 from smtpgate.core.watch.batch import UseOfKey
 from smtpgate.directory.keys import KeyUse
@@ -109,9 +109,10 @@ class Ping(Frame):
 
 
 class Setup(Frame):
-    """Begin, with what has changed since the fork server was forked."""
+    """Begin, with what has changed since the fork server was forked, and the ban list."""
 
     settings: Settings
+    bans: tuple[ClientStanding, ...] = ()
 
 
 class Ask(Frame):

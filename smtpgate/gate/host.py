@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 
+from smtpgate.banning import BanList
 from smtpgate.config import Config
 from smtpgate.config.toml import reason
 from smtpgate.control import ControlServer, OwnProcess, Peers, Routes
+from smtpgate.core.limits.bans import ClientFailed
 from smtpgate.core.outbox.task import DestinationKind
 from smtpgate.directory.event_settings import DirectorySubscribers
 from smtpgate.directory.live import LiveDirectory
@@ -20,12 +22,13 @@ from smtpgate.gate.directory import prepare_directory
 from smtpgate.gate.documents import Apply, apply_here
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.feedback import new_feedback_listener, new_feedback_page
-from smtpgate.gate.frames import Report
+from smtpgate.gate.frames import PeerNote, Report
 from smtpgate.gate.key_watch import new_key_watcher
 from smtpgate.gate.listen import shortage_of_files
 from smtpgate.gate.notifications import new_sns_pages, open_sns_face
 from smtpgate.gate.outbox import mail_timeout_s, new_outbox
 from smtpgate.gate.reputation import new_reputation_worker
+from smtpgate.gate.settings import ban_rules
 from smtpgate.gate.sinks import Sinks, run_all
 from smtpgate.gate.stores import Stores
 from smtpgate.gate.verification import new_verification_worker
@@ -98,7 +101,8 @@ class Host:
         self.peers: Peers = OwnProcess(self.routes, self.log.error)
         path = self.config.control_path
         self._control = ControlServer(path, self.routes, self.log.error)
-        bans.answer_requests(self.routes, lambda: self.peers)
+        self.kept_bans: BanList | None = None  # for workers that start later
+        bans.answer_requests(self.routes, lambda: self.peers, lambda: self.kept_bans)
         traces.answer_requests(self.routes, lambda: self.peers, self.log, self.clock)
         load.answer_requests(self.routes, lambda: self.peers, self.metrics, self.clock)
 
@@ -268,9 +272,16 @@ class Host:
         if self.watcher is not None:
             self.watcher.take(report.watched)
 
+    def note(self, note: PeerNote) -> None:
+        """Take a note that workers pass on to each other: those that start later need some."""
+        if isinstance(note, ClientFailed) and self.kept_bans is not None:
+            self.kept_bans.take(note)
+
     def use(self, config: Config, certificates: Certificates) -> None:
         """Go on with another configuration; what needs a restart is as it was."""
         self.config, self.certificates = config, certificates
+        if self.kept_bans is not None:
+            self.kept_bans.use(ban_rules(config), config.bans.trusted)
         if self.outbox is not None:
             self.outbox.use_mail_timeout(mail_timeout_s(config))
 

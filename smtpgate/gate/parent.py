@@ -12,6 +12,7 @@ from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.control import ControlRequest, FromWorker, ReloadAnswer
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.gate.bans import new_kept_list
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.crew import Crew
 from smtpgate.gate.documents import Apply, apply_here
@@ -117,6 +118,7 @@ class Parent:
         self._changes, self._config_octets = 0, b""
         self._is_stopping = False
         self.host = Host(config, store, prepared.certificates, log, clock)
+        self.host.kept_bans = kept_bans = new_kept_list(config, clock)
         self._own_path: OwnPath | None = None
         if config.has_outbox:
             self._own_path = path = OwnPath(config, store, clock, self.host.sinks)
@@ -132,7 +134,7 @@ class Parent:
             prepared.fork_server,
             prepared.sums,
             self.host,
-            lambda: Setup(self._settings()),
+            lambda: Setup(self._settings(), kept_bans.standings()),
             self.failed.set,
         )
         self.host.peers = crew

@@ -11,12 +11,14 @@ import os
 import pickle
 import signal
 import socket
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from smtpgate.config import Config
 from smtpgate.control import RefusedError, Routes
+from smtpgate.core.limits.bans import ClientStanding
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.directory import open_directory
@@ -30,6 +32,7 @@ from smtpgate.gate.frames import (
     JournalKey,
     Noted,
     PassedOn,
+    PeerNote,
     Ping,
     Pong,
     PreparePart,
@@ -71,6 +74,7 @@ from smtpgate.smtp.certificate import PairOctets
 from smtpgate.workers.channel import Channel
 
 _ORPHANS_FINISH_S: Final = 5.0
+_MOST_EARLY: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +115,9 @@ class Worker:
         self._routes.add(AbandonPart, self._abandon)
         self._routes.add(SwitchPart, self._switch)
         self._routes.add(CertificatesPart, self._use_certificates)
+        self._bans: tuple[ClientStanding, ...] = ()
+        # Notes that come before there is a service to take them.
+        self._early: deque[PeerNote] = deque(maxlen=_MOST_EARLY)
         self._setup: asyncio.Future[Setup] = asyncio.get_running_loop().create_future()
         config = inherited.config
         self._drain = Drain(config.gate.drain_s, time_to_finish_s(config))
@@ -151,7 +158,8 @@ class Worker:
 
         Raises OpenError.
         """
-        settings = (await self._setup).settings
+        setup = await self._setup
+        settings, self._bans = setup.settings, setup.bans
         self._changes = settings.number
         certificates, config = self._inherited.certificates, self._inherited.config
         if settings.config:
@@ -183,11 +191,15 @@ class Worker:
         await stores.start()
         try:
             service = self._new_service(store, stores, sinks)
+            service.bans.restore(self._bans)
+            self._bans = ()
             await service.open()
             settle()
             self._metrics.pauses.start()
-            await service.listen()
             self._succession = succession = Succession(service)
+            while self._early:
+                service.take(self._early.popleft())
+            await service.listen()
             self._answers.begin()
             self._send(Serving())
             _ = await self._stop.wait()
@@ -270,7 +282,9 @@ class Worker:
             case PassedOn(number):
                 self._peers.passed_on(number)
             case Noted(note):
-                if self._succession is not None:  # else it serves nobody yet
+                if self._succession is None:
+                    self._early.append(note)
+                else:
                     self._succession.current.take(note)
 
     def lose_parent(self) -> None:

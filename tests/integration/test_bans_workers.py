@@ -1,6 +1,8 @@
 """`smtpgate bans' of a gate with several processes: all of them turn away the same clients."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import pytest
 
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab, eventually
-from tests.support.gate import Gate, GatePlan, start_gate
+from tests.support.gate import Gate, GatePlan, start_gate, workers_of
 from tests.support.recorder import recorder
 
 ATTACKER = "192.0.2.7"
@@ -62,3 +64,28 @@ def test_a_ban_by_hand_is_one_at_all_workers(gate: Gate) -> None:
     refused = bans(gate, "add", LOOPBACK)
     assert refused.returncode == 1
     assert "loopback is never banned" in refused.stderr
+
+
+def pids(gate: Gate) -> list[int]:
+    """The processes of the workers, by the log: those of the start, then each later one."""
+    later = [line["pid"] for line in gate.log_lines() if line["event"] == "worker started"]
+    return [*workers_of(gate).values(), *later]
+
+
+def test_a_worker_that_starts_later_knows_who_is_banned_and_who_is_not(gate: Gate) -> None:
+    by_hand, forgiven, short_of_it = "192.0.2.20", "192.0.2.21", "192.0.2.22"
+    assert [first_code(gate, ATTACKER, EARLY) for _ in range(3)] == ["554"] * 3
+    assert [first_code(gate, short_of_it, EARLY) for _ in range(2)] == ["554"] * 2
+    for address in (by_hand, forgiven):
+        assert bans(gate, "add", address).returncode == 0
+    assert bans(gate, "remove", forgiven).returncode == 0
+    eventually(lambda: first_code(gate, ATTACKER) == "421", "the ban")
+    for pid in pids(gate):
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: len(pids(gate)) == 4, "two other workers")
+    for address, wanted in ((ATTACKER, "421"), (by_hand, "421"), (forgiven, "220")):
+        assert {first_code(gate, address) for _ in range(CONNECTIONS)} == {wanted}
+    assert first_code(gate, short_of_it, EARLY) == "554"
+    eventually(lambda: first_code(gate, short_of_it) == "421", "its failures still count")
+    shown = json.loads(bans(gate, "list", "--json").stdout)
+    assert {ban["client"] for ban in shown} == {ATTACKER, by_hand, short_of_it}

@@ -106,3 +106,18 @@ def test_other_rules_leave_the_bans_that_are_in_force() -> None:
         bans.fail(client, 100, 0.0)
     bans.use(BanRules(max_clients=2, max_failures=1))
     assert [ban.client for ban in bans.in_force(1)] == ["b", "c"]
+
+
+@given(steps, steps)
+def test_a_list_that_begins_with_the_standings_of_another_goes_on_like_it(
+    before: list[tuple[str, float, int]], after: list[tuple[str, float, int]]
+) -> None:
+    bans, copied, now = Bans(RULES), Bans(RULES), 0.0
+    for client, points, wait in before:
+        now += wait
+        bans.fail(client, points, now)
+    copied.restore(bans.standings())
+    for client, points, wait in after:
+        now += wait
+        assert copied.fail(client, points, now) == bans.fail(client, points, now)
+    assert copied.standings() == bans.standings()

@@ -6,6 +6,7 @@ bound has one ban fewer behind it. The number of clients that are remembered is 
 one that failed longest ago is forgotten first, and one that is banned last.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -43,6 +44,16 @@ class ClientFailed(Struct, frozen=True, gc=False, tag=True, array_like=True):
     client: str
     points: float
     at_s: float
+
+
+class ClientStanding(Struct, frozen=True, gc=False, array_like=True):
+    """A client's failures as of a moment, and its bans, as another process needs them."""
+
+    client: str
+    level: float
+    at_s: float
+    bans: int
+    until_s: float
 
 
 @dataclass(slots=True)
@@ -125,6 +136,18 @@ class Bans:
             if one.until_s > now_s
         ]
         return sorted(found, key=lambda ban: (ban.until_s, ban.client))
+
+    def standings(self) -> tuple[ClientStanding, ...]:
+        """All that is known of clients, for :meth:`restore`."""
+        return tuple(
+            ClientStanding(client, one.level, one.at_s, one.bans, one.until_s)
+            for client, one in self._of.items()
+        )
+
+    def restore(self, standings: Iterable[ClientStanding]) -> None:
+        """Know these clients as another list did; nothing else is known yet."""
+        for one in standings:
+            self._of[one.client] = _Standing(one.level, one.at_s, one.bans, one.until_s)
 
     def _forget_excess(self, now_s: float) -> None:
         while len(self._of) > self._rules.max_clients:
