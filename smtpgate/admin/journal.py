@@ -98,7 +98,9 @@ async def get(
                 break
     if not found:
         days = session.config.journal.max_age_days
-        raise NotFoundError(f"the journal has no {message_id}; it keeps {days} days at most")
+        raise NotFoundError(
+            f"the journal has no message {message_id}; it keeps {days} days at most"
+        )
     if len(found) > 1:
         ids = [record.id for record in found]
         raise AmbiguousIdError(message_id, ids[:_CANDIDATES], are_all=len(ids) <= _CANDIDATES)

@@ -43,12 +43,12 @@ COMMANDS: Final[dict[str, CommandRow]] = {
     ),
     "trace": CommandRow(
         "trace:trace",
-        "Show what sessions say and get as they go on, and what the upstream answers.",
+        "Show the dialogue of sessions as it goes on, with that of the upstream.",
         example="trace --account 888888888888 --for 60",
     ),
     "top": CommandRow(
         "top:top",
-        "Show sessions, messages by account and verdict, upstreams and lines, again and again.",
+        "Show the load of the gate as it changes: sessions, messages, upstreams, queues.",
         example="top --once",
     ),
     "bans": CommandRow("bans:bans_app", "Show and change the clients that are turned away."),
@@ -63,7 +63,7 @@ COMMANDS: Final[dict[str, CommandRow]] = {
     ),
     "init": CommandRow(
         "serve:init",
-        "Make a configuration ready to run: the sample if there is none, and missing secrets.",
+        "Create a configuration, if there is none, and the keys and secrets that are missing.",
     ),
     "demo": CommandRow(
         "serve:demo",
@@ -89,7 +89,9 @@ COMMANDS: Final[dict[str, CommandRow]] = {
         "journal:journal_app", "Search the journal of submissions.", _JOURNAL
     ),
     "outbox": CommandRow(
-        "outbox:outbox_app", "Look after events and reports that the gate delivers.", _JOURNAL
+        "outbox:outbox_app",
+        "List and retry the events and reports that the gate delivers.",
+        _JOURNAL,
     ),
     "impact": CommandRow(
         "impact:impact",

@@ -60,7 +60,7 @@ def print_master_key(
 ) -> None:
     """Print a line for the master key file, with a key that was never used; keep it secret.
 
-    Put it above the others, restart the gates, and seal everything under it: `directory rekey'.
+    Put it above the others, restart the gates, and run `directory rekey'.
     """
     try:
         output.print(maintenance.new_master_key(key_id).rstrip())
@@ -70,12 +70,13 @@ def print_master_key(
 
 @directory_app.command("rekey", epilog=example("directory rekey"))
 def rekey(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Seal all secrets under the first master key of the file; then delete the others.
+    """Encrypt all secrets with the first key of the master key file.
 
-    Gates may run, once they were restarted with that file.
+    First restart the gates with that file; they may run meanwhile. Afterwards the other keys
+    can be deleted from the file.
     """
     for what, number in run(config, maintenance.rekey, changes=True).items():
-        output.print(f"{numbered(number, what)} sealed")
+        output.print(f"{numbered(number, what)} encrypted with the first master key")
     output.print("the older master keys may be deleted from the file")
 
 

@@ -29,6 +29,7 @@ from smtpgate.cli.terminal import (
     output,
     parsed_by,
 )
+from smtpgate.config.toml import reason
 from smtpgate.core.proof.dkim_record import DkimCheck
 from smtpgate.core.proof.dns_record import DnsRecord
 from smtpgate.gate.resolver import new_resolver
@@ -111,7 +112,7 @@ def import_(
     try:
         pem = file.read_bytes()
     except OSError as error:
-        raise fail(f"{file}: cannot be read: {error.strerror or error}") from None
+        raise fail(f"{file}: cannot be read: {reason(error)}") from None
     key = run(
         config, lambda session: dkim.import_key(session, ref, selector, pem), changes=True
     )
@@ -249,7 +250,7 @@ def retire(
     ] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Let a key sign no longer; its record stays published for mail in transit."""
+    """Stop signing with a key; its record stays published for mail in transit."""
     retiring = run(
         config, lambda session: dkim.retire(session, ref, selector, force=force), changes=True
     )

@@ -90,9 +90,9 @@ def impact(
 ) -> None:
     """Decide again about past messages, as if an identity had another policy.
 
-    From the journal are the time, the client, the envelope, From and the identities that were
-    named. As they are now are the senders, with their policies and tags, and all identities
-    with their other policies. Exit status 0 whether anything would change or not.
+    The time, the client, the envelope, From and the named identities come from the journal. The
+    senders, with their policies and tags, and all other policies are those of now. The exit
+    status is 0 whether anything would change or not.
     """
     begin = moment_option(since, "--since")
     loaded, proposal = loaded_config(config), _read(policy, name or policy.stem, identity)

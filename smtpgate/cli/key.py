@@ -29,6 +29,7 @@ from smtpgate.cli.terminal import (
     misused,
     output,
 )
+from smtpgate.core.naming import network
 
 key_app: Final = typer.Typer(
     name="key", help="Access keys: credentials that senders log in with.", no_args_is_help=True
@@ -85,7 +86,7 @@ def create(
     """Create an access key; its secret and SMTP password are shown this once."""
     settings = KeySettings(
         expires_at=moment_option(expires, "--expires", ahead=True),
-        networks=tuple(networks or ()),
+        networks=_read_networks(networks),
         certificates=tuple(certificates or ()),
     )
     new = run(config, lambda session: keys.create(session, owner, settings), changes=True)
@@ -206,13 +207,22 @@ def set_(
     if expires or never_expires:
         settings["expires_at"] = moment_option(expires, "--expires", ahead=True)
     if networks or from_anywhere:
-        settings["networks"] = tuple(networks or ())
+        settings["networks"] = _read_networks(networks)
     if certificates or no_certificate:
         settings["certificates"] = tuple(certificates or ())
     if not settings:
         raise misused("say what to change: --expires, --from, …")
     run(config, lambda session: keys.update(session, key_id, settings), changes=True)
     output.print(f"access key {key_id} was changed")
+
+
+def _read_networks(texts: list[str] | None) -> tuple[str, ...]:
+    for text in texts or ():
+        try:
+            network(text)
+        except ValueError as error:
+            raise misused(f"--from: `{text}' {error}") from None
+    return tuple(texts or ())
 
 
 @key_app.command(epilog=example("key delete AKIAIOSFODNN7EXAMPLE"))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from smtpgate.cli.listing import shown
+from smtpgate.config.toml import reason
 from smtpgate.core.policy import Finding, PolicyKind, Problem, check_document, error_finding
 
 _STDIN = Path("-")
@@ -38,7 +39,7 @@ def lint_files(
         try:
             source = sys.stdin.buffer.read() if path == _STDIN else path.read_bytes()
         except OSError as error:
-            problem = Problem("document", error.strerror or str(error))
+            problem = Problem("document", f"cannot be read: {reason(error)}")
             yield Remark(str(path), error_finding("unreadable", problem))
             continue
         for finding in check_document(source, path.stem, kind, identity_arn):

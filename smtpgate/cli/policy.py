@@ -165,7 +165,7 @@ def check_access(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
 ) -> None:
-    """List who of the directory could send with a From address, and under which conditions.
+    """List the senders that could send with a From address, and under which conditions.
 
     MAIL FROM is taken to be an address that the same identity serves.
     """

@@ -31,6 +31,7 @@ from smtpgate.cli.terminal import (
     misused,
     output,
 )
+from smtpgate.config.toml import reason
 from smtpgate.core.policy import Finding, PolicyKind
 
 _STDIN: Final = Path("-")
@@ -97,7 +98,7 @@ def _read(file: Path) -> str:
         octets = sys.stdin.buffer.read() if file == _STDIN else file.read_bytes()
         return octets.decode("utf-8")
     except OSError as error:
-        raise fail(f"{file}: cannot be read: {error.strerror or error}") from None
+        raise fail(f"{file}: cannot be read: {reason(error)}") from None
     except UnicodeDecodeError:
         raise fail(f"{file}: is not UTF-8 text") from None
 

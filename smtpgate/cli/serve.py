@@ -102,26 +102,26 @@ def check_config(file: _File = DEFAULT_CONFIG) -> None:
 def init(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="Where the configuration is, or shall be."),
+        typer.Argument(metavar="DIR", help="The folder of the configuration."),
     ],
     hostname: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The gate's name, for a configuration made now."),
+        typer.Option(metavar="NAME", help="gate.hostname of a new configuration."),
     ] = None,
     state_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where its databases go, likewise."),
+        typer.Option(metavar="DIR", help="gate.state_dir of a new configuration."),
     ] = None,
     domain: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Your domain, for documents that are made now."),
+        typer.Option(metavar="NAME", help="Your domain, for new documents."),
     ] = None,
     join: Annotated[
         bool,
         typer.Option("--join", help="For a further host: make nothing that hosts share."),
     ] = False,
 ) -> None:
-    """Make a configuration ready to run: the sample if there is none, and missing secrets.
+    """Create a configuration, if there is none, and the keys and secrets that are missing.
 
     Makes what the configuration names and does not exist: a self-signed certificate, the master
     key, access key secrets, DKIM keys. Never overwrites anything; prints SMTP passwords and DNS

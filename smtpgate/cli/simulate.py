@@ -61,11 +61,11 @@ def simulate(
         _option(
             "--as",
             metavar="ACCOUNT[/USER]",
-            help="Who sends; with it one message is tried, without it requests are read.",
+            help="The sender of one message; without it requests are read.",
         ),
     ] = None,
     identity: Annotated[
-        str | None, _option(metavar="ARN", help="The identity for From; else found as ever.")
+        str | None, _option(metavar="ARN", help="The identity for From. Default: as for mail.")
     ] = None,
     from_: Annotated[
         str | None, _option("--from", metavar="FROM", help="The From field.")
@@ -75,13 +75,14 @@ def simulate(
     ] = None,
     mail_from: Annotated[
         str | None,
-        _option(metavar="ADDRESS", help="MAIL FROM, <> for none; else the From address."),
+        _option(metavar="ADDRESS", help="MAIL FROM; <> for none. Default: the From address."),
     ] = None,
     at: Annotated[
-        str | None, _option(metavar="TIME", help="When: 2027-01-31T12:00Z; else now.")
+        str | None,
+        _option(metavar="TIME", help="The time, such as 2027-01-31T12:00Z. Default: now."),
     ] = None,
     source_ip: Annotated[
-        str | None, _option(metavar="ADDRESS", help="The client's; else 127.0.0.1.")
+        str | None, _option(metavar="ADDRESS", help="The client's address. Default: 127.0.0.1.")
     ] = None,
 ) -> None:
     """Decide about messages without sending them.

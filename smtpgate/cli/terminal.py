@@ -14,6 +14,7 @@ from smtpgate.config.toml import reason
 
 DEFAULT_CONFIG: Final = Path("/etc/smtpgate/smtpgate.toml")
 CONFIG_VARIABLE: Final = "SMTPGATE_CONFIG"
+_CURE: Final = "name another file, or make one with `smtpgate init'"
 
 errors: Final = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 output: Final = Console(highlight=False, soft_wrap=True, markup=False)
@@ -128,7 +129,9 @@ def loaded_config(path: Path) -> Config:
     try:
         return load_config(path)
     except (ConfigError, PermissionError) as error:
-        raise fail(error) from None
+        is_absent = path == DEFAULT_CONFIG and not path.exists()
+        absent = f"there is no configuration {path}: {_CURE}"
+        raise fail(absent if is_absent else error) from None
 
 
 def print_upgrade(before: str | None, head: str) -> None:

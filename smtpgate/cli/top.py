@@ -36,12 +36,12 @@ def top(
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Show sessions, messages by account and verdict, upstreams and lines, again and again.
+    """Show the load of the gate as it changes: sessions, messages, upstreams, queues.
 
-    Messages are those of the last interval, of all workers. A state of a session is: no login,
-    idle, transaction, message (it comes), verdict (it is decided about and relayed). Quotas are
-    shown from 80 percent on. It ends with Ctrl-C. Where the output is no terminal, one look
-    follows the other; with --json each is an object on a line.
+    Messages are those of the last interval, of all workers. The states of a session are: no
+    login, idle, transaction, message (it is being received), verdict (it is being decided about
+    and relayed). Quotas are shown from 80 percent on. It ends with Ctrl-C. If the output is not
+    a terminal, each look follows the one before; with --json each is an object on a line.
     """
     path = loaded_config(config).control_path
     loads = ask(path, TopRequest(interval), GateLoad, timeout_s=interval + _PATIENCE_S)

@@ -151,7 +151,7 @@ def allow(ref: TopicArgument, account: _Account, config: ConfigFile = DEFAULT_CO
 def disallow(
     ref: TopicArgument, account: _Account, config: ConfigFile = DEFAULT_CONFIG
 ) -> None:
-    """End that: the topic gets nothing any more by settings of that account."""
+    """Take the permission back: settings of that account no longer reach the topic."""
     run(config, lambda session: topics.disallow(session, ref, account), changes=True)
     output.print(f"settings of account {account} may not name topic {ref} any more")
 

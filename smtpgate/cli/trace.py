@@ -95,7 +95,7 @@ def trace(
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Show what sessions say and get as they go on, and what the upstream answers.
+    """Show the dialogue of sessions as it goes on, with that of the upstream.
 
     A line has the time in UTC, the session's id, its side (the client's, or the upstream's by
     name), and who speaks: C: for the one that sends mail, S: for the one that takes it, and --

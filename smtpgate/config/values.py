@@ -29,6 +29,8 @@ from smtpgate.core.secret import Secret
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 _LOCALHOST: Final = {"localhost", "127.0.0.1", "::1"}
 _REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
+# Keys without a section that an error names.
+_LISTED: Final = 5
 _WELL_KNOWN_TARGETS: Final = ("stderr", "stdout")
 
 
@@ -143,11 +145,13 @@ def _from_optional_sections(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, Mapping):
         return tuple(value) if isinstance(value, list) else value
     found: list[Problem] = []
+    loose = [str(name) for name, table in value.items() if not isinstance(table, Mapping)]
+    if loose:
+        keys = ", ".join(loose[:_LISTED]) + (", ..." if len(loose) > _LISTED else "")
+        text = f"its keys must be in a named section, [{_section(info)}.NAME]: {keys}"
+        found.append(((), text))
     for name, table in value.items():
-        if not isinstance(table, Mapping):
-            text = f"must be in a named section, [{_section(info)}.NAME]"
-            found.append(((name,), text))
-        elif "name" in table:
+        if isinstance(table, Mapping) and "name" in table:
             found.append(((name, "name"), "is not a known key; the name is the section's"))
     if found:
         raise problems(found)

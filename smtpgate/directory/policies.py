@@ -20,6 +20,7 @@ from smtpgate.core.policy import (
     is_policy_name,
     lint_policy,
     parse_policy,
+    unknown_actions,
     user_attachment_problems,
 )
 from smtpgate.directory.change import (
@@ -310,27 +311,35 @@ def _must_be_good(
         raise RefusedChangeError(
             f"`{name}' is no policy name: it has 1 to 64 letters, digits, - and _"
         )
-    problems = policy_problems(owner, name, document, siblings=siblings)
+    problems = check_policy(owner, name, document, siblings=siblings).problems
     problems = problems or lint_errors(owner, name, document)
     if problems:
         raise RefusedChangeError("\n".join(f"policy `{name}': {text}" for text in problems))
 
 
-def policy_problems(
+@dataclass(frozen=True, slots=True)
+class CheckedPolicy:
+    """The problems of a document as a policy, and actions in it that do not exist."""
+
+    problems: Sequence[str] = ()
+    unknown_actions: Sequence[str] = ()
+
+
+def check_policy(
     owner: PolicyOwner, name: str, document: str, *, siblings: Sequence[str]
-) -> list[str]:
-    """The problems of a document as a policy of that owner; empty if there are none.
+) -> CheckedPolicy:
+    """Check a document as a policy of that owner.
 
     ``siblings`` are the documents of its other policies.
     """
     try:
         octets = document.encode()
     except UnicodeEncodeError:
-        return ["document: is no text that can be written in UTF-8"]
+        return CheckedPolicy(["document: is no text that can be written in UTF-8"])
     try:
         policy = parse_policy(octets, kind=owner.kind, name=name)
     except PolicyError as error:
-        return [str(problem) for problem in error.problems]
+        return CheckedPolicy([str(problem) for problem in error.problems])
     if owner.kind == "user":
         found = user_attachment_problems(document, siblings=siblings)
     else:
@@ -340,7 +349,14 @@ def policy_problems(
             source_octets=len(octets),
             siblings=len(siblings),
         )
-    return [str(problem) for problem in found]
+    return CheckedPolicy(
+        [str(problem) for problem in found],
+        [
+            f"{finding.path}: {finding.message}; did you mean {finding.proposal}?"
+            for statement in policy.statements
+            for finding in unknown_actions(statement)
+        ],
+    )
 
 
 def lint_errors(owner: PolicyOwner, name: str, document: str) -> list[str]:

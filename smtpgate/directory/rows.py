@@ -77,7 +77,7 @@ async def must_be_new(change: Change, table: Table, key: Key, what: object) -> N
     """Raise ConflictError when the table has a row with that key."""
     found = await change.connection.execute(select(exists().where(selects(table, key))))
     if found.scalar():
-        raise ConflictError(f"{what} is there already")
+        raise ConflictError(f"{what} already exists")
 
 
 async def insert_rows(

@@ -120,7 +120,7 @@ async def create_user(change: Change, row: UserRow, *, may_send: bool = True) ->
     )
     other = found.scalar()
     if other is not None:
-        raise ConflictError(f"user {row.account_id}/{other} is there already")
+        raise ConflictError(f"user {row.account_id}/{other} already exists")
     (row,) = await add_users(change, [row])
     if may_send:
         await put_policy(change, row.policies, "may-send", MAY_SEND)

@@ -148,11 +148,16 @@ def initialize(
     hostname = _checked(sample.hostname, "host name")
     sample = replace(sample, hostname=hostname, domain=_checked(sample.domain, "domain"))
     report = InitReport(target / _CONFIG)
-    if not report.config.exists():
+    is_new = not report.config.exists()
+    if is_new:
         _copy_sample(target, sample, report)
     elif sample.domain is not None:
-        raise InitError(f"{report.config} exists already; put the domain into it yourself")
+        raise InitError(
+            f"{report.config} exists already; write the domain into the documents yourself"
+        )
     config = load_config(report.config, require_files=False)
+    if not is_new:
+        _must_agree(config, sample, report.config)
     hostname = config.gate.hostname or hostname or socket.getfqdn()
     _make_certificates(config, hostname, now or SystemClock().now(), report)
     if sample.join:
@@ -167,6 +172,18 @@ def initialize(
             problem for problem in error.problems if not any(path in problem for path in copied)
         )
     return report
+
+
+def _must_agree(config: Config, sample: Sample, file: Path) -> None:
+    """Raise InitError for a value that differs from the one in an existing configuration."""
+    if None not in (config.gate.hostname, sample.hostname) and (
+        config.gate.hostname != sample.hostname
+    ):
+        there = f"gate.hostname is `{config.gate.hostname}', not `{sample.hostname}'"
+        raise InitError(f"{file} exists already: {there}; change it there")
+    if sample.state_dir is not None and config.gate.state_dir != sample.state_dir.absolute():
+        there = f"gate.state_dir is {config.gate.state_dir}, not {sample.state_dir.absolute()}"
+        raise InitError(f"{file} exists already: {there}; change it there")
 
 
 def _make_keys(config: Config, report: InitReport) -> None:

@@ -19,7 +19,11 @@ from typing import Final, Literal, NamedTuple, Self
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from smtpgate.config.tls_port import CertificateConfig, TlsPort
 from smtpgate.ports import Reading
@@ -380,9 +384,20 @@ def _reason(error: OSError | ValueError, octets: PairOctets) -> str:
         x509.load_pem_x509_certificates(octets.certificate)
     except ValueError:
         return "cert_file holds no certificate in PEM"
+    if _is_private_key(octets.key):
+        return "the key is not that of the first certificate in cert_file"
     return (
         f"key_file holds no private key in PEM without a passphrase ({error.reason or error})"
     )
+
+
+def _is_private_key(octets: bytes) -> bool:
+    """True for a key in PEM without a passphrase; OpenSSL does not tell one of another kind."""
+    try:
+        load_pem_private_key(octets, password=None)
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def _is_valid(certificate: x509.Certificate, now: datetime) -> bool:

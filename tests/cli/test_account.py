@@ -154,7 +154,7 @@ def test_deleting_asks_on_a_terminal(two: Desk) -> None:
 @rows(
     "words, status, says",
     [
-        (("create", OWNER), 1, f"account {OWNER} is there already"),
+        (("create", OWNER), 1, f"account {OWNER} already exists"),
         (("create", "12"), 2, "12 digits"),
         (
             ("create", "--max-24h-send", "many"),

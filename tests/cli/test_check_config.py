@@ -7,7 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import typer
 
+from smtpgate.cli import terminal
 from smtpgate.clock import SystemClock
 from tests.support.desk import Desk
 from tests.support.journal import journal_in, open_journal
@@ -180,3 +182,14 @@ def test_a_journal_that_the_next_start_upgrades_is_reported(desk: Desk, state: P
     (state / "journal.sqlite").write_bytes(b"")
     reported = desk.says("check-config", desk.config)
     assert "journal.sqlite, to be upgraded by the next start, for 30 days" in reported
+
+
+def test_a_missing_configuration_at_the_usual_path_says_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = tmp_path / "smtpgate.toml"
+    monkeypatch.setattr(terminal, "DEFAULT_CONFIG", absent)
+    with pytest.raises(typer.Exit):
+        terminal.loaded_config(absent)
+    wanted = f"there is no configuration {absent}: name another file, or make one with"
+    assert capsys.readouterr().err == f"{wanted} `smtpgate init'\n"

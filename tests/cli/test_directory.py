@@ -196,15 +196,15 @@ def test_a_new_master_key_seals_everything_and_the_old_one_can_go(stocked: Desk)
     old = file.read_text()
     file.write_text(line + old)
     reported = stocked.says("directory", "rekey")
-    assert "1 access key sealed" in reported
-    assert "1 DKIM key sealed" in reported
+    assert "1 access key encrypted" in reported
+    assert "1 DKIM key encrypted" in reported
     after = rows_of(stocked.database)
     assert after["access_keys"] != before["access_keys"]
     assert len(after["master_keys"]) == 1
     file.write_text(line)
     assert stocked.answers("directory", "status")["current_master_key"] == "m2"
     assert stocked.answers("audit", "list", "--limit", "1")[0]["action"] == "rekey"
-    assert "0 access keys sealed" in stocked.says("directory", "rekey")
+    assert "0 access keys encrypted" in stocked.says("directory", "rekey")
     file.write_text(old)
     reported = stocked.refuses("directory", "status")
     assert "holds secrets under master key m2, which is not in the master key file" in reported

@@ -134,7 +134,7 @@ async def test_a_key_is_replaced_without_an_unsigned_moment(stocked: Desk) -> No
 def test_the_last_key_that_signs_is_not_retired_unless_forced(stocked: Desk) -> None:
     generate(stocked, "one")
     stocked.says("dkim", "activate", DOMAIN, "one", "--force")
-    assert "no key would sign without 'one'" in stocked.refuses("dkim", "retire", DOMAIN, "one")
+    assert "no key would sign without `one'" in stocked.refuses("dkim", "retire", DOMAIN, "one")
     reported = stocked.says("dkim", "retire", DOMAIN, "one", "--force")
     assert "key one retires: leave its record published until " in reported
     assert stages(stocked) == {"one": "retiring"}
@@ -144,7 +144,7 @@ def test_a_key_that_signs_is_not_deleted(stocked: Desk) -> None:
     generate(stocked, "one")
     stocked.says("dkim", "activate", DOMAIN, "one", "--force")
     reported = stocked.refuses("dkim", "delete", DOMAIN, "one", "--yes", "--force")
-    assert "key 'one' is active and cannot become retired" in reported
+    assert "key `one' is active and cannot become retired" in reported
 
 
 def test_a_key_that_never_signed_is_deleted(stocked: Desk) -> None:
@@ -191,9 +191,9 @@ def test_a_check_is_reported_to_programs_too(stocked: Desk) -> None:
         (("import", DOMAIN, "x", "/nonexistent"), 1, "/nonexistent: cannot be read"),
         (("import", DOMAIN, "x", "/dev/null"), 1, "not a private key in PEM"),
         (("show", DOMAIN, "x"), 1, "has no DKIM key `x'"),
-        (("activate", DOMAIN, "x"), 1, "there is no key 'x'"),
-        (("activate", DOMAIN, "x", "--force"), 1, "there is no key 'x'"),
-        (("retire", DOMAIN, "x"), 1, "there is no key 'x'"),
+        (("activate", DOMAIN, "x"), 1, "there is no DKIM key `x'"),
+        (("activate", DOMAIN, "x", "--force"), 1, "there is no DKIM key `x'"),
+        (("retire", DOMAIN, "x"), 1, "there is no DKIM key `x'"),
         (("delete", DOMAIN, "x", "--yes"), 1, "has no DKIM key `x'"),
         (("check", f"{OWNER}/example.org"), 1, "there is no identity"),
     ],

@@ -150,7 +150,7 @@ def test_each_account_sees_what_concerns_it(desk: Desk, ids: list[str]) -> None:
     assert "AKIAIOSFODNN7EXAMPLE" in as_sender
     assert "AKIAIOSFODNN7EXAMPLE" not in as_owner
     refused = desk.refuses("explain", ids[0], "--account", "777777777777")
-    assert f"the journal has no {ids[0]}; it keeps 30 days at most" in refused
+    assert f"the journal has no message {ids[0]}; it keeps 30 days at most" in refused
 
 
 def test_a_unique_beginning_of_an_id_will_do(desk: Desk, ids: list[str]) -> None:
@@ -174,7 +174,7 @@ def test_a_beginning_of_several_ids_names_them(desk: Desk, ids: list[str]) -> No
 @pytest.mark.usefixtures("ids")
 @rows("text", ["", "x", "0200", "0100-", "0100ffff", "%", "0100'", "01" * 40])
 def test_what_no_id_begins_with_is_not_found(desk: Desk, text: str) -> None:
-    assert f"the journal has no {text}" in desk.refuses("explain", "--", text)
+    assert f"the journal has no message {text}" in desk.refuses("explain", "--", text)
 
 
 # -- search ------------------------------------------------------------------------------------

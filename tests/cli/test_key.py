@@ -133,7 +133,7 @@ def test_an_expired_key_is_shown_as_one(stocked: Desk) -> None:
         (("create", MAILER, "--expires", "soon"), 2, "`soon' is no time such as 2027-01-31"),
         (("create", MAILER, "--expires", "9999999w"), 2, "is no time"),
         (("create", MAILER, "--expires", "2020-01-01"), 2, "`2020-01-01' has passed already"),
-        (("create", MAILER, "--from", "here"), 1, "here"),
+        (("create", MAILER, "--from", "192.0.2.1/24"), 2, "--from: `192.0.2.1/24' is not a"),
         (("show", "short"), 2, "an access key id has"),
         (("show", "AKIAAAAAAAAAAAAAAAAA"), 1, "there is no access key AKIAAAAAAAAAAAAAAAAA"),
         (("set", "AKIAAAAAAAAAAAAAAAAA"), 2, "say what to change"),

@@ -65,7 +65,7 @@ def test_what_is_no_policy_is_an_error_a_problem_and_the_next_file_is_read(
         "(did you mean `Allow'?)",
         f"{broken}: invalid-policy error: Statement.Action: is missing",
         f"{broken}: invalid-policy error: Statement.Resource: is missing",
-        f"{missing}: unreadable error: document: No such file or directory",
+        f"{missing}: unreadable error: document: cannot be read: no such file or directory",
     ]
     assert "regex-as-glob" in lines[4]
 

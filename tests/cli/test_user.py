@@ -98,8 +98,8 @@ def test_a_user_is_deleted_with_its_keys(stocked: Desk) -> None:
 @rows(
     "words, status, says",
     [
-        (("create", MAILER), 1, f"user {MAILER} is there already"),
-        (("create", f"{DELEGATE}/MAILER"), 1, f"user {MAILER} is there already"),
+        (("create", MAILER), 1, f"user {MAILER} already exists"),
+        (("create", f"{DELEGATE}/MAILER"), 1, f"user {MAILER} already exists"),
         (("create", "123456789012/x"), 1, "there is no account 123456789012"),
         (("create", OWNER), 2, f"`{OWNER}' names no user: write ACCOUNT/NAME"),
         (("create", f"{OWNER}/a b"), 2, "a user name has"),

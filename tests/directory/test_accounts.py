@@ -70,7 +70,7 @@ async def test_an_account_without_a_name_is_called_by_its_id(store: DirectorySto
 
 async def test_an_account_is_made_once(store: DirectoryStore) -> None:
     await add_account(store, name="Acme")
-    with pytest.raises(ConflictError, match="account 111111111111 is there already"):
+    with pytest.raises(ConflictError, match="account 111111111111 already exists"):
         await add_account(store, name="Another")
     assert (await read(store)).name == "Acme"
 

@@ -224,6 +224,17 @@ def test_secrets_that_everybody_can_read_are_warnings(folder: Path) -> None:
     assert all("chmod 600" in warning for warning in warnings)
 
 
+def test_an_action_that_does_not_exist_is_a_warning(folder: Path) -> None:
+    statement = '"Effect": "Allow", "Action": "ses:SendRawMail", "Resource": "*"'
+    policy = f'{{"Version": "2012-10-17", "Statement": {{{statement}}}}}'
+    (folder / "send.json").write_text(policy)
+    with (folder / "owner.toml").open("a") as file:
+        file.write('[accounts.888888888888.users.a]\npolicies = { send = "send.json" }\n')
+    (warning,) = read(folder).warnings
+    assert "users.a.policies.send: send.json: Statement.Action: `ses:SendRawMail'" in warning
+    assert "is not an action; did you mean `ses:SendRawEmail'?" in warning
+
+
 def test_what_a_document_names_is_beside_it(folder: Path) -> None:
     (folder / "deep").mkdir()
     (folder / "deep/other.toml").write_text(DELEGATE.replace('"secret"', '"../secret"'))

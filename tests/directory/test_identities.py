@@ -103,7 +103,7 @@ async def test_an_identity_has_one_spelling_and_is_found_by_each(
         assert made.domain == name.rpartition("@")[2]
         for spelling in (written, name):
             assert await read(store, spelling) == made
-            with pytest.raises(ConflictError, match="is there already"):
+            with pytest.raises(ConflictError, match="already exists"):
                 await add_identity(store, spelling)
 
 

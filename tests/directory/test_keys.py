@@ -150,7 +150,7 @@ async def test_a_key_is_made_once_in_the_whole_directory(
 ) -> None:
     await add_account(store, OTHER)
     made = await add_key(store, KEY, secret="the first")
-    with pytest.raises(ConflictError, match=f"access key {KEY} is there already"):
+    with pytest.raises(ConflictError, match=f"access key {KEY} already exists"):
         await add_key(store, KEY, OTHER, secret="the second")
     assert await read(store) == made
     assert store.master_keys.open(await sealed(store), secret_context(KEY)) == b"the first"

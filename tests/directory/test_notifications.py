@@ -91,7 +91,7 @@ async def test_a_name_that_no_topic_has_is_refused(store: DirectoryStore, name: 
 
 async def test_a_topic_is_there_once(store: DirectoryStore) -> None:
     await add_topic(store)
-    with pytest.raises(ConflictError, match="topic 111111111111/bounces is there already"):
+    with pytest.raises(ConflictError, match="topic 111111111111/bounces already exists"):
         await add_topic(store)
 
 

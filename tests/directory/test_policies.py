@@ -11,10 +11,10 @@ from smtpgate.directory.policies import (
     MAY_SEND,
     PolicyOwner,
     PolicyRow,
+    check_policy,
     delete_policy,
     policies_of,
     policy_history,
-    policy_problems,
     put_policy,
     roll_back_policy,
 )
@@ -332,7 +332,7 @@ async def test_every_problem_of_a_document_is_reported_and_nothing_is_kept(
     for document in ("", "{", "\ud800", "null", '{"Statement": []}', "\0", MAY_SEND):
         with pytest.raises(RefusedChangeError, match="policy `send'"):
             await put(store, document)
-        assert policy_problems(IDENTITY, "send", document, siblings=())
+        assert check_policy(IDENTITY, "send", document, siblings=()).problems
     assert await notes(store) == before
     assert not await current(store)
 

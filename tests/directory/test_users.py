@@ -77,7 +77,7 @@ async def test_a_user_is_one_in_whatever_letter_case(store: DirectoryStore) -> N
     made = await add_user(store, "Mailer")
     for spelling in ("mailer", "MAILER", "Mailer"):
         assert await read(store, spelling) == made
-        with pytest.raises(ConflictError, match=f"user {ACME}/Mailer is there already"):
+        with pytest.raises(ConflictError, match=f"user {ACME}/Mailer already exists"):
             await add_user(store, spelling)
     assert (await change(store, {"path": "/x/"}, "mAILER")).name == "Mailer"
     key = await add_key(store, user_name="MAILER")

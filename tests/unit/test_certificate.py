@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import trustme
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
 )
 from trustme import KeyType
@@ -139,6 +140,7 @@ def test_handshakes_after_a_reload_get_the_newer_certificate(
         ("tls.crt", "nonsense", "cert_file holds no certificate in PEM"),
         ("tls.crt", "another", "the key is not that of the first certificate in cert_file"),
         ("tls.crt", None, "No such file or directory"),
+        ("tls.key", "of a kind", "the key is not that of the first certificate in cert_file"),
         ("tls.key", "nonsense", "key_file holds no private key in PEM without a passphrase"),
         ("tls.key", "sealed", "key_file holds no private key in PEM without a passphrase"),
     ],
@@ -151,6 +153,10 @@ def test_the_error_says_which_of_the_two_files_is_wrong(
         file.unlink()
     elif content == "another":
         AUTHORITY.issue_cert("gate.example.com").cert_chain_pems[0].write_to_path(str(file))
+    elif content == "of a kind":
+        other = ed25519.Ed25519PrivateKey.generate()
+        plain = NoEncryption()
+        file.write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, plain))
     elif content == "sealed":
         key = ec.generate_private_key(ec.SECP256R1())
         sealed = BestAvailableEncryption(b"a passphrase")

@@ -93,7 +93,7 @@ def test_a_key_signs_only_when_its_record_is_seen_or_by_force(kind: CheckKind) -
     with pytest.raises(StageError) as refused:
         activate(keys, "one", DkimCheck(kind, "why not"), NOW)
     assert str(refused.value) == (
-        "the record of key 'one' is not published as it should be: why not; "
+        "the record of key `one' is not published as it should be: why not; "
         "publish it and wait, or use --force"
     )
     forced = activate(keys, "one", DkimCheck(kind, "why not"), NOW, force=True)
@@ -141,13 +141,13 @@ Step = Callable[[tuple[StagedKey, ...], str], object]
 def test_what_is_not_in_the_table_is_not_even_forced(
     stage: KeyStage, step: Step, says: str
 ) -> None:
-    with pytest.raises(StageError, match=f"key 'one' is {stage}.*") as refused:
+    with pytest.raises(StageError, match=f"key `one' is {stage}.*") as refused:
         step((key("one", stage), key("two", "active", "ed25519-sha256")), "one")
     assert says in str(refused.value)
 
 
 def test_a_key_that_is_not_there_is_reported() -> None:
-    with pytest.raises(StageError, match="there is no key 'two'"):
+    with pytest.raises(StageError, match="there is no DKIM key `two'"):
         activate((key("one", "active"),), "two", MATCH, NOW)
 
 

@@ -17,6 +17,7 @@ from smtpgate.directory.documents.read import read_desired
 from smtpgate.directory.sealing import MasterKeys
 from smtpgate.gate.initialize import InitError, InitReport, Sample, initialize, sample_folder
 from tests.support.cases import CASES
+from tests.support.rows import rows
 from tests.support.world import OWNER
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -176,6 +177,22 @@ def test_the_second_time_there_is_nothing_to_do(made: tuple[Path, InitReport]) -
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert (report.made, report.logins, report.dns_records) == ([], [], [])
     assert str(report) == f"{folder}/smtpgate.toml: nothing was missing"
+
+
+@rows(
+    "sample, says",
+    [
+        (Sample(hostname="other.example.com"), "gate.hostname is `gate.example.com', not"),
+        (Sample(state_dir=Path("/elsewhere")), "state, not /elsewhere; change it there"),
+        (Sample(domain="example.org"), "write the domain into the documents yourself"),
+    ],
+)
+def test_a_value_that_an_existing_configuration_contradicts_is_refused(
+    made: tuple[Path, InitReport], sample: Sample, says: str
+) -> None:
+    with pytest.raises(InitError, match="exists already") as refusal:
+        initialize(made[0], sample)
+    assert says in str(refusal.value)
 
 
 def test_nothing_that_is_there_is_overwritten(tmp_path: Path) -> None:
@@ -358,7 +375,7 @@ def test_a_domain_goes_into_documents_that_are_made(tmp_path: Path) -> None:
 
 def test_a_domain_for_a_configuration_that_is_there_is_refused(tmp_path: Path) -> None:
     initialize(tmp_path)
-    with pytest.raises(InitError, match="put the domain into it yourself"):
+    with pytest.raises(InitError, match="write the domain into the documents yourself"):
         initialize(tmp_path, Sample(domain="example.net"))
     with pytest.raises(InitError, match="'no domain' is not a domain"):
         initialize(tmp_path / "other", Sample(domain="no domain"))

@@ -18,6 +18,7 @@ from smtpgate.core.policy.evaluate import evaluate, names_caller
 from smtpgate.core.policy.finding import Finding
 from smtpgate.core.policy.lint import lint_policy
 from smtpgate.core.policy.lint_regex import corrected
+from smtpgate.core.policy.lint_statements import unknown_actions
 from smtpgate.core.policy.match import glob_match
 from smtpgate.core.policy.principals import Caller
 from smtpgate.core.policy.printing import print_policy
@@ -50,5 +51,6 @@ __all__ = [
     "names_caller",
     "parse_policy",
     "print_policy",
+    "unknown_actions",
     "user_attachment_problems",
 ]

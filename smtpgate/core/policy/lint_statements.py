@@ -108,21 +108,29 @@ def _is_narrowed(statement: Statement) -> bool:
     )
 
 
-def _action_findings(statement: Statement) -> Iterator[Finding]:
-    element = "NotAction" if statement.is_not_action else "Action"
-    path = f"{statement.path}.{element}"
+def unknown_actions(statement: Statement) -> Iterator[Finding]:
+    """Actions that do not exist, but are almost written as one that sends."""
+    path = _action_path(statement)
     for action in statement.actions:
         near = get_close_matches(action.lower(), _SENDING, n=1, cutoff=0.8)
         if near and action.lower() not in _SENDING and not _has_wildcard(action):
             meant = f"`{_SENDING[near[0]]}'"
             yield found("unknown-action", path, f"{shown(action)} is not an action", meant)
+
+
+def _action_findings(statement: Statement) -> Iterator[Finding]:
+    yield from unknown_actions(statement)
     if not statement.covers_action(_CHECKED.lower()):
         yield found(
             "action-not-checked",
-            path,
+            _action_path(statement),
             f"submissions are checked against `{_CHECKED}', which the statement does not cover",
             f"`{_CHECKED}'",
         )
+
+
+def _action_path(statement: Statement) -> str:
+    return f"{statement.path}.{'NotAction' if statement.is_not_action else 'Action'}"
 
 
 def _has_wildcard(text: str) -> bool:

@@ -89,7 +89,7 @@ def activate(
     active = _moved(chosen, "active", now)
     if check.kind != "matches" and not force:
         raise StageError(
-            f"the record of key {selector!r} is not published as it should be: {check.text}; "
+            f"the record of key `{selector}' is not published as it should be: {check.text}; "
             "publish it and wait, or use --force"
         )
 
@@ -148,7 +148,7 @@ def retire(
     retiring = _moved(chosen, "retiring", now)
     if not force and not any(key.signs for key in keys if key is not chosen):
         raise StageError(
-            f"no key would sign without {selector!r}; activate another first, or use --force"
+            f"no key would sign without `{selector}'; activate another first, or use --force"
         )
     return tuple(retiring if key is chosen else key for key in keys)
 
@@ -164,7 +164,7 @@ def withdraw(
     retired = _moved(chosen, "retired", now)
     if chosen.stage == "retiring" and not force:
         raise StageError(
-            f"mail that key {selector!r} signed may not be delivered yet; wait until it has "
+            f"mail that key `{selector}' signed may not be delivered yet; wait until it has "
             "retired, or use --force"
         )
     return tuple(retired if key is chosen else key for key in keys)
@@ -204,14 +204,14 @@ def _of(keys: Sequence[StagedKey], selector: str) -> StagedKey:
     for key in keys:
         if key.selector == selector:
             return key
-    raise StageError(f"there is no key {selector!r}")
+    raise StageError(f"there is no DKIM key `{selector}'")
 
 
 def _moved(key: StagedKey, stage: KeyStage, now: datetime) -> StagedKey:
     """The key at the beginning of its next stage. Raises StageError."""
     if stage not in _MOVES[key.stage]:
         why = "already" if key.stage == stage else f"and cannot become {stage}"
-        raise StageError(f"key {key.selector!r} is {key.stage} {why}")
+        raise StageError(f"key `{key.selector}' is {key.stage} {why}")
     # A key that becomes active is checked at once: it may have been forced.
     next_check = now if stage == "active" else None
     return StagedKey(

@@ -39,7 +39,7 @@ from smtpgate.directory.documents.models import (
     read_documents,
 )
 from smtpgate.directory.documents.read_parts import PartReader
-from smtpgate.directory.policies import PolicyOwner, policy_problems
+from smtpgate.directory.policies import PolicyOwner, check_policy
 from smtpgate.signing.private_keys import load_private_key
 
 _CURE: Final = "; `smtpgate init' makes what is missing"
@@ -322,8 +322,9 @@ class _Reader:
                 self._note(where, str(error))
                 continue
             others = [one.document for one in found]
-            problems = policy_problems(owner, name, document, siblings=others)
-            self._note(where, *(f"{file_name}: {problem}" for problem in problems))
+            checked = check_policy(owner, name, document, siblings=others)
+            self._note(where, *(f"{file_name}: {problem}" for problem in checked.problems))
+            self._warnings += (f"{where}: {file_name}: {it}" for it in checked.unknown_actions)
             found.append(DesiredPolicy(name, document))
         return tuple(found)
 
