@@ -13,6 +13,7 @@ from msgspec import structs
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.address import Mailbox
 from smtpgate.core.events import AuthReason, SubmissionDone, UsedIdentity
+from smtpgate.core.feedback.simulator import SIMULATIONS
 from smtpgate.core.history.record import Record, login_record, mail_record, submission_record
 from smtpgate.core.history.story import as_seen_by, story_of
 from smtpgate.core.limits import Charge, Subject
@@ -31,25 +32,26 @@ from smtpgate.core.reply import (
     reply_of,
 )
 from smtpgate.core.routing.failed_try import FailedTry
+from smtpgate.core.suppression.withheld import Withheld
+from smtpgate.core.upstream.delivery import RecipientReply
 from smtpgate.core.upstream.verdict import worded
 from tests.support.cases import CASES
 from tests.support.clock import MovableClock
 from tests.support.events import AT, auth_failed, mail_refused
 from tests.support.journal import IDENTITY_POLICY, decision_for, submission
-from tests.support.world import DELEGATE, IDENTITY
+from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 NOW: Final = AT + timedelta(minutes=1)
 STORIES: Final = CASES / "story"
 _ID: Final = "010001a2139c5d8b-00000000-1111-2222-3333-444444444444-000000"
 _STAGES: Final = ("message", "authorization", "limits", "signing", "relay")
 _CEO: Final = Mailbox("ceo", "ses-example.com")
-_BLOCK: Final = parse_policy(
+_NEVER: Final = (
     '{"Statement": {"Sid": "NeverAsTheCeo", "Effect": "Deny", "Principal": "*", "Action": '
     f'"ses:*", "Resource": "{IDENTITY}", "Condition": {{"StringEquals": '
-    '{"ses:FromAddress": "ceo@ses-example.com"}}}}',
-    kind="identity",
-    name="board",
+    '{"ses:FromAddress": "ceo@ses-example.com"}}}}'
 )
+_BLOCK: Final = parse_policy(_NEVER, kind="identity", name="board")
 
 
 class Refused(NamedTuple):
@@ -160,9 +162,9 @@ _BY_REASON: Final[dict[str, Refused]] = {
 }
 
 
-def _done(stages: int) -> SubmissionDone:
+def _done(stages: int, recipients: int = 2) -> SubmissionDone:
     """A submission that went through so many stages, the last of them maybe without result."""
-    event = submission(MovableClock(AT), recipients=2, max_24h_send=200)
+    event = submission(MovableClock(AT), recipients=recipients, max_24h_send=200)
     event.submission = structs.replace(event.submission, message_id=_ID)
     event.stage_s = {stage: 0.001 * at for at, stage in enumerate(_STAGES[:stages], 1)}  # type: ignore[misc]
     event.done_at = AT + timedelta(milliseconds=20)
@@ -252,6 +254,34 @@ def records() -> Iterator[tuple[str, Record]]:
         yield f"{name}-seen-by-its-owner", as_seen_by(record, "888888888888")
     yield from _within_others()
     yield from _routed()
+    yield "not-for-all", _not_for_all()
+    yield "denied-by-many", _denied_by_many()
+    yield (
+        "inner-error-seen-by-the-owner",
+        as_seen_by(_record(_refused("internal-error")), OWNER),
+    )
+
+
+def _not_for_all() -> Record:
+    """Recipients that the upstream refused, and others that the message was not sent to."""
+    fates = (None, *SIMULATIONS.values())
+    event = _done(5, recipients=2 + len(fates))
+    event.upstream, event.upstream_reply = "smarthost", Reply(250, "2.0.0", "queued as 1")
+    event.reply = reply_of("accepted", message_id=_ID)
+    _, refused, *others = event.submission.envelope.mailboxes
+    event.refused = (RecipientReply(refused, Reply(550, "5.1.1", "no such user")),)
+    event.withheld = tuple(map(Withheld, others, fates))
+    return _record(event)
+
+
+def _denied_by_many() -> Record:
+    """Each statement that denies is cited with its place."""
+    event = _refused("explicit-deny")
+    event.decision = decision_for(
+        str(_CEO),
+        identity_policies=(_BLOCK, parse_policy(_NEVER, kind="identity", name="press")),
+    )
+    return _record(event)
 
 
 def _routed() -> Iterator[tuple[str, Record]]:
@@ -323,6 +353,7 @@ def _other_forms(accepted: Record) -> Record:
         limits=(state,),
         uncounted="the ledger had no room",
         sender=Author(None, Mailbox("secretary", "ses-example.com")),
+        resent=(Author("The Office", Mailbox("office", "ses-example.com")),),
         client=structs.replace(accepted.client, is_tls=False, smtp=SmtpFacts()),
         signing_domain=None,
         selectors=(),

@@ -1,7 +1,9 @@
 """Refusals of messages as the API answers them."""
 
+import pytest
+
 from smtpgate.api.served import services
-from smtpgate.core.api.faults import FAULTS, fault_of_reply, row_of
+from smtpgate.core.api.faults import FAULTS, ApiError, fault_of_reply, row_of
 from smtpgate.core.api.model import ErrorShape
 from smtpgate.core.reply import Reject
 from tests.support.rows import rows
@@ -49,3 +51,8 @@ def test_sns_has_codes_that_its_clients_have_exceptions_for(
     assert FAULTS[fault].v1 == in_ses
     row = row_of(fault, "sns")
     assert services()["sns"].shapes[in_sns].error == ErrorShape(row.v1, row.v1_status)
+
+
+def test_an_error_is_of_a_fault_that_has_codes() -> None:
+    with pytest.raises(ValueError, match="not a fault: 'quota'"):
+        ApiError("quota", "There is none.")

@@ -2,11 +2,20 @@
 
 import json
 
-import pytest
-
 from smtpgate.api.served import services
 from smtpgate.core.api.constraints import violation_text, violations
 from tests.support.api_model import MODEL, made
+from tests.support.rows import rows
+
+POLICY = {"Identity": "example.com", "Policy": "x"}
+METRICS = {"Id": "1", "Namespace": "VDM", "Metric": "SEND", "StartDate": 0, "EndDate": 1}
+
+
+def failed(value: str, where: str, constraint: str) -> str:
+    """The sentence about a value."""
+    return (
+        f"Value '{value}' at '{where}' failed to satisfy constraint: Member must {constraint}"
+    )
 
 
 def test_the_model_is_that_of_botocore_as_it_is_installed() -> None:
@@ -25,8 +34,8 @@ def test_every_operation_has_a_route_of_its_own_and_every_shape_is_there() -> No
     assert len({(route.method, route.segments) for route in routes}) == len(routes)
 
 
-@pytest.mark.parametrize(
-    ("service", "shape", "values", "wanted"),
+@rows(
+    "service, shape, values, wanted",
     [
         ("ses", "GetSendQuotaResponse", {}, []),
         (
@@ -61,6 +70,67 @@ def test_every_operation_has_a_route_of_its_own_and_every_shape_is_there() -> No
             "ListIdentityPoliciesRequest",
             {},
             ["Value null at 'identity' failed to satisfy constraint: Member must not be null"],
+        ),
+        ("ses", "PutIdentityPolicyRequest", POLICY | {"PolicyName": "n" * 64}, []),
+        (
+            "ses",
+            "PutIdentityPolicyRequest",
+            POLICY | {"PolicyName": "n" * 65},
+            [failed("n" * 65, "policyName", "have length less than or equal to 64")],
+        ),
+        (
+            "ses",
+            "PutIdentityPolicyRequest",
+            POLICY | {"PolicyName": "n" * 81},
+            [failed("n" * 80 + "…", "policyName", "have length less than or equal to 64")],
+        ),
+        (
+            "sesv2",
+            "MessageHeader",
+            {"Name": "A B", "Value": "c"},
+            [failed("A B", "name", "satisfy regular expression pattern: ^[!-9;-@A-~]+$")],
+        ),
+        ("sesv2", "DeliveryOptions", {"MaxDeliverySeconds": 300}, []),
+        (
+            "sesv2",
+            "DeliveryOptions",
+            {"MaxDeliverySeconds": 299},
+            [failed("299", "maxDeliverySeconds", "have value greater than or equal to 300")],
+        ),
+        (
+            "sesv2",
+            "DeliveryOptions",
+            {"MaxDeliverySeconds": 50401},
+            [failed("50401", "maxDeliverySeconds", "have value less than or equal to 50400")],
+        ),
+        # A map has a size.
+        (
+            "sesv2",
+            "BatchGetMetricDataQuery",
+            METRICS | {"Dimensions": {}},
+            [
+                "Value at 'dimensions' failed to satisfy constraint: "
+                "Member must have length greater than or equal to 1"
+            ],
+        ),
+        (
+            "sesv2",
+            "BatchGetMetricDataQuery",
+            METRICS | {"Dimensions": dict.fromkeys("abcd", "x")},
+            [
+                "Value at 'dimensions' failed to satisfy constraint: "
+                "Member must have length less than or equal to 3"
+            ],
+        ),
+        # A private key is not repeated.
+        (
+            "sesv2",
+            "DkimSigningAttributes",
+            {"DomainSigningPrivateKey": "no base64!"},
+            [
+                "Value at 'domainSigningPrivateKey' failed to satisfy constraint: "
+                "Member must satisfy regular expression pattern: ^[a-zA-Z0-9+\\/]+={0,2}$"
+            ],
         ),
     ],
 )

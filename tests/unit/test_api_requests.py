@@ -1,6 +1,8 @@
 """Requests to the API that are not in the form of their operation: what is refused, and why."""
 
+import json
 import re
+from datetime import UTC, datetime
 from email import message_from_bytes
 
 import pytest
@@ -13,8 +15,8 @@ from smtpgate.core.api.query import (
     query_input,
     read_query,
 )
-from smtpgate.core.api.rest import RestError, rest_input, rest_operation
-from smtpgate.core.api.scalars import ScalarError, read_scalar
+from smtpgate.core.api.rest import RestError, rest_input, rest_operation, rest_output
+from smtpgate.core.api.scalars import ScalarError, read_scalar, scalar_text
 from smtpgate.core.api.simple_message import (
     Attachment,
     SimpleMessage,
@@ -80,6 +82,11 @@ def test_parameters_that_contradict_each_other_are_refused(
 ) -> None:
     with pytest.raises(QueryError, match=re.escape(says)):
         read_form("ses", "SendEmail", **parameters)
+
+
+def test_parameters_that_an_operation_has_not_are_ignored() -> None:
+    found = read_form("ses", "SendEmail", Other="x", Destination__Other="x", Source="a")
+    assert found == {"Source": "a", "Destination": {}}
 
 
 def test_a_list_may_have_gaps_and_may_be_empty() -> None:
@@ -156,6 +163,21 @@ def test_a_text_is_read_as_its_kind(kind: str, text: str, value: object) -> None
     assert read_scalar(kind, text) == value  # type: ignore[arg-type]
 
 
+@rows(
+    "kind, value",
+    [
+        ("blob", b"\x00hi\xff"),
+        ("boolean", False),
+        ("long", -(2**63)),
+        ("double", 0.25),
+        ("timestamp", datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)),
+    ],
+)
+def test_a_value_is_read_as_it_was_written(kind: str, value: object) -> None:
+    text = scalar_text(kind, value)  # type: ignore[arg-type]
+    assert read_scalar(kind, text) == value  # type: ignore[arg-type]
+
+
 @rows("text", ["2026-01-02T03:04:05Z", "2026-01-02T04:04:05+01:00", "1767323045"])
 def test_a_time_is_read_in_iso_8601_and_in_seconds(text: str) -> None:
     assert read_scalar("timestamp", text).isoformat() == "2026-01-02T03:04:05+00:00"
@@ -185,6 +207,46 @@ def test_a_body_that_is_not_of_its_operation_is_refused(body: bytes, says: str) 
     sesv2 = services()["sesv2"]
     with pytest.raises(RestError, match=re.escape(says)):
         rest_input(sesv2, sesv2.operations["SendEmail"], {}, [], body)
+
+
+def read_metrics_query(**members: object) -> dict[str, object]:
+    """The only query in a body of BatchGetMetricData."""
+    sesv2 = services()["sesv2"]
+    body = json.dumps({"Queries": [members]}).encode()
+    found = rest_input(sesv2, sesv2.operations["BatchGetMetricData"], {}, [], body)
+    query: dict[str, object] = found["Queries"][0]
+    return query
+
+
+def test_a_body_has_maps_and_times_in_seconds() -> None:
+    found = read_metrics_query(Dimensions={"ISP": "a", "Other": "b"}, StartDate=1767323045.5)
+    assert found == {
+        "Dimensions": {"ISP": "a", "Other": "b"},
+        "StartDate": datetime(2026, 1, 2, 3, 4, 5, 500_000, UTC),
+    }
+
+
+@rows(
+    "members, says",
+    [
+        ({"Dimensions": ["ISP"]}, "Queries[0].Dimensions must be an object."),
+        ({"Dimensions": {"ISP": 1}}, "Queries[0].Dimensions.ISP must be a string."),
+        ({"StartDate": 1e300}, "Queries[0].StartDate is no time."),
+        ({"StartDate": True}, "Queries[0].StartDate must be a timestamp."),
+    ],
+)
+def test_a_member_of_a_body_that_is_not_of_its_kind_is_named(
+    members: dict[str, object], says: str
+) -> None:
+    with pytest.raises(RestError, match=re.escape(says)):
+        read_metrics_query(**members)
+
+
+def test_an_answer_has_maps_in_json() -> None:
+    sesv2 = services()["sesv2"]
+    values = {"Policies": {"a": "{}", "ä": "x"}}
+    written = rest_output(sesv2, sesv2.operations["GetEmailIdentityPolicies"], values)
+    assert json.loads(written) == values
 
 
 def test_a_query_has_each_single_value_once_and_is_utf_8() -> None:
@@ -238,7 +300,9 @@ def message(**parts: object) -> SimpleMessage:
         ({"headers": [("X-A", "b\nc")]}, "X-A must not contain control characters."),
         ({"text": None}, "The body needs Text or Html."),
         ({"text": Text("a", "klingon")}, "Unknown charset <klingon>."),
-        ({"text": Text("a", "rot13")}, "cannot be used for mail|Unknown charset"),
+        ({"text": Text("a", "rot13")}, "Unknown charset <rot13>."),
+        # Python knows this name as that of latin-1.
+        ({"text": Text("a", "iso\r\n8859-1")}, "cannot be used for mail."),
         ({"attachments": [Attachment("a", b"", "text")]}, "Invalid content type <text>."),
         ({"attachments": [Attachment("a\r\n", b"")]}, "must not have control characters"),
         ({"attachments": [Attachment("a", b"", description="\x00")]}, "control characters"),
@@ -284,6 +348,27 @@ def test_attachments_are_parts_and_none_is_read_as_mail() -> None:
     ):
         assert part in written, part
     assert "message/rfc822" not in written
+
+
+def test_a_message_may_have_html_alone() -> None:
+    written = message_from_bytes(mime_of(message(text=None, html=Text("<p>Hello"))))
+    assert written.get_content_type() == "text/html"
+    assert written.get_payload(decode=True) == b"<p>Hello\r\n"
+
+
+@rows(
+    "parts",
+    [
+        {},
+        {"html": Text("<p>Hello")},
+        {"html": Text("<p>Hello"), "attachments": [Attachment("a", b"b")]},
+        {"text": None, "html": Text("<p>Hello"), "attachments": [Attachment("a", b"b")]},
+    ],
+)
+def test_a_message_says_once_that_it_has_mime(parts: dict[str, object]) -> None:
+    written = message_from_bytes(mime_of(message(**parts)))
+    versions = [value for part in written.walk() for value in part.get_all("MIME-Version", [])]
+    assert versions[0] == written["MIME-Version"] == "1.0"
 
 
 def test_a_text_that_its_charset_has_not_is_in_utf_8() -> None:

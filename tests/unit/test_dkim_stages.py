@@ -8,16 +8,19 @@ import pytest
 from smtpgate.core.proof.dkim_record import CheckKind, DkimCheck, unanswered
 from smtpgate.core.proof.dkim_stages import (
     RETIRING,
+    KeyOrigin,
     KeyStage,
     StagedKey,
     StageError,
     activate,
     checked,
     new_key,
+    origin_after,
     retire,
     retired_when_due,
     withdraw,
 )
+from tests.support.rows import rows
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 LATER: Final = NOW + timedelta(days=1)
@@ -223,3 +226,26 @@ def test_an_alarm_ends_when_the_key_signs_no_longer() -> None:
     (retiring,) = retire((alarmed,), "one", LATER, force=True)
     assert (retiring.alarm_since, retiring.problem) == (None, "")
     assert retiring.checked_at == NOW
+
+
+# -- the turn of the API's keys ----------------------------------------------------------------
+
+
+@rows(
+    "keys, selector, origin, after",
+    [
+        # A person's key beside those of the API, of another algorithm, and one in their place.
+        ((("one", "easy", "a"), ("two", "manual", "b")), "two", "easy", "easy"),
+        ((("one", "easy", "a"), ("two", "manual", "a")), "two", "easy", None),
+        ((("one", "manual", "a"), ("two", "easy", "a")), "two", None, "easy"),
+        ((("one", "easy", "a"), ("two", "external", "a")), "two", "easy", "external"),
+    ],
+)
+def test_a_key_of_a_person_ends_the_turn_of_those_that_it_replaces(
+    keys: tuple[tuple[str, KeyOrigin, str], ...],
+    selector: str,
+    origin: KeyOrigin | None,
+    after: KeyOrigin | None,
+) -> None:
+    staged = [replace(key(name, "active", kind), origin=its) for name, its, kind in keys]
+    assert origin_after(staged, origin, selector) == after

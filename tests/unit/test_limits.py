@@ -16,11 +16,12 @@ from smtpgate.core.limits import (
     limit_statuses,
     microseconds,
     must_have_room,
+    must_make_sense,
     refund,
     seen_at,
 )
 from tests.support.rows import rows
-from tests.support.world import DELEGATE
+from tests.support.world import DELEGATE, OWNER
 
 START = datetime(2026, 11, 23, 10, 0, 30, tzinfo=UTC)
 ACCOUNT = Subject(DELEGATE)
@@ -238,3 +239,15 @@ def test_of_several_quotas_that_are_used_up_the_longest_wait_is_reported() -> No
         must_have_room([*found, never])
     assert refusal.value.retry_after is None
     must_have_room([found[0], found[4]])
+
+
+def test_a_message_has_recipients_and_is_charged_once_to_each_subject_of_one_account() -> None:
+    user, stranger = Subject(DELEGATE, "user", "mailer"), Subject(OWNER)
+    must_make_sense([Charge(ACCOUNT, UNLIMITED), Charge(user, UNLIMITED)], 1)
+    for subjects, recipients, says in (
+        ([ACCOUNT], 0, "at least one recipient, not 0"),
+        ([ACCOUNT, stranger], 1, "subjects of one account"),
+        ([ACCOUNT, user, user], 1, "once to a subject"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            must_make_sense([Charge(one, UNLIMITED) for one in subjects], recipients)

@@ -1,8 +1,16 @@
+from collections.abc import Callable
 from typing import Final
 
 import pytest
 
-from smtpgate.core.notification.names import SnsArn, read_endpoint, subscription_id
+from smtpgate.core.notification.names import (
+    SnsArn,
+    configuration_set_name,
+    display_name,
+    read_endpoint,
+    subscription_id,
+    topic_name,
+)
 from smtpgate.core.secret import Secret
 from tests.support.rows import rows
 from tests.support.world import OWNER
@@ -88,3 +96,21 @@ def test_arns_of_topics_and_subscriptions_are_read_and_written() -> None:
 def test_other_texts_are_no_arns_of_topics(text: str) -> None:
     with pytest.raises(ValueError, match="no ARN"):
         SnsArn.parse(text)
+
+
+@rows(
+    "read, text, says",
+    [
+        (configuration_set_name, "", "1 to 64 letters, digits, - and _"),
+        (configuration_set_name, "a" * 65, "1 to 64 letters, digits, - and _"),
+        (configuration_set_name, "a.b", "1 to 64 letters, digits, - and _"),
+        (topic_name, "a" * 257, "1 to 256 letters, digits, - and _"),
+        (display_name, "a" * 101, "at most 100 characters"),
+    ],
+)
+def test_a_name_that_ses_does_not_have_is_refused(
+    read: Callable[[str], str], text: str, says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        read(text)
+    assert read("Spring-2026") == "Spring-2026"

@@ -31,3 +31,14 @@ def test_the_recipients_of_a_long_list_are_not_all_named() -> None:
     kept = options_of(envelope(*many), keep_recipients=True)
     assert (kept[0], len(kept)) == ("<n0@example.net> NOTIFY=FAILURE", 21)
     assert kept[-1] == "and 30 more recipients with options"
+
+
+def test_the_options_of_the_envelope_come_first() -> None:
+    jane = Recipient(Mailbox("jane", "example.net"), frozenset({"SUCCESS", "FAILURE"}))
+    given = Envelope(PATH, (jane,), returned="HDRS", envelope_id="QQ314159", require_tls=True)
+    assert options_of(given, keep_recipients=True) == (
+        "RET=HDRS",
+        "ENVID=QQ314159",
+        "REQUIRETLS",
+        "<jane@example.net> NOTIFY=FAILURE,SUCCESS",
+    )

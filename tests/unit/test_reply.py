@@ -10,6 +10,12 @@ def test_a_reply_whose_two_codes_disagree_cannot_be_built() -> None:
         Reply(454, "5.7.0", "Throttling failure")
 
 
+@pytest.mark.parametrize("code", [0, 199, 600])
+def test_a_reply_has_a_code_of_smtp(code: int) -> None:
+    with pytest.raises(ValueError, match="not a reply code"):
+        Reply(code, "", "hello")
+
+
 def test_a_long_text_becomes_several_lines_that_each_carry_the_codes() -> None:
     wire = Reply(554, "5.7.1", " ".join(["word"] * 300)).wire()
     lines = wire.split(b"\r\n")[:-1]

@@ -73,6 +73,8 @@ def test_a_template_is_written_with_values(template: str, text: str) -> None:
         ("{{", "line 1: {{}}: the tag is not closed"),
         ("a\nb {{name", "line 2: {{name}}: the tag is not closed"),
         ("{{}}", "is not supported"),
+        ("{{{#if yes}}}a{{/if}}", "a block has two braces"),
+        ("{{" + "n" * 1001 + "}}", "has more than 1000 characters"),
         ("{{> part}}", "is not supported"),
         ("{{~name}}", "is not supported"),
         ("{{upper name}}", "helpers are not supported"),

@@ -133,6 +133,7 @@ def test_events_are_beside_accepted_messages_also_in_a_period_without_any() -> N
         ((0, 1, 8), " ▁█"),
         ((1, 1000), "▁█"),
         ((1, 2, 3, 4, 5, 6, 7, 8), "▁▂▃▄▅▆▇█"),
+        ((0,) * 32 + (1,) * 32, " " * 16 + "█" * 16),
     ],
 )
 def test_a_sparkline_shows_all_that_is_not_nothing(values: tuple[int, ...], bars: str) -> None:

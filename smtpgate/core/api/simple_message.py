@@ -140,8 +140,6 @@ def _body(message: SimpleMessage) -> EmailMessage:
         raise SimpleMessageError("The body needs Text or Html.")
     for attachment in message.attachments:
         _attach(body, attachment)
-    if "MIME-Version" not in body:
-        body["MIME-Version"] = "1.0"
     return body
 
 

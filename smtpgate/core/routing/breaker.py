@@ -58,11 +58,6 @@ class Breaker:
         self._usual_s = self._lately_s = 0.0
         self._measured = 0
 
-    @property
-    def usual_s(self) -> float:
-        """The usual time of a delivery, 0 before there were any."""
-        return self._usual_s
-
     def stand(self) -> Stand:
         """The answer to a message that would go there now."""
         if self.state == "closed":

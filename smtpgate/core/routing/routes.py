@@ -33,7 +33,7 @@ class RouteTable:
 
     def choose(self, message: RoutedMessage) -> Choice:
         """The way of a message."""
-        for route in self._routes:
+        for route in self._routes[:-1]:
             reason = route.conditions.met_by(message)
             if reason is not None:
                 return Choice(route, reason or _DEFAULT)
