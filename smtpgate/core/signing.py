@@ -106,17 +106,6 @@ class RelaxedBody:
         return b"" if self._is_empty else b"\r\n"
 
 
-def relaxed_body(body: Octets) -> Iterator[bytes]:
-    """The body under relaxed canonicalization (RFC 6376 §3.4.4), in pieces.
-
-    No more than a few slices are in memory beside the body.
-    """
-    relaxed = RelaxedBody()
-    for piece in _slices(memoryview(body)):
-        yield from relaxed.feed(piece)
-    yield relaxed.end()
-
-
 def _slices(view: memoryview) -> Iterator[bytes]:
     """The octets in slices that part no CR from its LF."""
     place = 0

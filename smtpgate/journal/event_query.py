@@ -47,12 +47,6 @@ class EventQuery:
     access_key: str | None = None
 
 
-async def event_counts(store: JournalStore, asked: EventQuery) -> EventCounts:
-    """The sums of all that is selected. Raises JournalUnavailableError."""
-    found = await event_counts_by(store, asked)
-    return found.get((), EventCounts())
-
-
 async def event_counts_by(
     store: JournalStore, asked: EventQuery, *keys: Key
 ) -> Mapping[tuple[Any, ...], EventCounts]:

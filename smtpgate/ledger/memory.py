@@ -52,11 +52,6 @@ class MemoryLedger:
         """The number of subjects with usage."""
         return len(self._entries)
 
-    @property
-    def open_reservations(self) -> int:
-        """The number of open reservations."""
-        return len(self._open)
-
     async def reserve(
         self, charges: Sequence[Charge], recipients: int, now: datetime
     ) -> Reservation:

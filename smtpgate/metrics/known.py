@@ -34,16 +34,6 @@ from smtpgate.metrics.observed import COUNTED_KINDS
 _PAUSED: Final = ("account-paused", "account-shutdown", "account-sending-off")
 _REFUSALS_AT_MAIL: Final = ("max-24h-send",)
 
-UNBOUNDED: Final = frozenset(
-    {
-        "smtpgate_api_calls_total",
-        "smtpgate_commands_refused_total",
-        "smtpgate_identity_messages_total",
-        "smtpgate_identity_recipients_total",
-    }
-)
-"""Counters whose labels have too many values to begin with: they appear with their event."""
-
 
 def _verdicts() -> Iterable[tuple[str, str]]:
     yield "accepted", "accepted"

@@ -46,11 +46,6 @@ class IssuerKeys:
         self._rhythm = Rhythm()
         self._is_started = self._is_closed = False
 
-    @property
-    def is_usable(self) -> bool:
-        """True if the last fetch gave keys."""
-        return self._problem is None and bool(self._keys)
-
     def start(self) -> None:
         """Fetch the keys now, and again from time to time; a second time does nothing."""
         if self._is_started:

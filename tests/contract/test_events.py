@@ -36,7 +36,6 @@ from smtpgate.core.outbox.mail import sent_mail
 from smtpgate.core.outbox.task import Task
 from smtpgate.journal.event_query import (
     EventQuery,
-    event_counts,
     event_counts_by,
     events_of,
 )
@@ -47,6 +46,7 @@ from tests.support.clock import MovableClock
 from tests.support.databases import Databases
 from tests.support.journal import (
     Received,
+    event_counts,
     open_journal,
     retention_of,
     submission,

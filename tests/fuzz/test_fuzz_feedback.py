@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpgate.core.feedback.read import read_report
 from tests.support.cases import CASES
+from tests.support.reports import read_report
 
 MOST_S = 2.0  # of a processor; the slowest input that is known takes a fifth of it
 

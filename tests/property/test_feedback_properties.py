@@ -15,13 +15,12 @@ from smtpgate.core.feedback.bounds import (
 )
 from smtpgate.core.feedback.codes import reply_in, status_in
 from smtpgate.core.feedback.mime import read_message
-from smtpgate.core.feedback.read import read_report
 from smtpgate.core.feedback.record import RecordError
 from smtpgate.core.feedback.records import read_record, read_records
 from smtpgate.core.feedback.report import ReportedRecipient
 from smtpgate.core.feedback.return_path import is_valid, return_path, tagged_path
 from smtpgate.core.message_id import compact_id, expanded_id, message_id
-from tests.support.reports import pieces_of_reports, status_report
+from tests.support.reports import pieces_of_reports, read_report, status_report
 
 KEYS = st.binary(min_size=32, max_size=64)
 IDS = st.builds(

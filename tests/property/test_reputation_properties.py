@@ -1,14 +1,14 @@
 """Properties of rates, states and representative volumes, for all senders."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpgate.core.reputation.judgement import Reputation, fresh_start, judged, resumed
 from smtpgate.core.reputation.sender import RatedSender
-from smtpgate.core.reputation.states import STATES, next_state
+from smtpgate.core.reputation.states import State, next_state
 from smtpgate.core.reputation.thresholds import MEASURES, RatingRules, Thresholds
 from smtpgate.core.reputation.volume import LONGEST, Day, Volume, representative
 
@@ -17,6 +17,7 @@ TODAY: Final = NOW.replace(hour=0)
 
 counts = st.integers(0, 2_000_000)
 volumes = st.builds(Volume, st.just(TODAY), counts, counts, counts)
+STATES: Final[tuple[State, ...]] = get_args(State)
 states = st.sampled_from(STATES)
 measures = st.sampled_from(MEASURES)
 thresholds = st.tuples(st.floats(0.0001, 1), st.floats(0.0001, 1)).map(

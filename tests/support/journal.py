@@ -15,10 +15,12 @@ from smtpgate.clock import SystemClock
 from smtpgate.config.sections import JournalConfig
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.events import Event, RetentionChanged, SubmissionDone
+from smtpgate.core.history.event_counts import EventCounts
 from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
 from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.message_id import message_id
 from smtpgate.core.policy import Caller, Decision, Policy, Request, evaluate, parse_policy
+from smtpgate.journal.event_query import EventQuery, event_counts_by
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.retention import Retention
 from smtpgate.journal.rows import Row
@@ -116,6 +118,12 @@ async def open_store(url: str, folder: Path) -> AsyncIterator[JournalStore]:
 def journal_in(folder: Path) -> str:
     """The URL of a file that may be made there."""
     return sqlite_url(folder / "journal.sqlite")
+
+
+async def event_counts(store: JournalStore, asked: EventQuery) -> EventCounts:
+    """The sums of all events that are selected."""
+    found = await event_counts_by(store, asked)
+    return found.get((), EventCounts())
 
 
 async def store_with_tables(url: str, folder: Path) -> JournalStore:

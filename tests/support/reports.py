@@ -5,6 +5,10 @@ from typing import Final
 
 from hypothesis import strategies as st
 
+from smtpgate.core.feedback.mime import read_message
+from smtpgate.core.feedback.read import read_parts
+from smtpgate.core.feedback.report import FeedbackReport
+
 _FIELDS: Final = """\
 From: MAILER-DAEMON@mx.example.net
 To: b+x@bounce.example.com
@@ -31,6 +35,11 @@ Diagnostic-Code: smtp; 550 5.1.1 User unknown
 def status_report(addresses: Iterable[str]) -> bytes:
     """A delivery status notification about addresses that do not exist."""
     return (_FIELDS + "".join(map(_RECIPIENT.format, addresses)) + "\n--x--\n").encode()
+
+
+def read_report(octets: bytes) -> FeedbackReport:
+    """The report that the core reads."""
+    return read_parts(read_message(octets))
 
 
 _PIECES: Final = (

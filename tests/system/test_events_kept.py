@@ -9,8 +9,9 @@ from smtpgate.core.history.event_counts import EventCounts
 from smtpgate.core.history.kept_event import KeptEvent
 from smtpgate.core.history.usage import Grain
 from smtpgate.gate.gate import Gate
-from smtpgate.journal.event_query import EventQuery, event_counts, events_of
+from smtpgate.journal.event_query import EventQuery, events_of
 from tests.support.inprocess import login, open_gate
+from tests.support.journal import event_counts
 from tests.support.upstream_server import open_upstream
 from tests.support.world import DELEGATE, IDENTITY
 from tests.system.test_feedback import BOUNCE, JANE, bring, sent

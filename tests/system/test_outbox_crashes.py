@@ -12,12 +12,12 @@ import pytest
 from smtpgate.clock import SystemClock
 from smtpgate.core.history.event_counts import EventCounts
 from smtpgate.core.history.usage import Grain
-from smtpgate.journal.event_query import EventQuery, event_counts
+from smtpgate.journal.event_query import EventQuery
 from smtpgate.journal.live import LiveJournal
 from tests.support.daemons import Lab, eventually
 from tests.support.databases import Databases
 from tests.support.forks import Fork
-from tests.support.journal import open_journal
+from tests.support.journal import event_counts, open_journal
 from tests.support.outbox import states
 
 KILLS: Final = int(os.environ.get("SMTPGATE_OUTBOX_KILLS", "3"))

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 from ipaddress import ip_network
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import pytest
 from msgspec import structs
@@ -252,3 +252,21 @@ def test_every_reason_of_a_failed_login_is_explained() -> None:
     assert set(get_args(AuthReason)) == set(LOGIN_REASONS)
     assert set(get_args(KeyRefusal)) < set(LOGIN_REASONS)
     assert set(get_args(KeyRefusal)) < set(REASONS)
+
+
+@rows(
+    "facts, why",
+    [
+        ({}, None),
+        ({"paused_reason": "unpaid"}, "unpaid"),
+        ({"shutdown_reason": "its bounce rate"}, "its bounce rate"),
+        ({"is_sending": False}, "it has turned its sending off"),
+        # The reason that the account itself cannot take away comes first.
+        ({"is_sending": False, "shutdown_reason": "its bounce rate"}, "its bounce rate"),
+        ({"paused_reason": "unpaid", "shutdown_reason": "its bounce rate"}, "unpaid"),
+    ],
+)
+def test_an_account_that_may_not_send_has_a_reason(
+    facts: dict[str, Any], why: str | None
+) -> None:
+    assert access_key(**facts).principal.account.why_paused == why

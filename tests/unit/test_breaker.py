@@ -94,3 +94,11 @@ def test_failures_in_a_row_open_it_and_no_fewer(max_failures: int, causes: list[
         breaker.failed(cause, "it failed", 0)
         points += 2 if cause == "421" else 1
         assert (breaker.state == "open") is (points >= max_failures)
+
+
+def test_an_answer_that_says_nothing_of_the_time_closes_it_all_the_same() -> None:
+    breaker = Breaker(BreakerRules(1))
+    breaker.failed("connect", "it failed", 0)
+    breaker.probed(2)
+    assert breaker.succeeded(3)
+    assert (breaker.state, breaker.stand()) == ("closed", "ready")

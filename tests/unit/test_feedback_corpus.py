@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from smtpgate.core.feedback.read import read_report
 from smtpgate.core.feedback.report import FeedbackReport
 from tests.support.cases import CASES
+from tests.support.reports import read_report
 
 _FOLDER: Final = CASES / "bounces"
 _NO_BOUNCE: Final = {"vacation", "delivered"}

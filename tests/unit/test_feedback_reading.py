@@ -3,15 +3,20 @@
 import base64
 from typing import Any
 
-from smtpgate.core.feedback.bounds import MAX_FIELDS, MAX_VALUE
+from smtpgate.core.feedback.bounds import (
+    MAX_DIAGNOSTIC,
+    MAX_FIELDS,
+    MAX_RECIPIENTS,
+    MAX_VALUE,
+)
 from smtpgate.core.feedback.classify import classify, commands_in, delay_type
 from smtpgate.core.feedback.mime import read_message
+from smtpgate.core.feedback.original import id_in
 from smtpgate.core.feedback.phrases import GENERIC_PHRASES, PHRASES, STATUSES, SUBJECTS
-from smtpgate.core.feedback.read import read_report
 from smtpgate.core.feedback.report import FeedbackReport
 from smtpgate.core.feedback.return_path import return_path
 from tests.support.cases import load_cases
-from tests.support.reports import status_report
+from tests.support.reports import read_report, status_report
 from tests.support.rows import rows
 
 ID = "0100019b7c0000aa-66666666-7777-8888-9999-aaaaaaaaaaaa-000000"
@@ -344,3 +349,33 @@ def test_fields_beyond_the_bounds_are_left_out() -> None:
     message = read_message(b"X: " + b"y" * 70_000 + b"\nSubject: hello\n\nhello")
     assert [name for name, _ in message.fields.pairs] == ["x"]
     assert len(message.fields.first("x")) == MAX_VALUE
+
+
+def test_of_many_recipients_a_bounded_number_is_read() -> None:
+    many = [f"n{number}@example.net" for number in range(2 * MAX_RECIPIENTS + 10)]
+    assert len(report(_text(*many)).recipients) <= MAX_RECIPIENTS
+    notice = "From: MAILER-DAEMON@mx.example.net\nSubject: failure notice\n\n"
+    lines = "".join(f"<{one}>:\nunknown user\n\n" for one in many)
+    assert len(report(notice + lines).recipients) <= MAX_RECIPIENTS
+
+
+def test_a_folded_field_is_read_up_to_a_bound() -> None:
+    text = _text("jane@example.net").replace(
+        "User unknown\n", "User unknown\n" + " and so on\n" * 2000
+    )
+    (recipient,) = report(text).recipients
+    assert recipient.diagnostic.startswith("smtp; 550 5.1.1 User unknown and so on")
+    assert len(recipient.diagnostic) <= MAX_DIAGNOSTIC
+
+
+@rows("date", ["soon", "Mon, 23 Nov 2026 10:00:00 +0000" + " (zone)" * 50])
+def test_a_date_that_cannot_be_read_is_none(date: str) -> None:
+    text = _text("jane@example.net").replace("Status:", f"Will-Retry-Until: {date}\nStatus:")
+    (recipient,) = report(text).recipients
+    assert recipient.retry_until is None
+
+
+def test_an_original_id_that_is_a_return_path_of_ours_names_the_message() -> None:
+    path = return_path(ID, "bounce.example.com", b"k" * 32)
+    assert id_in("none", f"for <{path}>") == ID
+    assert id_in("jane@example.net") is None

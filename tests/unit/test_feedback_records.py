@@ -8,11 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from smtpgate.cli.feedback import report_fields
-from smtpgate.core.feedback.read import read_report
 from smtpgate.core.feedback.record import FeedbackRecord, RecordError
 from smtpgate.core.feedback.records import read_record, read_records
 from smtpgate.core.feedback.return_path import return_path
 from tests.support.cases import CASES
+from tests.support.reports import read_report
 from tests.support.rows import rows
 
 ID: Final = "0100019b7c0000aa-66666666-7777-8888-9999-aaaaaaaaaaaa-000000"
@@ -161,6 +161,11 @@ def test_a_record_that_is_not_understood_loses_none_of_the_others() -> None:
         "is no JSON object",
         "",
     ]
+
+
+def test_lines_that_are_no_json_together_are_read_one_by_one() -> None:
+    lines = read_records(f"# a comment\n{DELIVERED}".encode(), 9)
+    assert [(one.number, one.problem) for one in lines] == [(1, "is not JSON"), (2, "")]
 
 
 @rows("text", [f"[{DELIVERED}", f"{DELIVERED}\n{DELIVERED}\n{DELIVERED}", f"[{'1,' * 9}1]"])

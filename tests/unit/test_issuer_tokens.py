@@ -433,7 +433,6 @@ async def test_keys_serve_on_while_the_issuer_is_away(world: World) -> None:
     await move_loop(301)
     await until(lambda: ("cluster", "the issuer answered 503") in world.troubles)
     assert (await logins.login(Secret(world.token(jti="another")))).access_key_id == KEY
-    assert not logins.keys["cluster"].is_usable
     logins.close()
     await world.tasks.drain(1)
 

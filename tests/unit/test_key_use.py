@@ -12,13 +12,13 @@ from smtpgate.core.history.key_use import (
     of_record,
     of_submission,
 )
-from smtpgate.core.history.record import login_record, submission_record
+from smtpgate.core.history.record import login_record, mail_record, submission_record
 from smtpgate.core.reply import Reply
 from smtpgate.core.upstream.delivery import RecipientReply
 from smtpgate.core.watch.batch import Batch, UseOfKey
 from smtpgate.core.watch.profile import Observation
 from smtpgate.core.watch.sketch import hash_of
-from tests.support.events import AT, auth_failed, done
+from tests.support.events import AT, auth_failed, done, mail_refused
 from tests.support.world import OWNER
 
 KEY = "AKIAIOSFODNN7EXAMPLE"
@@ -131,3 +131,7 @@ def test_a_batch_adds_up_what_is_alike_and_is_bounded() -> None:
     batch.add(use("A"))
     batch.add(other)
     assert batch.take()[0].owners == ("777777777777", "888888888888")
+
+
+def test_a_refused_mail_is_no_use_of_a_key() -> None:
+    assert of_record(mail_record(mail_refused())) is None

@@ -38,7 +38,7 @@ from smtpgate.core.reply import Reply
 from smtpgate.core.watch.signals import KeyFinding
 from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics, WorkerMetrics
 from smtpgate.metrics.histogram import HistogramState
-from smtpgate.metrics.known import UNBOUNDED, known_series
+from smtpgate.metrics.known import known_series
 from smtpgate.metrics.processes import Processes
 from smtpgate.ports import Reading
 from tests.support.clock import MovableClock
@@ -273,7 +273,12 @@ def test_every_counter_exists_before_its_first_event(metrics: Metrics) -> None:
     for event in EVENTS:
         metrics.publish(event)
     new = {name.partition("{")[0] for name in samples(metrics).keys() - before.keys()}
-    assert new == UNBOUNDED
+    assert new == {  # their labels have too many values to begin with
+        "smtpgate_api_calls_total",
+        "smtpgate_commands_refused_total",
+        "smtpgate_identity_messages_total",
+        "smtpgate_identity_recipients_total",
+    }
 
 
 def test_every_counter_with_labels_says_which_are_known() -> None:

@@ -1,4 +1,5 @@
 import json
+from email import message_from_bytes, policy
 from typing import Any, Final
 
 import pytest
@@ -7,12 +8,14 @@ from msgspec.structs import replace
 from smtpgate.core.feedback.kinds import MAILBOX_FULL, UNDETERMINED
 from smtpgate.core.notification.listmonk import listmonk_form
 from smtpgate.core.notification.mail import mailboxes
+from smtpgate.core.notification.mail_text import mail_of_notification
 from smtpgate.core.notification.ses_json import (
     event_json,
     notification_json,
     topic_test_json,
 )
 from smtpgate.core.outbox.event import BounceDetail, SendingEvent
+from smtpgate.core.outbox.task import Destination, DestinationForm, Task
 from tests.support.cases import load_cases
 from tests.support.notifications import (
     BOUNCE,
@@ -25,6 +28,7 @@ from tests.support.notifications import (
     must_fit,
 )
 from tests.support.rows import rows
+from tests.support.world import OWNER
 
 EXAMPLES = load_cases("notification/10-json.toml")
 BY_KIND = {event.kind: event for event in EVENTS}
@@ -130,3 +134,24 @@ def test_listmonk_gets_a_form_for_a_recipient_of_a_bounce_or_complaint() -> None
 def test_listmonk_has_no_form_for_other_events() -> None:
     with pytest.raises(ValueError, match="kind Send"):
         listmonk_form(SEND, SEND.recipients[0])
+
+
+@rows("form", ["event", "notification", "notification-with-headers"])
+def test_a_mail_says_in_words_what_its_json_says(form: DestinationForm) -> None:
+    destination = Destination("mail", "ops@example.com", OWNER, form)
+    block, body = mail_of_notification(Task(BOUNCE, destination), "gate.example.com")
+    message = message_from_bytes(
+        b"".join([*block.raw_parts, b"\r\n", body]), policy=policy.default
+    )
+    assert message["Subject"] == "Notification: Bounce"
+    assert message["To"] == "ops@example.com"
+    assert message["Auto-Submitted"] == "auto-generated"
+    words = message.get_content().replace("\r\n", "\n")
+    assert words.startswith(f"Bounce: message {MAIL.message_id}\n")
+    assert "\nto nobody@example.net\n" in words
+    document = (
+        event_json(BOUNCE)
+        if form == "event"
+        else notification_json(BOUNCE, with_headers=form == "notification-with-headers")
+    )
+    assert document.strip() in words

@@ -9,7 +9,6 @@ import pytest
 from msgspec.structs import replace
 
 from smtpgate.core.address import Mailbox, parse_mailbox
-from smtpgate.core.feedback.read import read_report
 from smtpgate.core.feedback.simulator import SIMULATIONS, SIMULATOR_DOMAIN
 from smtpgate.core.message.envelope import Recipient
 from smtpgate.core.outbox.answer import answer_of
@@ -20,6 +19,7 @@ from smtpgate.core.outbox.task import Destination, Task
 from smtpgate.core.reply import Reply
 from smtpgate.core.suppression.withheld import Withheld, is_answered, withheld_events
 from smtpgate.core.upstream.delivery import RecipientReply
+from tests.support.reports import read_report
 from tests.support.world import DELEGATE
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -10,7 +10,7 @@ from smtpgate.core.address import Mailbox
 from smtpgate.core.feedback.simulator import SIMULATIONS
 from smtpgate.core.history.event_counts import EventCounts, sums_of
 from smtpgate.core.limits import Reservation
-from smtpgate.core.message.envelope import Recipient, Unrendered
+from smtpgate.core.message.envelope import Notify, Recipient, Unrendered
 from smtpgate.core.outbox.event import DelayDetail, SendDetail, SendingEvent
 from smtpgate.core.outbox.relayed import relayed, wanting_success
 from smtpgate.core.outbox.report import report_of
@@ -78,7 +78,7 @@ def test_a_submission_is_relayed_to_the_others() -> None:
 
 
 def test_recipients_of_the_simulator_stay_counted_for_the_rate_alone() -> None:
-    reservation = Reservation("an-id", (), 3, AT)
+    reservation = Reservation(1, 3, AT, ())
     simulated = reservation.with_only_rate(2)
     assert (simulated.only_rate, reservation.only_rate) == (2, 0)
 
@@ -88,7 +88,7 @@ def test_recipients_of_the_simulator_stay_counted_for_the_rate_alone() -> None:
 
 def test_those_that_the_server_took_are_reported_as_relayed_to_a_sender_that_asked() -> None:
     ok, gone = Reply(250, "2.1.5", "Ok"), Reply(550, "5.1.1", "no such user")
-    asked = frozenset({"SUCCESS", "FAILURE"})
+    asked: frozenset[Notify] = frozenset({"SUCCESS", "FAILURE"})
     recipients = [
         Recipient(_JANES[0], asked, "rfc822;Jane+0@example.org"),
         Recipient(_JANES[1], asked),

@@ -22,8 +22,6 @@ MAX_TEXT: Final = 64 * 1024
 MAX_LINES: Final = 2000
 # A line of text: beyond RFC 5322 §2.1.1's 998 octets there are only texts without line ends.
 MAX_LINE: Final = 2000
-# A delivery-status or feedback-report part.
-MAX_STATUS_OCTETS: Final = 1024 * 1024
 # More than any gate accepts for one message.
 MAX_RECIPIENTS: Final = 2000
 # A recipient's diagnostic, as it is kept.

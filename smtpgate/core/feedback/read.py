@@ -34,13 +34,8 @@ _REJECTED: Final = re.compile(r"automatic-action/[a-z-]{1,40}\s{0,4};\s{0,4}dele
 _STATUS_TYPES: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
 
 
-def read_report(octets: bytes) -> FeedbackReport:
-    """Read a message that came back. Never raises; time and memory are bounded."""
-    return read_parts(read_message(octets))
-
-
 def read_parts(message: MimeMessage) -> FeedbackReport:
-    """Read a message whose parts have been found already."""
+    """Read a message that came back. Never raises; time and memory are bounded."""
     report = _read(message)
     if report.original.message_id is not None:  # in the words of the report itself
         return report

@@ -15,8 +15,6 @@ from smtpgate.core.notification.mail import timestamp
 EnvelopeType = Literal["Notification", "SubscriptionConfirmation", "UnsubscribeConfirmation"]
 SignatureVersion = Literal["1", "2"]
 
-# The digest that each version signs, with PKCS #1 v1.5 and RSA.
-DIGESTS: Final[dict[SignatureVersion, str]] = {"1": "sha1", "2": "sha256"}
 USER_AGENT: Final = "Amazon Simple Notification Service Agent"
 CONTENT_TYPE: Final = "text/plain; charset=UTF-8"
 # The fields that are signed, in this order; a field that there is not is left out.

@@ -10,7 +10,6 @@ from smtpgate.core.reputation.thresholds import HEALED, LEAST, Measure, RatingRu
 from smtpgate.core.reputation.volume import Volume
 
 State = Literal["healthy", "almost-healed", "under-review", "pause"]
-STATES: Final[tuple[State, ...]] = get_args(State)
 # As GetAccount's EnforcementStatus.
 Status = Literal["HEALTHY", "PROBATION", "SHUTDOWN"]
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
