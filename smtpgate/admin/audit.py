@@ -6,9 +6,11 @@ from typing import Final, TypeAlias
 from smtpgate.admin.paging import pages_of
 from smtpgate.admin.session import Session
 from smtpgate.directory import audit as rows
+from smtpgate.directory.change import AuditSubjectKind
 
 AuditEntry: TypeAlias = rows.AuditEntry
 AuditFilter: TypeAlias = rows.AuditFilter
+AuditKind: TypeAlias = AuditSubjectKind
 _PAGE: Final = 500
 
 

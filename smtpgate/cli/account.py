@@ -1,22 +1,15 @@
 """``smtpgate account``: the tenants of the gate, each with its sending limits."""
 
-from enum import StrEnum
 from typing import Annotated, Final, TypeAlias
 
 import typer
 
 from smtpgate.admin import accounts
-from smtpgate.admin.accounts import AccountDetails, AccountSettings
+from smtpgate.admin.accounts import AccountDetails, AccountSettings, AccountStatus
 from smtpgate.cli.arguments import AccountArgument
-from smtpgate.cli.limits import (
-    QuotaOption,
-    RateOption,
-    quota_number,
-    rate_number,
-    shown_limit,
-)
+from smtpgate.cli.limits import QuotaOption, RateOption, quota_number, rate_number, shown_limit
 from smtpgate.cli.listing import View, print_card, print_json, print_pages
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -24,42 +17,26 @@ from smtpgate.cli.terminal import (
     Limit,
     Reason,
     Yes,
+    argument,
     confirmed,
     example,
     misused,
+    option,
     output,
-    parsed_by,
 )
 from smtpgate.core.naming import account_id as checked_account_id
 
-account_app: Final = typer.Typer(
-    name="account", help="Accounts: tenants with their sending limits.", no_args_is_help=True
-)
+account_app: Final = typer.Typer(no_args_is_help=True)
 _LIMITS: Final = ("max_24h_send", "max_send_rate_per_s")
 
-_Name: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="TEXT", help="Its name for people.", show_default=False)
-]
+_Name: TypeAlias = Annotated[str | None, option(metavar="TEXT", help="Its name for people.")]
 _Organization: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="ID", help="Its aws:PrincipalOrgID, or none.", show_default=False),
+    str | None, option(metavar="ID", help="Its aws:PrincipalOrgID, or none.")
 ]
 
 _Contact: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ADDRESS",
-        help="Where reports about the account go, or none.",
-        show_default=False,
-    ),
+    str | None, option(metavar="ADDRESS", help="Where reports about the account go, or none.")
 ]
-
-
-class AccountStatusOption(StrEnum):
-    """The status of accounts, as an option's values."""
-
-    ACTIVE = "active"
-    PAUSED = "paused"
 
 
 def _fields(account: AccountDetails) -> dict[str, object]:
@@ -118,11 +95,10 @@ def _settings(
 def create(
     account_id: Annotated[
         str | None,
-        typer.Argument(
+        argument(
             metavar="ACCOUNT",
             help="12 digits; without them a random number.",
-            parser=parsed_by(checked_account_id),
-            show_default=False,
+            parse=checked_account_id,
         ),
     ] = None,
     name: _Name = None,
@@ -138,9 +114,7 @@ def create(
     The configuration has the limits that are not given, and those of `default'.
     """
     settings = _settings(name, organization, contact, max_24h_send, max_send_rate)
-    account = run(
-        config, lambda session: accounts.create(session, account_id, settings), changes=True
-    )
+    account = change(config, lambda session: accounts.create(session, account_id, settings))
     if json:
         print_json(_fields(account))
     else:
@@ -150,12 +124,9 @@ def create(
 @account_app.command("list", epilog=example("account list --status paused"))
 def list_(
     search: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="A part of the id or name.", show_default=False),
+        str | None, option(metavar="TEXT", help="A part of the id or name.")
     ] = None,
-    status: Annotated[
-        AccountStatusOption | None, typer.Option(help="Only those.", show_default=False)
-    ] = None,
+    status: Annotated[AccountStatus | None, option(help="Only those.")] = None,
     limit: Limit = None,
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
@@ -167,7 +138,7 @@ def list_(
             accounts.pages(
                 session,
                 search=search,
-                status=None if status is None else status.value,
+                status=status,
                 limit=limit,
             ),
             _VIEW,
@@ -207,7 +178,7 @@ def set_(
     settings = _settings(name, organization, contact, max_24h_send, max_send_rate)
     if not settings:
         raise misused("say what to change: --name, --organization, --max-24h-send, …")
-    run(config, lambda session: accounts.update(session, account_id, settings), changes=True)
+    change(config, lambda session: accounts.update(session, account_id, settings))
     output.print(f"account {account_id} was changed")
 
 
@@ -220,14 +191,14 @@ def pause(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Pause an account: it sends nothing until `account resume', and its sessions end."""
-    run(config, lambda session: accounts.pause(session, account_id, reason), changes=True)
+    change(config, lambda session: accounts.pause(session, account_id, reason))
     output.print(f"account {account_id} is paused")
 
 
 @account_app.command(epilog=example("account resume 999999999999"))
 def resume(account_id: AccountArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Let a paused account send again."""
-    run(config, lambda session: accounts.resume(session, account_id), changes=True)
+    change(config, lambda session: accounts.resume(session, account_id))
     output.print(f"account {account_id} is active")
 
 
@@ -237,5 +208,5 @@ def delete(
 ) -> None:
     """Delete an account that has no users, access keys and identities any more."""
     confirmed(f"this deletes account {account_id}", yes=yes)
-    run(config, lambda session: accounts.delete(session, account_id), changes=True)
+    change(config, lambda session: accounts.delete(session, account_id))
     output.print(f"account {account_id} was deleted")

@@ -2,8 +2,6 @@
 
 from typing import Annotated, TypeAlias
 
-import typer
-
 from smtpgate.admin.refs import IdentityRef, OwnerRef, TopicRef, UserRef
 from smtpgate.cli import completion
 from smtpgate.cli.notation import (
@@ -14,98 +12,84 @@ from smtpgate.cli.notation import (
     topic_ref,
     user_ref,
 )
-from smtpgate.cli.terminal import parsed_by
+from smtpgate.cli.terminal import argument, option
 from smtpgate.core.naming import access_key_id, account_id
 
 AccountArgument: TypeAlias = Annotated[
     str,
-    typer.Argument(
+    argument(
         metavar="ACCOUNT",
         help="The account: 12 digits.",
-        parser=parsed_by(account_id),
+        parse=account_id,
         autocompletion=completion.account_ids,
-        show_default=False,
     ),
 ]
 AccountOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--account",
         "-a",
         metavar="ACCOUNT",
         help="Of this account alone.",
-        parser=parsed_by(account_id),
+        parse=account_id,
         autocompletion=completion.account_ids,
-        show_default=False,
     ),
 ]
 UserArgument: TypeAlias = Annotated[
     UserRef,
-    typer.Argument(
+    argument(
         metavar="ACCOUNT/NAME",
         help="The user.",
-        parser=parsed_by(user_ref),
+        parse=user_ref,
         autocompletion=completion.user_names,
-        show_default=False,
     ),
 ]
 OwnerArgument: TypeAlias = Annotated[
     OwnerRef,
-    typer.Argument(
+    argument(
         metavar="ACCOUNT[/USER]",
         help="Whose key: a user's, or the account's root.",
-        parser=parsed_by(owner_ref),
+        parse=owner_ref,
         autocompletion=completion.owner_names,
-        show_default=False,
     ),
 ]
 OwnerOption: TypeAlias = Annotated[
     OwnerRef | None,
-    typer.Option(
+    option(
         "--owner",
         metavar="ACCOUNT[/USER]",
         help="Of this account, or of this user alone.",
-        parser=parsed_by(owner_ref),
+        parse=owner_ref,
         autocompletion=completion.owner_names,
-        show_default=False,
     ),
 ]
 IdentityArgument: TypeAlias = Annotated[
     IdentityRef,
-    typer.Argument(
+    argument(
         metavar="ACCOUNT/NAME",
         help="The identity, by account and domain or address, or by its ARN.",
-        parser=parsed_by(identity_ref),
+        parse=identity_ref,
         autocompletion=completion.identity_names,
-        show_default=False,
     ),
 ]
 KeyArgument: TypeAlias = Annotated[
     str,
-    typer.Argument(
+    argument(
         metavar="KEY",
         help="The access key's id.",
-        parser=parsed_by(access_key_id),
+        parse=access_key_id,
         autocompletion=completion.key_ids,
-        show_default=False,
     ),
 ]
 WhoseArgument: TypeAlias = Annotated[
     LimitsRef,
-    typer.Argument(
+    argument(
         metavar="WHOSE",
         help="An account, ACCOUNT/USER, an access key's id, or an identity's ARN.",
-        parser=parsed_by(limits_ref),
+        parse=limits_ref,
         autocompletion=completion.owner_names,
-        show_default=False,
     ),
 ]
 TopicArgument: TypeAlias = Annotated[
-    TopicRef,
-    typer.Argument(
-        metavar="ACCOUNT/TOPIC",
-        help="The topic, or its ARN.",
-        parser=parsed_by(topic_ref),
-        show_default=False,
-    ),
+    TopicRef, argument(metavar="ACCOUNT/TOPIC", help="The topic, or its ARN.", parse=topic_ref)
 ]

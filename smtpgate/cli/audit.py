@@ -4,24 +4,16 @@ import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from difflib import unified_diff
-from enum import StrEnum
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, get_args
 
 import typer
 from rich.text import Text
 
 from smtpgate.admin import audit
-from smtpgate.admin.audit import AuditEntry, AuditFilter
+from smtpgate.admin.audit import AuditEntry, AuditFilter, AuditKind
 from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import AccountOption
-from smtpgate.cli.listing import (
-    View,
-    print_card,
-    print_json,
-    print_pages,
-    shown,
-    to_json,
-)
+from smtpgate.cli.listing import View, print_card, print_json, print_pages, shown, to_json
 from smtpgate.cli.moments import Since, Until, moment_option
 from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
@@ -31,25 +23,13 @@ from smtpgate.cli.terminal import (
     Limit,
     example,
     one_of,
+    option,
     output,
 )
 
-audit_app: Final = typer.Typer(
-    name="audit", help="The audit log: who changed what, and when.", no_args_is_help=True
-)
+audit_app: Final = typer.Typer(no_args_is_help=True)
 _EVERY_S: Final = 1.0
 _STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
-
-
-class About(StrEnum):
-    """The kinds of things that entries are about, as an option's values."""
-
-    ACCOUNT = "account"
-    USER = "user"
-    KEY = "key"
-    IDENTITY = "identity"
-    LIST = "list"
-    STORE = "store"
 
 
 def _fields(entry: AuditEntry) -> dict[str, Any]:
@@ -82,21 +62,15 @@ _VIEW: Final[View[AuditEntry]] = View(
 
 
 _Actor: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="By this person or program.", show_default=False),
+    str | None, option(metavar="NAME", help="By this person or program.")
 ]
 _Action: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="WORD", help="Such as create or pause.", show_default=False),
+    str | None, option(metavar="WORD", help="Such as create or pause.")
 ]
 _Kind: TypeAlias = Annotated[
-    About | None,
-    typer.Option(metavar="KIND", help=f"About what: {one_of(About)}.", show_default=False),
+    AuditKind | None, option(metavar="KIND", help=f"About what: {one_of(get_args(AuditKind))}.")
 ]
-_Name: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Of which user, key, …", show_default=False),
-]
+_Name: TypeAlias = Annotated[str | None, option(metavar="NAME", help="Of which user, key, …")]
 
 
 @audit_app.command("list", epilog=example("audit list --account 888888888888 --since 7d"))

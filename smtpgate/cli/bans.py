@@ -25,9 +25,7 @@ from smtpgate.core.limits.bans import Ban
 _ANSWER_S: Final = 30.0
 _AN_HOUR: Final = timedelta(hours=1)
 
-bans_app: Final = typer.Typer(
-    name="bans", help="Clients that the running gate turns away.", no_args_is_help=True
-)
+bans_app: Final = typer.Typer(no_args_is_help=True)
 
 _Address: TypeAlias = Annotated[
     str,
@@ -45,8 +43,7 @@ def list_bans(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> N
 def add(
     address: _Address,
     until: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="2h, 7d, 2027-01-31; an hour by default."),
+        str | None, typer.Option(metavar="TIME", help="2h, 7d, 2027-01-31; an hour by default.")
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:

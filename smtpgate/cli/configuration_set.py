@@ -10,31 +10,27 @@ from smtpgate.admin.refs import ConfigurationSetRef
 from smtpgate.cli.arguments import AccountOption
 from smtpgate.cli.listing import View, print_card, print_json, print_pages, print_table
 from smtpgate.cli.notation import configuration_set_ref
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
     ConfigFile,
     Limit,
     Yes,
+    argument,
     confirmed,
     example,
     misused,
+    option,
     output,
-    parsed_by,
 )
 
-configuration_set_app: Final = typer.Typer(
-    name="configuration-set", help="Configuration sets.", no_args_is_help=True
-)
+configuration_set_app: Final = typer.Typer(no_args_is_help=True)
 
 _Set: TypeAlias = Annotated[
     ConfigurationSetRef,
-    typer.Argument(
-        metavar="ACCOUNT/NAME",
-        help="The configuration set.",
-        parser=parsed_by(configuration_set_ref),
-        show_default=False,
+    argument(
+        metavar="ACCOUNT/NAME", help="The configuration set.", parse=configuration_set_ref
     ),
 ]
 _Name: TypeAlias = Annotated[
@@ -92,7 +88,7 @@ _VIEW: Final[View[ConfigurationSetDetails]] = View(
 @configuration_set_app.command(epilog=example("configuration-set create 999999999999/spring"))
 def create(ref: _Set, config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False) -> None:
     """Create a configuration set; messages name it in X-SES-CONFIGURATION-SET."""
-    found = run(config, lambda session: configuration_sets.create(session, ref), changes=True)
+    found = change(config, lambda session: configuration_sets.create(session, ref))
     if json:
         print_json(_fields(found))
     else:
@@ -146,10 +142,9 @@ def resume(ref: _Set, config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 
 def _set_sending(config: ConfigFile, ref: ConfigurationSetRef, *, is_sending: bool) -> None:
-    run(
+    change(
         config,
         lambda session: configuration_sets.set_sending(session, ref, is_sending=is_sending),
-        changes=True,
     )
 
 
@@ -157,7 +152,7 @@ def _set_sending(config: ConfigFile, ref: ConfigurationSetRef, *, is_sending: bo
 def delete(ref: _Set, config: ConfigFile = DEFAULT_CONFIG, yes: Yes = False) -> None:
     """Delete a configuration set with its event destinations."""
     confirmed(f"this deletes configuration set {ref} with its event destinations", yes=yes)
-    run(config, lambda session: configuration_sets.delete(session, ref), changes=True)
+    change(config, lambda session: configuration_sets.delete(session, ref))
     output.print(f"configuration set {ref} was deleted")
 
 
@@ -184,12 +179,11 @@ def add_destination(
     OPEN, CLICK and SUBSCRIPTION may be named, but there are no such events: the gate does not
     change bodies.
     """
-    run(
+    change(
         config,
         lambda session: configuration_sets.add_destination(
             session, ref, name, _types(types), topic
         ),
-        changes=True,
         notifies=True,
     )
     output.print(f"event destination {name} of {ref} was added")
@@ -201,15 +195,12 @@ def add_destination(
 def set_destination(
     ref: _Set,
     name: _Name,
-    types: Annotated[
-        str | None, typer.Option(metavar="TYPES", help=_TYPES_HELP, show_default=False)
-    ] = None,
+    types: Annotated[str | None, option(metavar="TYPES", help=_TYPES_HELP)] = None,
     topic: Annotated[
         str | None,
-        typer.Option(
+        option(
             metavar="TOPIC",
             help="A topic of the same account, or ACCOUNT/TOPIC of one that is open to it.",
-            show_default=False,
         ),
     ] = None,
     enabled: Annotated[bool | None, typer.Option(help="Publish to it, or not.")] = None,
@@ -218,7 +209,7 @@ def set_destination(
     """Change an event destination."""
     if types is None and topic is None and enabled is None:
         raise misused("say what to change: --types, --topic, --enabled or --no-enabled")
-    run(
+    change(
         config,
         lambda session: configuration_sets.update_destination(
             session,
@@ -228,7 +219,6 @@ def set_destination(
             topic=topic,
             is_enabled=enabled,
         ),
-        changes=True,
         notifies=True,
     )
     output.print(f"event destination {name} of {ref} was changed")
@@ -239,11 +229,7 @@ def set_destination(
 )
 def delete_destination(ref: _Set, name: _Name, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Delete an event destination."""
-    run(
-        config,
-        lambda session: configuration_sets.delete_destination(session, ref, name),
-        changes=True,
-    )
+    change(config, lambda session: configuration_sets.delete_destination(session, ref, name))
     output.print(f"event destination {name} of {ref} was deleted")
 
 

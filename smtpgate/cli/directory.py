@@ -9,13 +9,15 @@ from smtpgate.admin import maintenance
 from smtpgate.admin.errors import RefusedChangeError
 from smtpgate.admin.session import Session
 from smtpgate.cli.listing import print_facts
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
     ConfigFile,
+    argument,
     example,
     misused,
+    option,
     output,
     print_upgrade,
     warn,
@@ -24,11 +26,7 @@ from smtpgate.core.wording import numbered
 from smtpgate.gate.databases import other_database
 from smtpgate.gate.errors import OpenError
 
-directory_app: Final = typer.Typer(
-    name="directory",
-    help="The directory's database: its tables, its master keys, its copies.",
-    no_args_is_help=True,
-)
+directory_app: Final = typer.Typer(no_args_is_help=True)
 
 
 @directory_app.command(epilog=example("directory status"))
@@ -75,7 +73,7 @@ def rekey(config: ConfigFile = DEFAULT_CONFIG) -> None:
     First restart the gates with that file; they may run meanwhile. Afterwards the other keys
     can be deleted from the file.
     """
-    for what, number in run(config, maintenance.rekey, changes=True).items():
+    for what, number in change(config, maintenance.rekey).items():
         output.print(f"{numbered(number, what)} encrypted with the first master key")
     output.print("the older master keys may be deleted from the file")
 
@@ -107,18 +105,10 @@ def back_up(
 )
 def copy(
     url: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="URL", help="The other database, as in directory.url.", show_default=False
-        ),
+        str | None, argument(metavar="URL", help="The other database, as in directory.url.")
     ] = None,
     url_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A file with the URL, if a password is in it.",
-            show_default=False,
-        ),
+        Path | None, option(metavar="FILE", help="A file with the URL, if a password is in it.")
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:

@@ -2,62 +2,42 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
 import typer
 
 from smtpgate.admin import dkim, easy_dkim
-from smtpgate.admin.dkim import DkimKeyDetails
+from smtpgate.admin.dkim import DkimKeyDetails, KeyKind
 from smtpgate.admin.refs import IdentityRef
 from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import AccountOption, IdentityArgument
 from smtpgate.cli.identity_view import dkim_fields, dkim_view, record_fields
 from smtpgate.cli.listing import View, print_card, print_json, print_pages, print_table, shown
 from smtpgate.cli.notation import identity_ref
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
     ConfigFile,
     Limit,
     Yes,
+    argument,
     confirmed,
     example,
     fail,
+    option,
     output,
-    parsed_by,
 )
 from smtpgate.config.toml import reason
 from smtpgate.core.proof.dkim_record import DkimCheck
+from smtpgate.core.proof.dkim_stages import KeyStage
 from smtpgate.core.proof.dns_record import DnsRecord
 from smtpgate.gate.resolver import new_resolver
 
-dkim_app: Final = typer.Typer(
-    name="dkim", help="DKIM keys: what mail is signed with.", no_args_is_help=True
-)
+dkim_app: Final = typer.Typer(no_args_is_help=True)
 
-_Selector: TypeAlias = Annotated[
-    str, typer.Argument(metavar="SELECTOR", help="The key's selector.", show_default=False)
-]
-
-
-class Kind(StrEnum):
-    """Kinds of keys, as an option's values."""
-
-    RSA = "rsa"
-    ED25519 = "ed25519"
-    BOTH = "both"
-
-
-class Stage(StrEnum):
-    """Stages of keys, as an option's values."""
-
-    PENDING = "pending"
-    ACTIVE = "active"
-    RETIRING = "retiring"
-    RETIRED = "retired"
+_Selector: TypeAlias = Annotated[str, argument(metavar="SELECTOR", help="The key's selector.")]
 
 
 def _print_added(ref: IdentityRef, keys: Sequence[DkimKeyDetails]) -> None:
@@ -74,25 +54,20 @@ def _print_added(ref: IdentityRef, keys: Sequence[DkimKeyDetails]) -> None:
 def generate(
     ref: IdentityArgument,
     selector: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Default: one made of the date.", show_default=False),
+        str | None, option(metavar="NAME", help="Default: one made of the date.")
     ] = None,
     algorithm: Annotated[
-        Kind,
+        KeyKind,
         typer.Option(help="The kind of key; both makes two keys, NAME-rsa and NAME-ed25519."),
-    ] = Kind.RSA,
+    ] = "rsa",
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
 ) -> None:
     """Make a key for a domain; it signs nothing before `dkim activate'."""
-    keys = run(
-        config,
-        lambda session: dkim.generate(session, ref, algorithm.value, selector),
-        changes=True,
-    )
+    keys = change(config, lambda session: dkim.generate(session, ref, algorithm, selector))
     if not json:
         _print_added(ref, keys)
-    elif algorithm is Kind.BOTH:
+    elif algorithm == "both":
         print_json([dkim_fields(key) for key in keys])
     else:
         print_json(dkim_fields(keys[0]))
@@ -113,9 +88,7 @@ def import_(
         pem = file.read_bytes()
     except OSError as error:
         raise fail(f"{file}: cannot be read: {reason(error)}") from None
-    key = run(
-        config, lambda session: dkim.import_key(session, ref, selector, pem), changes=True
-    )
+    key = change(config, lambda session: dkim.import_key(session, ref, selector, pem))
     if json:
         print_json(dkim_fields(key))
     else:
@@ -126,15 +99,12 @@ def import_(
 def list_(
     of: Annotated[
         IdentityRef | None,
-        typer.Option(
-            metavar="ACCOUNT/DOMAIN",
-            help="Of this domain identity alone.",
-            parser=parsed_by(identity_ref),
-            show_default=False,
+        option(
+            metavar="ACCOUNT/DOMAIN", help="Of this domain identity alone.", parse=identity_ref
         ),
     ] = None,
     account: AccountOption = None,
-    stage: Annotated[Stage | None, typer.Option(help="Only those.", show_default=False)] = None,
+    stage: Annotated[KeyStage | None, option(help="Only those.")] = None,
     limit: Limit = None,
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
@@ -143,9 +113,7 @@ def list_(
     run(
         config,
         lambda session: print_pages(
-            dkim.pages(
-                session, account, of, stage=None if stage is None else stage.value, limit=limit
-            ),
+            dkim.pages(session, account, of, stage=stage, limit=limit),
             dkim_view,
             as_json=json,
         ),
@@ -199,10 +167,8 @@ def check(
     ref: IdentityArgument, config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False
 ) -> None:
     """Check the DNS records of a domain's keys; exit status 1 if one is not right."""
-    checks = run(
-        config,
-        lambda session: dkim.check(session, ref, new_resolver(session.config)),
-        changes=True,
+    checks = change(
+        config, lambda session: dkim.check(session, ref, new_resolver(session.config))
     )
     rows = sorted(checks.items())
     if json:
@@ -225,12 +191,11 @@ def activate(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Let a key sign, if its DNS record is published; older ones of its kind retire."""
-    retiring = run(
+    retiring = change(
         config,
         lambda session: dkim.activate(
             session, ref, selector, new_resolver(session.config), force=force
         ),
-        changes=True,
     )
     output.print(f"DKIM key {selector.lower()} signs for {ref}")
     _print_retiring(retiring)
@@ -251,9 +216,7 @@ def retire(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Stop signing with a key; its record stays published for mail in transit."""
-    retiring = run(
-        config, lambda session: dkim.retire(session, ref, selector, force=force), changes=True
-    )
+    retiring = change(config, lambda session: dkim.retire(session, ref, selector, force=force))
     _print_retiring(retiring)
 
 
@@ -269,5 +232,5 @@ def delete(
 ) -> None:
     """Delete a key that has retired or never signed, with its private half."""
     confirmed(f"this deletes DKIM key {selector} of {ref} for good", yes=yes)
-    run(config, lambda session: dkim.delete(session, ref, selector, force=force), changes=True)
+    change(config, lambda session: dkim.delete(session, ref, selector, force=force))
     output.print(f"DKIM key {selector} of {ref} was deleted; remove its DNS record")

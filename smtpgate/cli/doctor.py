@@ -9,14 +9,7 @@ from typing import Annotated, Any, Final, TypeAlias, cast, get_args
 import typer
 
 from smtpgate.cli.listing import print_json, shown
-from smtpgate.cli.terminal import (
-    DEFAULT_CONFIG,
-    AsJson,
-    ConfigFile,
-    one_of,
-    output,
-    parsed_by,
-)
+from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, one_of, option, output
 from smtpgate.core.address import parse_mailbox
 from smtpgate.core.wording import numbered
 from smtpgate.doctor.case import CheckReport
@@ -39,37 +32,28 @@ def _mailbox(text: str) -> str:
 
 _Only: TypeAlias = Annotated[
     list[Any] | None,
-    typer.Option(
-        metavar="CHECK",
-        help="Run this check alone; as often as needed.",
-        parser=parsed_by(_check_name),
-        show_default=False,
+    option(
+        metavar="CHECK", help="Run this check alone; as often as needed.", parse=_check_name
     ),
 ]
 _Address: TypeAlias = Annotated[
     list[Any] | None,
-    typer.Option(
+    option(
         metavar="ADDRESS",
         help="An address that the upstream sends from, for SPF; as often as needed.",
-        parser=parsed_by(ip_address),
-        show_default=False,
+        parse=ip_address,
     ),
 ]
 _Identity: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="NAME",
-        help="Look at this identity alone; as often as needed.",
-        show_default=False,
-    ),
+    option(metavar="NAME", help="Look at this identity alone; as often as needed."),
 ]
 _SendTest: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    option(
         metavar="MAILBOX",
         help="Send a test message to this mailbox, by each upstream.",
-        parser=parsed_by(_mailbox),
-        show_default=False,
+        parse=_mailbox,
     ),
 ]
 

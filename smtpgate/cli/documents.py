@@ -13,17 +13,18 @@ from smtpgate.admin.documents import Line, Sign
 from smtpgate.admin.session import Session
 from smtpgate.cli.completion import account_ids
 from smtpgate.cli.listing import print_json, shown, to_json
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
     ConfigFile,
     Yes,
+    argument,
     confirmed,
     errors,
     fail,
+    option,
     output,
-    parsed_by,
     warn,
 )
 from smtpgate.config.toml import reason
@@ -35,10 +36,7 @@ _WORDS: Final[Mapping[Sign, str]] = {"+": "made", "~": "changed", "-": "deleted"
 
 
 _Documents: TypeAlias = Annotated[
-    Path,
-    typer.Argument(
-        metavar="FILE|DIR", help="A document, or a folder of documents.", show_default=False
-    ),
+    Path, argument(metavar="FILE|DIR", help="A document, or a folder of documents.")
 ]
 _DryRun: TypeAlias = Annotated[
     bool, typer.Option("--dry-run", help="Only say what would be done.")
@@ -84,7 +82,7 @@ def apply(
     if proposal.dangers:
         confirmed(f"this {' and '.join(proposal.dangers)}", yes=yes)
     # Without steps too: what the documents say now is kept for the next time.
-    run(config, lambda session: documents.apply(session, proposal), changes=True)
+    change(config, lambda session: documents.apply(session, proposal))
     errors.print(summary or "nothing to do")
 
 
@@ -140,14 +138,13 @@ def export(
     ],
     account: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--account",
             "-a",
             metavar="ACCOUNT",
             help="Only this account; may be repeated.",
-            parser=parsed_by(account_id),
+            parse=account_id,
             autocompletion=account_ids,
-            show_default=False,
         ),
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,

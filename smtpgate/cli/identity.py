@@ -24,7 +24,7 @@ from smtpgate.cli.listing import print_card, print_json, print_pages, print_tabl
 from smtpgate.cli.mail_from import mail_from_app
 from smtpgate.cli.notation import identity_ref
 from smtpgate.cli.policy_commands import PolicyCommands, policy_fields, policy_view
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -36,6 +36,7 @@ from smtpgate.cli.terminal import (
     example,
     fail,
     one_of,
+    option,
     output,
 )
 from smtpgate.core.proof.verification import VerificationState
@@ -43,11 +44,7 @@ from smtpgate.core.secret import Secret
 from smtpgate.gate.resolver import new_dns_checks
 from smtpgate.gate.upstream import open_upstream
 
-identity_app: Final = typer.Typer(
-    name="identity",
-    help="Identities: domains and addresses to send from.",
-    no_args_is_help=True,
-)
+identity_app: Final = typer.Typer(no_args_is_help=True)
 
 
 identity_app.add_typer(PolicyCommands("identity", identity_ref).app())
@@ -65,9 +62,7 @@ def register(
     json: AsJson = False,
 ) -> None:
     """Register a domain or address for an account, and show how to prove it."""
-    identity = run(
-        config, lambda session: identities.create(session, ref, is_trusted=trust), changes=True
-    )
+    identity = change(config, lambda session: identities.create(session, ref, is_trusted=trust))
     if json:
         print_json(identity_fields(identity))
         return
@@ -89,20 +84,14 @@ def register(
 def list_(
     account: AccountOption = None,
     domain: Annotated[
-        str | None,
-        typer.Option(metavar="DOMAIN", help="It and its addresses.", show_default=False),
+        str | None, option(metavar="DOMAIN", help="It and its addresses.")
     ] = None,
     name: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Exactly that, of all accounts.", show_default=False),
+        str | None, option(metavar="NAME", help="Exactly that, of all accounts.")
     ] = None,
     state: Annotated[
         VerificationState | None,
-        typer.Option(
-            metavar="STATE",
-            help=f"Only those: {one_of(get_args(VerificationState))}.",
-            show_default=False,
-        ),
+        option(metavar="STATE", help=f"Only those: {one_of(get_args(VerificationState))}."),
     ] = None,
     paused: Annotated[bool, typer.Option("--paused", help="Only those.")] = False,
     limit: Limit = None,
@@ -179,7 +168,7 @@ def verify(
         async with open_upstream(session.config, session.clock) as upstream:
             return await verification.send_code(session, ref, upstream)
 
-    identity = run(config, operation, changes=True)
+    identity = change(config, operation)
     if identity.is_verified:
         output.print(f"identity {ref} is verified ({identity.method})")
         if identity.problem:
@@ -208,7 +197,7 @@ def confirm_(
             hint = f" (`smtpgate identity verify {ref}')" if error.needs_another else ""
             raise fail(f"{error}{hint}") from None
 
-    identity = run(config, operation, changes=True)
+    identity = change(config, operation)
     output.print(f"identity {ref} is verified ({identity.method})")
 
 
@@ -221,14 +210,14 @@ def pause(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Pause an identity: no account can send with it until `identity resume'."""
-    run(config, lambda session: identities.pause(session, ref, reason), changes=True)
+    change(config, lambda session: identities.pause(session, ref, reason))
     output.print(f"identity {ref} is paused")
 
 
 @identity_app.command(epilog=example("identity resume 888888888888/example.com"))
 def resume(ref: IdentityArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Let a paused identity be used again."""
-    run(config, lambda session: identities.resume(session, ref), changes=True)
+    change(config, lambda session: identities.resume(session, ref))
     output.print(f"identity {ref} may be used")
 
 
@@ -238,5 +227,5 @@ def delete(
 ) -> None:
     """Delete an identity with policies, caps and DKIM keys; no account can send with it."""
     confirmed(f"this deletes identity {ref} with its policies, caps and DKIM keys", yes=yes)
-    run(config, lambda session: identities.delete(session, ref), changes=True)
+    change(config, lambda session: identities.delete(session, ref))
     output.print(f"identity {ref} was deleted")

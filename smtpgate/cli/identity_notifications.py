@@ -11,15 +11,15 @@ from smtpgate.admin.session import Session
 from smtpgate.cli import completion
 from smtpgate.cli.arguments import AccountArgument, IdentityArgument
 from smtpgate.cli.listing import View, print_facts, print_rows
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
     ConfigFile,
     example,
     misused,
+    option,
     output,
-    parsed_by,
 )
 from smtpgate.core.naming import account_id
 from smtpgate.core.notification.settings import NotificationKind
@@ -34,47 +34,41 @@ _NONE: Final = "none"
 _KINDS: Final[tuple[NotificationKind, ...]] = ("Bounce", "Complaint", "Delivery")
 _For: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--for",
         metavar="ACCOUNT",
         help="The settings of this account, a delegate. Default: the owner's.",
-        parser=parsed_by(account_id),
+        parse=account_id,
         autocompletion=completion.account_ids,
-        show_default=False,
     ),
 ]
 _TopicName: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    option(
         metavar="TOPIC",
         help="A topic of the same account, ACCOUNT/TOPIC or an ARN of one that is open to it, "
         "or none.",
-        show_default=False,
     ),
 ]
 _Forwarding: TypeAlias = Annotated[
     Literal["on", "off"] | None,
-    typer.Option(
+    option(
         metavar="on|off",
         help="Mail bounces and complaints to the return path. The owner's alone.",
-        show_default=False,
     ),
 ]
 _DefaultSet: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME",
-        help="The owner's configuration set for mail that names none; or none.",
-        show_default=False,
+    option(
+        metavar="NAME", help="The owner's configuration set for mail that names none; or none."
     ),
 ]
 _Headers: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    option(
         metavar="KINDS",
         help="The notifications with the message's header fields: bounce, complaint, delivery "
         "with commas between them, or none.",
-        show_default=False,
     ),
 ]
 
@@ -171,7 +165,7 @@ def set_(
             name = None if configuration_set == _NONE else configuration_set
             await notifications.set_configuration_set(session, ref, name)
 
-    run(config, operation, changes=True, notifies=True)
+    change(config, operation, notifies=True)
     whose = f" for account {account}" if account else ""
     output.print(f"the notifications of identity {ref}{whose} were set")
 

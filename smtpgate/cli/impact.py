@@ -21,7 +21,7 @@ from smtpgate.cli.terminal import (
     ConfigFile,
     fail,
     loaded_config,
-    parsed_by,
+    option,
 )
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
@@ -69,20 +69,15 @@ def impact(
     ],
     identity: Annotated[
         IdentityArn,
-        typer.Option(
-            metavar="ARN",
-            help="The identity that it is for.",
-            parser=parsed_by(IdentityArn.parse),
-        ),
+        option(metavar="ARN", help="The identity that it is for.", parse=IdentityArn.parse),
     ],
     since: Annotated[str, typer.Option(metavar="TIME", help="From when on.")] = "7d",
     name: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--as",
             metavar="NAME",
             help="The policy's name, of which it takes the place; else the file's.",
-            show_default=False,
         ),
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,

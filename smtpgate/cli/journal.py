@@ -24,7 +24,7 @@ from smtpgate.cli.terminal import (
     loaded_config,
     misused,
     one_of,
-    parsed_by,
+    option,
     print_upgrade,
 )
 from smtpgate.clock import SystemClock
@@ -38,9 +38,7 @@ from smtpgate.core.reason import ALL_REASONS
 from smtpgate.core.wording import numbered
 from smtpgate.gate.journal import open_journal_store
 
-journal_app: Final = typer.Typer(
-    name="journal", help="The journal: what was submitted, and why.", no_args_is_help=True
-)
+journal_app: Final = typer.Typer(no_args_is_help=True)
 _EVERY_S: Final = 1.0
 _USUAL: Final = 100
 # The record of a message says itself that it was sent.
@@ -67,59 +65,43 @@ def _reason(text: str) -> str:
 
 UserFilter: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--user",
         metavar="ACCOUNT/NAME",
         help="Sent by this user.",
-        parser=parsed_by(lambda text: str(user_ref(text))),
-        show_default=False,
+        parse=lambda text: str(user_ref(text)),
     ),
 ]
 _Identity: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--identity",
         metavar="ARN|NAME",
         help="With this identity, by its ARN; or about it, by its name.",
-        parser=parsed_by(_identity),
-        show_default=False,
+        parse=_identity,
     ),
 ]
 _Address: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    option(
         metavar="ADDRESS",
         help="To it, or from it: recipients, MAIL FROM, From, Sender.",
-        parser=parsed_by(_address),
-        show_default=False,
+        parse=_address,
     ),
 ]
 _Reason: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="CODE",
-        help="With this reason code, such as implicit-deny.",
-        parser=parsed_by(_reason),
-        show_default=False,
-    ),
+    option(metavar="CODE", help="With this reason code, such as implicit-deny.", parse=_reason),
 ]
 _Outcome: TypeAlias = Annotated[
     RecordOutcome | None,
-    typer.Option(
-        metavar="OUTCOME",
-        help=f"Of which this became: {one_of(get_args(RecordOutcome))}.",
-        show_default=False,
-    ),
+    option(metavar="OUTCOME", help=f"Of which this became: {one_of(get_args(RecordOutcome))}."),
 ]
 
 
 _Event: TypeAlias = Annotated[
     EventKind | None,
-    typer.Option(
-        metavar="KIND",
-        help=f"With an event of this kind: {one_of(_LATER)}.",
-        show_default=False,
-    ),
+    option(metavar="KIND", help=f"With an event of this kind: {one_of(_LATER)}."),
 ]
 
 

@@ -1,7 +1,6 @@
 """``smtpgate key``: access keys, the credentials that senders log in with."""
 
-from enum import StrEnum
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import typer
 
@@ -10,14 +9,9 @@ from smtpgate.admin.keys import KeySettings
 from smtpgate.cli.arguments import KeyArgument, OwnerArgument, OwnerOption
 from smtpgate.cli.key_view import key_fields, key_view
 from smtpgate.cli.key_watch import watch_app
-from smtpgate.cli.listing import (
-    print_card,
-    print_facts,
-    print_json,
-    print_pages,
-)
+from smtpgate.cli.listing import print_card, print_facts, print_json, print_pages
 from smtpgate.cli.moments import moment_option
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -27,51 +21,37 @@ from smtpgate.cli.terminal import (
     confirmed,
     example,
     misused,
+    option,
     output,
 )
 from smtpgate.core.naming import network
 
-key_app: Final = typer.Typer(
-    name="key", help="Access keys: credentials that senders log in with.", no_args_is_help=True
-)
+key_app: Final = typer.Typer(no_args_is_help=True)
 key_app.add_typer(watch_app)
 
 _Expires: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME",
-        help="When it expires: 90d from now, or 2027-01-31 in UTC.",
-        show_default=False,
-    ),
+    option(metavar="TIME", help="When it expires: 90d from now, or 2027-01-31 in UTC."),
 ]
 _Networks: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--from",
         metavar="NETWORK",
         help="A network to use it from, such as 192.0.2.0/24; may be repeated.",
-        show_default=False,
     ),
 ]
 _Certificates: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--certificate",
         metavar="PIN",
         help=(
             "A client certificate to use it with: sha256: and the SHA-256 of its public key; "
             "may be repeated."
         ),
-        show_default=False,
     ),
 ]
-
-
-class KeyStatusOption(StrEnum):
-    """The status of access keys, as an option's values."""
-
-    ACTIVE = "active"
-    DISABLED = "disabled"
 
 
 @key_app.command(epilog=example("key create 999999999999/mailer --expires 90d"))
@@ -89,7 +69,7 @@ def create(
         networks=_read_networks(networks),
         certificates=tuple(certificates or ()),
     )
-    new = run(config, lambda session: keys.create(session, owner, settings), changes=True)
+    new = change(config, lambda session: keys.create(session, owner, settings))
     secret, password = new.secret.value, new.smtp_password.value
     if json:
         print_json(key_fields(new.key) | {"secret": secret, "smtp_password": password})
@@ -109,12 +89,9 @@ def create(
 @key_app.command("list", epilog=example("key list --unused-for 90d"))
 def list_(
     owner: OwnerOption = None,
-    status: Annotated[
-        KeyStatusOption | None, typer.Option(help="Only those.", show_default=False)
-    ] = None,
+    status: Annotated[Literal["active", "disabled"] | None, option(help="Only those.")] = None,
     unused_for: Annotated[
-        str | None,
-        typer.Option(metavar="SPAN", help="Not used for so long: 90d.", show_default=False),
+        str | None, option(metavar="SPAN", help="Not used for so long: 90d.")
     ] = None,
     limit: Limit = None,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -129,7 +106,7 @@ def list_(
                 session,
                 owner.account_id if owner else None,
                 owner.user_name if owner else None,
-                is_active=None if status is None else status is KeyStatusOption.ACTIVE,
+                is_active=None if status is None else status == "active",
                 unused_since=since,
                 limit=limit,
             ),
@@ -151,14 +128,14 @@ def show(
 @key_app.command(epilog=example("key enable AKIAIOSFODNN7EXAMPLE"))
 def enable(key_id: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Let a disabled key be used again."""
-    run(config, lambda session: keys.enable(session, key_id), changes=True)
+    change(config, lambda session: keys.enable(session, key_id))
     output.print(f"access key {key_id} is active")
 
 
 @key_app.command(epilog=example("key disable AKIAIOSFODNN7EXAMPLE"))
 def disable(key_id: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Revoke a key at once: no login with it succeeds, and its open sessions end."""
-    run(config, lambda session: keys.disable(session, key_id), changes=True)
+    change(config, lambda session: keys.disable(session, key_id))
     output.print(f"access key {key_id} is disabled")
 
 
@@ -168,14 +145,14 @@ def confirm(key_id: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
 
     A key that was slowed down or suspended sends as before.
     """
-    run(config, lambda session: key_watch.confirm(session, key_id), changes=True)
+    change(config, lambda session: key_watch.confirm(session, key_id))
     output.print(f"the use of access key {key_id} is confirmed")
 
 
 @key_app.command(epilog=example("key resume AKIAIOSFODNN7EXAMPLE"))
 def resume(key_id: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """End the slow-down or suspension of a key; what was reported stays unusual."""
-    run(config, lambda session: key_watch.resume(session, key_id), changes=True)
+    change(config, lambda session: key_watch.resume(session, key_id))
     output.print(f"access key {key_id} sends as before")
 
 
@@ -212,7 +189,7 @@ def set_(
         settings["certificates"] = tuple(certificates or ())
     if not settings:
         raise misused("say what to change: --expires, --from, …")
-    run(config, lambda session: keys.update(session, key_id, settings), changes=True)
+    change(config, lambda session: keys.update(session, key_id, settings))
     output.print(f"access key {key_id} was changed")
 
 
@@ -229,5 +206,5 @@ def _read_networks(texts: list[str] | None) -> tuple[str, ...]:
 def delete(key_id: KeyArgument, config: ConfigFile = DEFAULT_CONFIG, yes: Yes = False) -> None:
     """Delete an access key for good; `key disable' can be undone."""
     confirmed(f"this deletes access key {key_id} for good", yes=yes)
-    run(config, lambda session: keys.delete(session, key_id), changes=True)
+    change(config, lambda session: keys.delete(session, key_id))
     output.print(f"access key {key_id} was deleted")

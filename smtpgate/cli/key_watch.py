@@ -15,7 +15,7 @@ from smtpgate.cli.key_view import key_fields
 from smtpgate.cli.listing import View, print_facts, print_pages
 from smtpgate.cli.moments import Since, moment_option
 from smtpgate.cli.session import run as run_in_directory
-from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, Limit, example
+from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, Limit, example, option
 from smtpgate.core.watch.profile import Profile
 
 watch_app: Final = typer.Typer(
@@ -120,10 +120,7 @@ def _usual(profile: Profile | None) -> dict[str, object]:
 
 @watch_app.command(epilog=example("key watch replay --since 30d"))
 def replay(
-    key: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="Of this access key alone.", show_default=False),
-    ] = None,
+    key: Annotated[str | None, option(metavar="KEY", help="Of this access key alone.")] = None,
     since: Since = None,
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,

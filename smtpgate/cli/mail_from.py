@@ -9,7 +9,7 @@ from smtpgate.admin.mail_from import MailFromDetails
 from smtpgate.cli.arguments import IdentityArgument
 from smtpgate.cli.identity_view import record_fields
 from smtpgate.cli.listing import print_card, print_json
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -66,11 +66,7 @@ def set_(
     json: AsJson = False,
 ) -> None:
     """Set the domain, and show the records to publish."""
-    details = run(
-        config,
-        lambda session: mail_from.put(session, ref, domain, on_mx_failure),
-        changes=True,
-    )
+    details = change(config, lambda session: mail_from.put(session, ref, domain, on_mx_failure))
     if json:
         print_json(_fields(details))
         return
@@ -105,10 +101,8 @@ def check(
 
     Mail is sent with the domain as soon as the MX record is right.
     """
-    details, spf = run(
-        config,
-        lambda session: mail_from.check(session, ref, new_dns_checks(session.config)),
-        changes=True,
+    details, spf = change(
+        config, lambda session: mail_from.check(session, ref, new_dns_checks(session.config))
     )
     is_mx_right = details.is_ready and not details.problem
     if json:
@@ -129,5 +123,5 @@ def delete(
 ) -> None:
     """Remove the domain: MAIL FROM is the client's from then on."""
     confirmed(f"this removes the MAIL FROM domain of identity {ref}", yes=yes)
-    run(config, lambda session: mail_from.delete(session, ref), changes=True)
+    change(config, lambda session: mail_from.delete(session, ref))
     output.print(f"identity {ref} has no MAIL FROM domain")

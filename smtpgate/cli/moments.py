@@ -4,21 +4,17 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, TypeAlias
 
-import typer
-
-from smtpgate.cli.terminal import misused
+from smtpgate.cli.terminal import misused, option
 from smtpgate.clock import SystemClock
 
 _SPAN: Final = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 Since: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="Not before: 2h, 7d, 2027-01-31.", show_default=False),
+    str | None, option(metavar="TIME", help="Not before: 2h, 7d, 2027-01-31.")
 ]
 Until: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="Before: 1h, 2027-01-31T12:00Z.", show_default=False),
+    str | None, option(metavar="TIME", help="Before: 1h, 2027-01-31T12:00Z.")
 ]
 
 

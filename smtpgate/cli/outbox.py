@@ -16,21 +16,19 @@ from smtpgate.cli.terminal import (
     ConfigFile,
     Limit,
     Yes,
+    argument,
     confirmed,
     example,
     misused,
     one_of,
+    option,
 )
 from smtpgate.core.outbox.event import EventKind
 from smtpgate.core.outbox.task import TaskState
 from smtpgate.core.wording import numbered
 from smtpgate.outbox.kept import KeptTask, TaskFilter
 
-outbox_app: Final = typer.Typer(
-    name="outbox",
-    help="The outbox: events and reports that the gate delivers.",
-    no_args_is_help=True,
-)
+outbox_app: Final = typer.Typer(no_args_is_help=True)
 
 
 def _fields(one: KeptTask) -> Mapping[str, Any]:
@@ -70,43 +68,31 @@ _VIEW: Final[View[KeptTask]] = View(
 
 _State: TypeAlias = Annotated[
     TaskState | None,
-    typer.Option(
+    option(
         metavar="STATE",
         case_sensitive=False,
         help=f"In this state: {one_of(get_args(TaskState))}.",
-        show_default=False,
     ),
 ]
 _Kind: TypeAlias = Annotated[
     EventKind | None,
-    typer.Option(
+    option(
         metavar="KIND",
         case_sensitive=False,
         help=f"Events of this kind: {one_of(get_args(EventKind))}.",
-        show_default=False,
     ),
 ]
 _Message: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="ID", help="About this message, by its whole id.", show_default=False),
+    str | None, option(metavar="ID", help="About this message, by its whole id.")
 ]
 _Destination: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--to",
-        metavar="ARN|ADDRESS",
-        help="To this subscription or address.",
-        show_default=False,
-    ),
+    str | None, option("--to", metavar="ARN|ADDRESS", help="To this subscription or address.")
 ]
 _Task: TypeAlias = Annotated[
     str, typer.Argument(metavar="TASK", help="Its id, or a unique beginning of it.")
 ]
 _OptionalTask: TypeAlias = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="TASK", help="Its id, or a unique beginning of it.", show_default=False
-    ),
+    str | None, argument(metavar="TASK", help="Its id, or a unique beginning of it.")
 ]
 
 

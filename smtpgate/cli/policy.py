@@ -9,16 +9,12 @@ import typer
 
 from smtpgate.cli.generate import ask
 from smtpgate.cli.lint import as_json, lint_files
-from smtpgate.cli.terminal import DEFAULT_CONFIG, ConfigFile, fail
+from smtpgate.cli.terminal import DEFAULT_CONFIG, ConfigFile, fail, option
 from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.policy import PolicyKind
 from smtpgate.core.policy.generate import PolicyOptions, PolicyOptionsError, generate_policy
 
-policy_app: Final = typer.Typer(
-    name="policy",
-    help="Check, write and question policies, without sending anything.",
-    no_args_is_help=True,
-)
+policy_app: Final = typer.Typer(no_args_is_help=True)
 
 
 _option: Final = partial(typer.Option, show_default=False)
@@ -72,18 +68,16 @@ def lint(
     ],
     kind: Annotated[
         PolicyKind | None,
-        typer.Option(
-            help="What they are; without it a policy that names principals is an identity's.",
-            show_default=False,
+        option(
+            help="What they are; without it a policy that names principals is an identity's."
         ),
     ] = None,
     identity: Annotated[
         str | None,
-        typer.Option(
+        option(
             metavar="ARN",
             callback=_identity_arn,
             help="The identity that they shall be attached to: check that they can be.",
-            show_default=False,
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,

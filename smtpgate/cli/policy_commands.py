@@ -17,18 +17,20 @@ from smtpgate.cli.completion import identity_names, user_names
 from smtpgate.cli.editor import Draft
 from smtpgate.cli.lint import Remark
 from smtpgate.cli.listing import View, print_json, print_rows, shown
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
     ConfigFile,
     Yes,
+    argument,
     confirmed,
     errors,
     example,
     fail,
     is_interactive,
     misused,
+    option,
     output,
 )
 from smtpgate.config.toml import reason
@@ -44,19 +46,15 @@ def _names(context: typer.Context, incomplete: str) -> list[str]:
 
 _Subject: TypeAlias = Annotated[
     str,
-    typer.Argument(
+    argument(
         metavar="ACCOUNT/NAME",
         help="Whose policy; an identity may be named by its ARN too.",
         autocompletion=_names,
-        show_default=False,
     ),
 ]
-_Name: TypeAlias = Annotated[
-    str, typer.Argument(metavar="POLICY", help="The policy's name.", show_default=False)
-]
+_Name: TypeAlias = Annotated[str, argument(metavar="POLICY", help="The policy's name.")]
 _Version: TypeAlias = Annotated[
-    int | None,
-    typer.Option(metavar="N", min=1, help="The version that you saw.", show_default=False),
+    int | None, option(metavar="N", min=1, help="The version that you saw.")
 ]
 
 
@@ -151,8 +149,7 @@ class PolicyCommands:
         subject: _Subject,
         name: _Name,
         file: Annotated[
-            Path,
-            typer.Argument(metavar="FILE", help="The document; - is standard input."),
+            Path, typer.Argument(metavar="FILE", help="The document; - is standard input.")
         ],
         version: _Version = None,
         config: ConfigFile = DEFAULT_CONFIG,
@@ -169,7 +166,7 @@ class PolicyCommands:
             except ConflictError as error:
                 raise ConflictError(f"{error} (--version N)") from None
 
-        saved = run(config, operation, changes=True)
+        saved = change(config, operation)
         _print_findings(saved.findings, str(file))
         if isinstance(saved, PolicyFindingsError):
             raise fail("nothing was saved")
@@ -188,8 +185,7 @@ class PolicyCommands:
         subject: _Subject,
         name: _Name,
         version: Annotated[
-            int | None,
-            typer.Option(metavar="N", min=1, help="An earlier one.", show_default=False),
+            int | None, option(metavar="N", min=1, help="An earlier one.")
         ] = None,
         config: ConfigFile = DEFAULT_CONFIG,
         json: AsJson = False,
@@ -218,7 +214,7 @@ class PolicyCommands:
                 return
             with draft.kept_on_failure():
                 put = partial(_put, ref=owner, name=name, document=text, version=before.version)
-                saved = run(config, put, changes=True)
+                saved = change(config, put)
             _print_findings(saved.findings, str(draft.path))
             if isinstance(saved, SavedPolicy):
                 break
@@ -240,11 +236,7 @@ class PolicyCommands:
         """Take a policy away; its history stays, and rollback brings it back."""
         owner = self._owner(subject)
         confirmed(f"this deletes policy {name} of {subject}", yes=yes)
-        run(
-            config,
-            lambda session: policies.delete(session, owner, name, version=version),
-            changes=True,
-        )
+        change(config, lambda session: policies.delete(session, owner, name, version=version))
         output.print(f"policy {name} of {subject} is deleted")
 
     def history(
@@ -270,10 +262,8 @@ class PolicyCommands:
     ) -> None:
         """Make an earlier version the current one again, as a new version."""
         owner = self._owner(subject)
-        saved = run(
-            config,
-            lambda session: policies.roll_back(session, owner, name, version),
-            changes=True,
+        saved = change(
+            config, lambda session: policies.roll_back(session, owner, name, version)
         )
         _print_findings(saved.findings, f"version {version}")
         _print_saved(name, subject, saved)

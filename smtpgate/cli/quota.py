@@ -23,15 +23,15 @@ from smtpgate.cli.limits import (
 from smtpgate.cli.listing import View, print_rows, shown
 from smtpgate.cli.moments import moment_option
 from smtpgate.cli.notation import LimitsRef
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
     ConfigFile,
     example,
     misused,
+    option,
     output,
-    parsed_by,
     warn,
 )
 from smtpgate.core.account import UNLIMITED, SendingLimits
@@ -41,19 +41,16 @@ from smtpgate.gate.errors import OpenError
 from smtpgate.gate.ledger import open_ledger_to_read
 from smtpgate.ports import LedgerUnavailableError
 
-quota_app: Final = typer.Typer(
-    name="quota", help="Sending limits, and what is left of them.", no_args_is_help=True
-)
+quota_app: Final = typer.Typer(no_args_is_help=True)
 
 _Delegate: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--delegate",
         metavar="ACCOUNT",
         help="With an identity: the account that it caps.",
-        parser=parsed_by(account_id),
+        parse=account_id,
         autocompletion=completion.account_ids,
-        show_default=False,
     ),
 ]
 
@@ -149,7 +146,7 @@ def set_(
         settings["max_send_rate_per_s"] = rate_number(max_send_rate)
     if not settings:
         raise misused("say what to change: --max-24h-send, --max-send-rate")
-    quota = run(config, lambda session: quotas.set_limits(session, ref, settings), changes=True)
+    quota = change(config, lambda session: quotas.set_limits(session, ref, settings))
     said = f"{quota.name}: {_in_words(quota.usual)}"
     if quota.raised is not None and quota.limits != quota.usual:
         until = shown(quota.raised.until)
@@ -166,10 +163,7 @@ def raise_(
     max_24h_send: RaisedQuotaOption = None,
     max_send_rate: RaisedRateOption = None,
     until: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="When it ends: 3d, 12h, 2027-01-31.", show_default=False
-        ),
+        str | None, option(metavar="TIME", help="When it ends: 3d, 12h, 2027-01-31.")
     ] = None,
     end: Annotated[bool, typer.Option("--end", help="End a raise now.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -184,19 +178,18 @@ def raise_(
     if end:
         if (max_24h_send, max_send_rate, ends) != (None, None, None):
             raise misused("--end goes with no other option")
-        quota = run(config, lambda session: quotas.end_raise(session, ref), changes=True)
+        quota = change(config, lambda session: quotas.end_raise(session, ref))
         output.print(f"{quota.name}: {_in_words(quota.limits)}")
         return
     if "default" in (max_24h_send, max_send_rate):
         raise misused("a raise is to a number or unlimited; --end restores the usual limits")
     if ends is None or (day is None and rate is None):
         raise misused("a raise needs --max-24h-send or --max-send-rate, and --until")
-    quota = run(
+    quota = change(
         config,
         lambda session: quotas.raise_limits(
             session, ref, max_24h_send=day, max_send_rate_per_s=rate, until=ends
         ),
-        changes=True,
     )
     output.print(f"{quota.name}: {_in_words(quota.limits)}, until {shown(ends)}")
 

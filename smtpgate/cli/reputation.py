@@ -13,17 +13,18 @@ from smtpgate.cli import completion
 from smtpgate.cli.arguments import AccountArgument, AccountOption
 from smtpgate.cli.listing import View, print_pages, print_rows
 from smtpgate.cli.notation import RatedRef, configuration_set_ref, identity_ref, rated_ref
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
     ConfigFile,
     Limit,
     Reason,
+    argument,
     example,
     misused,
+    option,
     output,
-    parsed_by,
 )
 from smtpgate.core.reputation.judgement import Reputation
 from smtpgate.core.reputation.thresholds import Measure
@@ -32,42 +33,37 @@ from smtpgate.gate.errors import OpenError
 from smtpgate.gate.reputation import open_reputation_counts
 from smtpgate.ports import JournalUnavailableError
 
-reputation_app: Final = typer.Typer(
-    name="reputation", help="Bounce and complaint rates of senders.", no_args_is_help=True
-)
+reputation_app: Final = typer.Typer(no_args_is_help=True)
 _BY: Final = {"gate": "the gate, for its rates", "owner": "the identity's owner"}
 _IDENTITY: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
 
 _Identity: TypeAlias = Annotated[
     IdentityRef | None,
-    typer.Option(
+    option(
         "--identity",
         metavar="ACCOUNT/NAME",
         help="Only what it sends by this identity of another account, or its ARN.",
-        parser=parsed_by(identity_ref),
+        parse=identity_ref,
         autocompletion=completion.identity_names,
-        show_default=False,
     ),
 ]
 _OneIdentity: TypeAlias = Annotated[
     IdentityRef,
-    typer.Option(
+    option(
         "--identity",
         metavar="ACCOUNT/NAME",
         help="The identity of another account, or its ARN.",
-        parser=parsed_by(identity_ref),
+        parse=identity_ref,
         autocompletion=completion.identity_names,
-        show_default=False,
     ),
 ]
 _Whose: TypeAlias = Annotated[
     RatedRef,
-    typer.Argument(
+    argument(
         metavar="WHOSE",
         help="An account, or an identity (ACCOUNT/NAME or its ARN) for its delegates.",
-        parser=parsed_by(rated_ref),
+        parse=rated_ref,
         autocompletion=completion.account_ids,
-        show_default=False,
     ),
 ]
 
@@ -194,7 +190,7 @@ def pause(
     Its mail by the identity is refused until `reputation resume'; its other mail goes on.
     """
     ref = DelegateRef(identity, account_id)
-    run(config, lambda session: reputation.pause_delegate(session, ref, reason), changes=True)
+    change(config, lambda session: reputation.pause_delegate(session, ref, reason))
     output.print(f"account {account_id} is paused on {identity}")
 
 
@@ -209,15 +205,11 @@ def resume(
     After a pause for its rates it makes a fresh start, under review.
     """
     if identity is None:
-        run(
-            config,
-            lambda session: reputation.resume_account(session, account_id),
-            changes=True,
-        )
+        change(config, lambda session: reputation.resume_account(session, account_id))
         output.print(f"account {account_id} may send again")
         return
     ref = DelegateRef(identity, account_id)
-    run(config, lambda session: reputation.resume_delegate(session, ref), changes=True)
+    change(config, lambda session: reputation.resume_delegate(session, ref))
     output.print(f"account {account_id} may send by {identity} again")
 
 
@@ -239,7 +231,7 @@ def reset(
             ref = DelegateRef(identity, account_id)
             await reputation.start_delegate_again(session, ref)
 
-    run(config, operation, changes=True)
+    change(config, operation)
     by = f" by what it sends by {identity}" if identity else ""
     output.print(f"account {account_id} is judged{by} from now on")
 
@@ -251,11 +243,10 @@ def set_(
     identity: _Identity = None,
     configuration_set: Annotated[
         ConfigurationSetRef | None,
-        typer.Option(
+        option(
             metavar="ACCOUNT/NAME",
             help="The mail with this configuration set.",
-            parser=parsed_by(configuration_set_ref),
-            show_default=False,
+            parse=configuration_set_ref,
         ),
     ] = None,
     no_metrics: Annotated[
@@ -280,7 +271,7 @@ def set_(
 
     if (identity is None) == (configuration_set is None):
         raise misused("name one of --identity and --configuration-set")
-    run(config, operation, changes=True)
+    change(config, operation)
     what = f"delegates on {identity}" if identity else f"configuration set {configuration_set}"
     how = ", and paused for their rates" if auto_pause else ""
     output.print(f"{what}: {'not judged' if no_metrics else f'judged{how}'}")

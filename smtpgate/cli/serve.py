@@ -101,24 +101,19 @@ def check_config(file: _File = DEFAULT_CONFIG) -> None:
 
 def init(
     folder: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="The folder of the configuration."),
+        Path, typer.Argument(metavar="DIR", help="The folder of the configuration.")
     ],
     hostname: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="gate.hostname of a new configuration."),
+        str | None, typer.Option(metavar="NAME", help="gate.hostname of a new configuration.")
     ] = None,
     state_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="gate.state_dir of a new configuration."),
+        Path | None, typer.Option(metavar="DIR", help="gate.state_dir of a new configuration.")
     ] = None,
     domain: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Your domain, for new documents."),
+        str | None, typer.Option(metavar="NAME", help="Your domain, for new documents.")
     ] = None,
     join: Annotated[
-        bool,
-        typer.Option("--join", help="For a further host: make nothing that hosts share."),
+        bool, typer.Option("--join", help="For a further host: make nothing that hosts share.")
     ] = False,
 ) -> None:
     """Create a configuration, if there is none, and the keys and secrets that are missing.

@@ -59,6 +59,16 @@ def run(
         raise fail(error) from None
 
 
+def change(
+    config_file: Path,
+    operation: Callable[[Session], Awaitable[T]],
+    *,
+    notifies: bool = False,
+) -> T:
+    """Do an operation that changes the directory, as ``run`` does."""
+    return run(config_file, operation, changes=True, notifies=notifies)
+
+
 async def _done(
     config: Config,
     operation: Callable[[Session], Awaitable[T]],

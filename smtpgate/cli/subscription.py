@@ -1,8 +1,7 @@
 """``smtpgate subscription``: the receivers of topics, and the confirmation of each."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias, get_args
 
 import typer
 
@@ -13,32 +12,33 @@ from smtpgate.admin.topics import NewSubscription, SubscriptionDetails
 from smtpgate.cli.arguments import AccountOption, TopicArgument
 from smtpgate.cli.listing import View, print_facts, print_json, print_rows
 from smtpgate.cli.notation import subscription_ref
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
     ConfigFile,
     Yes,
+    argument,
     confirmed,
     example,
     fail,
     misused,
     one_of,
+    option,
     output,
-    parsed_by,
     warn,
 )
 from smtpgate.config.toml import read_secret
+from smtpgate.core.notification.settings import SubscriptionForm
 from smtpgate.core.secret import Secret
 from smtpgate.gate.confirmer import open_confirmer
 
-subscription_app: Final = typer.Typer(
-    name="subscription", help="Subscriptions: the receivers of topics.", no_args_is_help=True
-)
+subscription_app: Final = typer.Typer(no_args_is_help=True)
 
 _EXAMPLE: Final = (
     "arn:aws:sns:us-east-1:888888888888:bounces:00010203-0405-0607-0809-0a0b0c0d0e0f"
 )
+_FORMS: Final = one_of(get_args(SubscriptionForm))
 _Endpoint: TypeAlias = Annotated[
     str,
     typer.Argument(
@@ -48,30 +48,12 @@ _Endpoint: TypeAlias = Annotated[
 ]
 _SecretFile: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="The receiver's own secret, whsec_…, for the form raw.",
-        show_default=False,
-    ),
+    option(metavar="FILE", help="The receiver's own secret, whsec_…, for the form raw."),
 ]
 _Subscription: TypeAlias = Annotated[
     SubscriptionRef,
-    typer.Argument(
-        metavar="ARN",
-        help="The subscription's ARN.",
-        parser=parsed_by(subscription_ref),
-        show_default=False,
-    ),
+    argument(metavar="ARN", help="The subscription's ARN.", parse=subscription_ref),
 ]
-
-
-class Form(StrEnum):
-    """Forms of subscriptions, as an option's values."""
-
-    SNS = "sns"
-    RAW = "raw"
-    LISTMONK = "listmonk"
-    EMAIL = "email"
 
 
 def _fields(one: SubscriptionDetails) -> dict[str, object]:
@@ -106,12 +88,8 @@ def create(
     topic: TopicArgument,
     endpoint: _Endpoint,
     form: Annotated[
-        Form | None,
-        typer.Option(
-            metavar="FORM",
-            help=f"{one_of(Form)}. Default: sns, or email for an address.",
-            show_default=False,
-        ),
+        SubscriptionForm | None,
+        option(metavar="FORM", help=f"{_FORMS}. Default: sns, or email for an address."),
     ] = None,
     secret_file: _SecretFile = None,
     trust: Annotated[
@@ -126,21 +104,21 @@ def create(
     say; listmonk is the form of listmonk's bounce webhook, and needs --trust.
     """
     secret = None if secret_file is None else _secret(secret_file)
-    chosen = form or (Form.SNS if "://" in endpoint else Form.EMAIL)
+    chosen = form or ("sns" if "://" in endpoint else "email")
 
     async def operation(session: Session) -> NewSubscription:
         async with open_confirmer(session.config, session.clock) as confirmer:
             return await topics.subscribe(
                 session,
                 topic,
-                chosen.value,
+                chosen,
                 endpoint,
                 confirmer,
                 secret=secret,
                 is_trusted=trust,
             )
 
-    made = run(config, operation, changes=True)
+    made = change(config, operation)
     if json:
         shown = None if made.secret is None else made.secret.value
         print_json(_fields(made.details) | {"secret": shown, "problem": made.problem})
@@ -189,8 +167,7 @@ def show(ref: _Subscription, config: ConfigFile = DEFAULT_CONFIG, json: AsJson =
 def confirm_(
     ref: _Subscription,
     token: Annotated[
-        str | None,
-        typer.Argument(metavar="TOKEN", help="The token that it got.", show_default=False),
+        str | None, argument(metavar="TOKEN", help="The token that it got.")
     ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Confirm it without a token.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -204,7 +181,7 @@ def confirm_(
             return await topics.trust(session, ref)
         return await topics.confirm(session, ref.topic, Secret(token))
 
-    confirmed_one = run(config, operation, changes=True)
+    confirmed_one = change(config, operation)
     output.print(f"subscription {confirmed_one.arn} is confirmed")
 
 
@@ -216,7 +193,7 @@ def resend(ref: _Subscription, config: ConfigFile = DEFAULT_CONFIG) -> None:
         async with open_confirmer(session.config, session.clock) as confirmer:
             await topics.resend(session, ref, confirmer)
 
-    run(config, operation, changes=True)
+    change(config, operation)
     output.print(f"a token was sent to {ref}")
 
 
@@ -224,5 +201,5 @@ def resend(ref: _Subscription, config: ConfigFile = DEFAULT_CONFIG) -> None:
 def delete(ref: _Subscription, config: ConfigFile = DEFAULT_CONFIG, yes: Yes = False) -> None:
     """Delete a subscription; what is on its way to it is given up."""
     confirmed(f"this deletes subscription {ref}", yes=yes)
-    run(config, lambda session: topics.unsubscribe(session, ref), changes=True)
+    change(config, lambda session: topics.unsubscribe(session, ref))
     output.print(f"subscription {ref} was deleted")

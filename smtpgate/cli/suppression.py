@@ -9,7 +9,7 @@ from smtpgate.admin.suppression import AddressFilter
 from smtpgate.cli.arguments import AccountArgument
 from smtpgate.cli.listing import View, print_facts, print_pages
 from smtpgate.cli.moments import Since, Until, moment_option
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.suppression_files import export, import_
 from smtpgate.cli.suppression_settings import settings
 from smtpgate.cli.terminal import (
@@ -18,13 +18,12 @@ from smtpgate.cli.terminal import (
     ConfigFile,
     Limit,
     example,
+    option,
     output,
 )
 from smtpgate.core.suppression.lists import SuppressedAddress, SuppressionReason, read_reason
 
-suppression_app: Final = typer.Typer(
-    name="suppression", help="Suppression lists.", no_args_is_help=True
-)
+suppression_app: Final = typer.Typer(no_args_is_help=True)
 
 _Address: TypeAlias = Annotated[str, typer.Argument(metavar="ADDRESS", help="The address.")]
 _Reason: TypeAlias = Annotated[str, typer.Option(metavar="REASON", help="Bounce or complaint.")]
@@ -63,9 +62,7 @@ def add(
 ) -> None:
     """Add an address to the list of an account, or change its reason."""
     known = _reason(reason)
-    entry = run(
-        config, lambda session: suppression.put(session, account, address, known), changes=True
-    )
+    entry = change(config, lambda session: suppression.put(session, account, address, known))
     if json:
         print_facts(_fields(entry), as_json=True)
     else:
@@ -77,7 +74,7 @@ def remove(
     account: AccountArgument, address: _Address, config: ConfigFile = DEFAULT_CONFIG
 ) -> None:
     """Remove an address from the list of an account, which may send to it again."""
-    run(config, lambda session: suppression.remove(session, account, address), changes=True)
+    change(config, lambda session: suppression.remove(session, account, address))
     output.print(f"{address} was removed from the suppression list of {account}")
 
 
@@ -99,8 +96,7 @@ def show(
 def list_(
     account: AccountArgument,
     reason: Annotated[
-        str | None,
-        typer.Option(metavar="REASON", help="Only bounces, or complaints.", show_default=False),
+        str | None, option(metavar="REASON", help="Only bounces, or complaints.")
     ] = None,
     since: Since = None,
     until: Until = None,

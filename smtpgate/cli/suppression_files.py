@@ -14,7 +14,7 @@ from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import AccountArgument
 from smtpgate.cli.listing import shown
 from smtpgate.cli.session import run
-from smtpgate.cli.terminal import DEFAULT_CONFIG, ConfigFile, errors, fail, output
+from smtpgate.cli.terminal import DEFAULT_CONFIG, ConfigFile, errors, fail, option, output
 from smtpgate.clock import SystemClock
 from smtpgate.core.suppression.files import (
     BadLine,
@@ -34,11 +34,10 @@ _MAX_LINE: Final = 4000
 
 _Format: TypeAlias = Annotated[
     Literal["csv", "json"] | None,
-    typer.Option(
+    option(
         "--format",
         metavar="csv|json",
         help="The form of the lines. Default: that of the first line, or of the file's name.",
-        show_default=False,
     ),
 ]
 

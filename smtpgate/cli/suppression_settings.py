@@ -2,23 +2,14 @@
 
 from typing import Annotated, Final, Literal, TypeAlias
 
-import typer
-
 from smtpgate.admin import suppression
 from smtpgate.admin.refs import ConfigurationSetRef, IdentityRef
 from smtpgate.admin.session import Session
 from smtpgate.admin.suppression import SuppressionDetails
 from smtpgate.cli.arguments import AccountArgument
 from smtpgate.cli.listing import print_facts
-from smtpgate.cli.session import run
-from smtpgate.cli.terminal import (
-    DEFAULT_CONFIG,
-    AsJson,
-    ConfigFile,
-    misused,
-    output,
-    parsed_by,
-)
+from smtpgate.cli.session import change, run
+from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, misused, option, output
 from smtpgate.core.arn import identity_name
 from smtpgate.core.notification.names import configuration_set_name
 from smtpgate.core.suppression.lists import Reasons, read_reasons
@@ -41,40 +32,36 @@ def _fields(found: SuppressionDetails) -> dict[str, object]:
 
 _ReasonsOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--reasons",
         metavar="REASONS",
         help="bounce, complaint, both with a comma, or none; of a configuration set also "
         "account: as the account's.",
-        show_default=False,
     ),
 ]
 _SetName: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--configuration-set",
         metavar="NAME",
         help="The reasons are for mail with this configuration set.",
-        parser=parsed_by(configuration_set_name),
-        show_default=False,
+        parse=configuration_set_name,
     ),
 ]
 _IdentityName: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--identity",
         metavar="NAME",
         help="An identity of the account, for --delegates.",
-        parser=parsed_by(identity_name),
-        show_default=False,
+        parse=identity_name,
     ),
 ]
 _Delegates: TypeAlias = Annotated[
     Literal["on", "off"] | None,
-    typer.Option(
+    option(
         metavar="on|off",
         help="Use the account's list for mail of other accounts with --identity.",
-        show_default=False,
     ),
 ]
 
@@ -111,7 +98,7 @@ def settings(
             )
 
     if reasons is not None or identity is not None:
-        run(config, operation, changes=True)
+        change(config, operation)
         output.print(f"the suppression settings of {account} were set")
         return
     found = run(config, lambda session: suppression.settings(session, account))

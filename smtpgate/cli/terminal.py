@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 from rich.console import Console
@@ -80,8 +80,9 @@ def misused(problem: str) -> typer.BadParameter:
     return _MisuseError(problem)
 
 
-def parsed_by(parse: Callable[[str], object]) -> Callable[[str], object]:
-    """The parser of an argument or option, made from a function that raises ValueError."""
+def _parser(parse: Callable[[str], object] | None) -> Callable[[str], object] | None:
+    if parse is None:
+        return None
 
     def parser(text: str) -> object:
         try:
@@ -90,6 +91,23 @@ def parsed_by(parse: Callable[[str], object]) -> Callable[[str], object]:
             raise typer.BadParameter(str(error)) from None
 
     return parser
+
+
+def option(
+    *names: str,
+    parse: Callable[[str], object] | None = None,
+    **attributes: Any,  # noqa: ANN401 - as Typer takes them
+) -> Any:  # noqa: ANN401 - as Typer returns it
+    """An option whose default the help does not show; ``parse`` raises ValueError."""
+    return typer.Option(*names, parser=_parser(parse), show_default=False, **attributes)
+
+
+def argument(
+    parse: Callable[[str], object] | None = None,
+    **attributes: Any,  # noqa: ANN401 - as Typer takes them
+) -> Any:  # noqa: ANN401 - as Typer returns it
+    """An argument whose default the help does not show; ``parse`` raises ValueError."""
+    return typer.Argument(parser=_parser(parse), show_default=False, **attributes)
 
 
 def one_of(choices: Iterable[str]) -> str:

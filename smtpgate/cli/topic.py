@@ -1,7 +1,6 @@
 """``smtpgate topic``: topics, which notifications and events are sent to."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Annotated, Final, TypeAlias
 
 import typer
@@ -11,7 +10,7 @@ from smtpgate.admin.topics import TopicDetails
 from smtpgate.cli import completion
 from smtpgate.cli.arguments import AccountOption, TopicArgument
 from smtpgate.cli.listing import View, print_card, print_json, print_pages, print_table
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.subscription import subscription_view
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
@@ -21,25 +20,17 @@ from smtpgate.cli.terminal import (
     Yes,
     confirmed,
     example,
+    option,
     output,
-    parsed_by,
 )
 from smtpgate.core.naming import account_id
+from smtpgate.core.notification.settings import SignatureVersion
 
-topic_app: Final = typer.Typer(
-    name="topic", help="Topics of notifications and events.", no_args_is_help=True
-)
-
-
-class Signature(StrEnum):
-    """Versions of SNS's signatures, as an option's values."""
-
-    SHA1 = "1"
-    SHA256 = "2"
+topic_app: Final = typer.Typer(no_args_is_help=True)
 
 
 _Signature: TypeAlias = Annotated[
-    Signature,
+    SignatureVersion,
     typer.Option(help="SNS's version: 1 is SHA-1, which every receiver knows; 2 is SHA-256."),
 ]
 
@@ -71,14 +62,12 @@ _VIEW: Final[View[TopicDetails]] = View(
 @topic_app.command(epilog=example("topic create 888888888888/bounces"))
 def create(
     ref: TopicArgument,
-    signature: _Signature = Signature.SHA1,
+    signature: _Signature = "1",
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
 ) -> None:
     """Create a topic; subscribe to it, and have identities or configuration sets use it."""
-    topic = run(
-        config, lambda session: topics.create(session, ref, signature.value), changes=True
-    )
+    topic = change(config, lambda session: topics.create(session, ref, signature))
     if json:
         print_json(_fields(topic))
         return
@@ -124,17 +113,17 @@ def set_(
     ref: TopicArgument, signature: _Signature, config: ConfigFile = DEFAULT_CONFIG
 ) -> None:
     """Set the version of the signatures of a topic."""
-    run(config, lambda session: topics.update(session, ref, signature.value), changes=True)
-    output.print(f"topic {ref} signs with version {signature.value}")
+    change(config, lambda session: topics.update(session, ref, signature))
+    output.print(f"topic {ref} signs with version {signature}")
 
 
 _Account: TypeAlias = Annotated[
     str,
-    typer.Option(
+    option(
         "--account",
         metavar="ACCOUNT",
         help="The other account.",
-        parser=parsed_by(account_id),
+        parse=account_id,
         autocompletion=completion.account_ids,
     ),
 ]
@@ -143,7 +132,7 @@ _Account: TypeAlias = Annotated[
 @topic_app.command(epilog=example("topic allow 999999999999/ours --account 888888888888"))
 def allow(ref: TopicArgument, account: _Account, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Let the settings of another account name a topic."""
-    run(config, lambda session: topics.allow(session, ref, account), changes=True)
+    change(config, lambda session: topics.allow(session, ref, account))
     output.print(f"settings of account {account} may name topic {ref}")
 
 
@@ -152,7 +141,7 @@ def disallow(
     ref: TopicArgument, account: _Account, config: ConfigFile = DEFAULT_CONFIG
 ) -> None:
     """Take the permission back: settings of that account no longer reach the topic."""
-    run(config, lambda session: topics.disallow(session, ref, account), changes=True)
+    change(config, lambda session: topics.disallow(session, ref, account))
     output.print(f"settings of account {account} may not name topic {ref} any more")
 
 
@@ -160,5 +149,5 @@ def disallow(
 def delete(ref: TopicArgument, config: ConfigFile = DEFAULT_CONFIG, yes: Yes = False) -> None:
     """Delete a topic with its subscriptions, if no setting names it."""
     confirmed(f"this deletes topic {ref} with its subscriptions", yes=yes)
-    run(config, lambda session: topics.delete(session, ref), changes=True)
+    change(config, lambda session: topics.delete(session, ref))
     output.print(f"topic {ref} was deleted")

@@ -16,7 +16,7 @@ from smtpgate.cli.terminal import (
     fail,
     loaded_config,
     misused,
-    parsed_by,
+    option,
 )
 from smtpgate.control import ControlError, TraceRequest, ask
 from smtpgate.core.naming import access_key_id, account_id
@@ -35,53 +35,43 @@ def _session_id(text: str) -> str:
 
 _Account: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--account",
         "-a",
         metavar="ACCOUNT",
         help="Sessions that log in with a key of this account.",
-        parser=parsed_by(account_id),
+        parse=account_id,
         autocompletion=account_ids,
-        show_default=False,
     ),
 ]
 _Key: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    option(
         metavar="KEY",
         help="Sessions that log in with this access key.",
-        parser=parsed_by(access_key_id),
+        parse=access_key_id,
         autocompletion=key_ids,
-        show_default=False,
     ),
 ]
 _Address: TypeAlias = Annotated[
     str | None,
-    typer.Option(
+    option(
         metavar="ADDRESS",
         help="Sessions and connections of this client, or of this network.",
-        parser=parsed_by(network_of),
-        show_default=False,
+        parse=network_of,
     ),
 ]
 _Session: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ID",
-        help="This open session.",
-        parser=parsed_by(_session_id),
-        show_default=False,
-    ),
+    str | None, option(metavar="ID", help="This open session.", parse=_session_id)
 ]
 _Seconds: TypeAlias = Annotated[
     float | None,
-    typer.Option(
+    option(
         "--for",
         metavar="SECONDS",
         min=0.1,
         max=_LONGEST_S,
         help="End after so long; else on Ctrl-C.",
-        show_default=False,
     ),
 ]
 

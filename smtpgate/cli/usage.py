@@ -4,8 +4,7 @@ import csv
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from enum import StrEnum
-from typing import Annotated, Final, Protocol, TypeAlias, TypeVar
+from typing import Annotated, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import typer
 
@@ -16,13 +15,7 @@ from smtpgate.cli.journal import UserFilter
 from smtpgate.cli.journal_session import run
 from smtpgate.cli.listing import View, print_json, print_table, shown
 from smtpgate.cli.moments import moment_option
-from smtpgate.cli.terminal import (
-    DEFAULT_CONFIG,
-    AsJson,
-    ConfigFile,
-    misused,
-    parsed_by,
-)
+from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, misused, option
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.history.event_counts import EventCounts
 from smtpgate.core.history.usage import (
@@ -57,26 +50,14 @@ _COLUMNS: Final = (
 
 _IdentityFilter: TypeAlias = Annotated[
     IdentityArn | None,
-    typer.Option(
-        metavar="ARN",
-        help="With this identity.",
-        parser=parsed_by(IdentityArn.parse),
-        show_default=False,
-    ),
+    option(metavar="ARN", help="With this identity.", parse=IdentityArn.parse),
 ]
 
 
 _W = TypeVar("_W", Summary, Span)
 
 
-class By(StrEnum):
-    """The time that a row of usage is about, as an option's values."""
-
-    POINT = "15m"
-    DAY = "day"
-
-
-_GRAINS: Final = {By.POINT: Grain.POINT, By.DAY: Grain.DAY}
+_GRAINS: Final = {"15m": Grain.POINT, "day": Grain.DAY}
 
 
 class _WithEvents(Protocol):
@@ -151,8 +132,7 @@ def usage(
     identity: _IdentityFilter = None,
     since: Annotated[str, typer.Option(metavar="TIME", help="From when on.")] = "1d",
     by: Annotated[
-        By | None,
-        typer.Option(help="By 15 minutes (kept 14 days), or by day.", show_default=False),
+        Literal["15m", "day"] | None, option(help="By 15 minutes (kept 14 days), or by day.")
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,

@@ -12,16 +12,10 @@ from smtpgate.admin.session import Session
 from smtpgate.admin.users import UserDetails, UserSettings
 from smtpgate.cli.arguments import AccountOption, UserArgument
 from smtpgate.cli.key_view import key_fields, key_view
-from smtpgate.cli.listing import (
-    View,
-    print_card,
-    print_json,
-    print_pages,
-    print_table,
-)
+from smtpgate.cli.listing import View, print_card, print_json, print_pages, print_table
 from smtpgate.cli.notation import user_ref
 from smtpgate.cli.policy_commands import PolicyCommands, policy_fields, policy_view
-from smtpgate.cli.session import run
+from smtpgate.cli.session import change, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -31,28 +25,21 @@ from smtpgate.cli.terminal import (
     confirmed,
     example,
     misused,
+    option,
     output,
 )
 
-user_app: Final = typer.Typer(
-    name="user",
-    help="Users: persons and programs that act for an account.",
-    no_args_is_help=True,
-)
+user_app: Final = typer.Typer(no_args_is_help=True)
 
 _Path: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PATH", help="A part of its ARN, such as /team-a/.", show_default=False
-    ),
+    str | None, option(metavar="PATH", help="A part of its ARN, such as /team-a/.")
 ]
 _Tags: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--tag",
         metavar="KEY=VALUE",
         help="A tag, which policies see as aws:PrincipalTag/KEY; may be repeated.",
-        show_default=False,
     ),
 ]
 
@@ -112,10 +99,8 @@ def create(
 ) -> None:
     """Add a user, with a policy (may-send) that lets it send what owners allow."""
     settings = _settings(path, tag)
-    user = run(
-        config,
-        lambda session: users.create(session, ref, settings, may_send=not no_policy),
-        changes=True,
+    user = change(
+        config, lambda session: users.create(session, ref, settings, may_send=not no_policy)
     )
     if json:
         print_json(_fields(user))
@@ -126,9 +111,7 @@ def create(
 @user_app.command("list", epilog=example("user list --account 999999999999"))
 def list_(
     account: AccountOption = None,
-    search: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="A part of the name.", show_default=False)
-    ] = None,
+    search: Annotated[str | None, option(metavar="TEXT", help="A part of the name.")] = None,
     limit: Limit = None,
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
@@ -182,7 +165,7 @@ def set_(
         raise misused("say what to change: --path, --tag or --no-tags")
     if no_tags:
         settings["tags"] = {}
-    run(config, lambda session: users.update(session, ref, settings), changes=True)
+    change(config, lambda session: users.update(session, ref, settings))
     output.print(f"user {ref} was changed")
 
 
@@ -190,5 +173,5 @@ def set_(
 def delete(ref: UserArgument, config: ConfigFile = DEFAULT_CONFIG, yes: Yes = False) -> None:
     """Delete a user with its access keys and policies; its open sessions end."""
     confirmed(f"this deletes user {ref} with its access keys and policies", yes=yes)
-    run(config, lambda session: users.delete(session, ref), changes=True)
+    change(config, lambda session: users.delete(session, ref))
     output.print(f"user {ref} was deleted")

@@ -60,6 +60,7 @@ def test_entries_are_listed_with_the_newest_last(stocked: Desk) -> None:
         (("--action", "create"), [1, 2]),
         (("--kind", "account", "--limit", "2"), [2, 3]),
         (("--kind", "key"), []),
+        (("--kind", "template"), []),
         (("--name", "nobody"), []),
         (("--since", "1h"), [1, 2, 3]),
         (("--until", "1h"), []),
