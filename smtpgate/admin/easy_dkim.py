@@ -33,10 +33,7 @@ from smtpgate.directory.dkim import DkimKeyRow
 from smtpgate.directory.identities import IdentityRow, identity, update_identity
 from smtpgate.directory.registered_identities import registered
 from smtpgate.directory.rows import refusing
-from smtpgate.signing.private_keys import (
-    generate_private_key,
-    pem_of_base64,
-)
+from smtpgate.signing.private_keys import generate_private_key, pem_of_base64
 from smtpgate.tasks import Threads
 
 # One key at a time: whatever calls there are, they keep one core of a process busy.

@@ -14,12 +14,7 @@ from smtpgate.admin.session import Session
 from smtpgate.config.sections import WatchConfig
 from smtpgate.core.history.key_use import of_record
 from smtpgate.core.history.record import Record
-from smtpgate.core.watch.observe import (
-    WatchRules,
-    is_to_be_reported,
-    observe,
-    with_report,
-)
+from smtpgate.core.watch.observe import WatchRules, is_to_be_reported, observe, with_report
 from smtpgate.core.watch.profile import Profile
 from smtpgate.core.watch.signals import Assessment
 from smtpgate.directory import key_watch as rows

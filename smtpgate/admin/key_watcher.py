@@ -27,12 +27,7 @@ from smtpgate.directory.change import Actor, NotFoundError
 from smtpgate.directory.key_watch import contacts, raise_alarm, store_profiles, stored_profiles
 from smtpgate.directory.keys import AccessKeyRow, WatchState, access_key
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.ports import (
-    Clock,
-    DirectoryUnavailableError,
-    EventSink,
-    JournalUnavailableError,
-)
+from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink, JournalUnavailableError
 from smtpgate.tasks import Rhythm
 
 _EVERY_S: Final = 1.0

@@ -12,11 +12,7 @@ from smtpgate.admin.errors import NoticeNotKeptError
 from smtpgate.admin.refs import TopicRef
 from smtpgate.admin.session import Session
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
-from smtpgate.core.notification.ses_json import (
-    EVENT_SUBJECT,
-    EVENT_TOPIC_TEST,
-    topic_test_json,
-)
+from smtpgate.core.notification.ses_json import EVENT_SUBJECT, EVENT_TOPIC_TEST, topic_test_json
 from smtpgate.core.notification.settings import SubscriptionForm
 from smtpgate.core.notification.sns import unsubscribed_text
 from smtpgate.core.outbox.event import NoticeDetail, SendingEvent, SentMail, sending_event

@@ -14,12 +14,7 @@ from smtpgate.admin.errors import RefusedChangeError
 from smtpgate.admin.paging import pages_of
 from smtpgate.admin.refs import ConfigurationSetRef, DelegateRef, IdentityRef
 from smtpgate.admin.session import Session
-from smtpgate.core.reputation.judgement import (
-    Reputation,
-    fresh_start,
-    paused_by_owner,
-    resumed,
-)
+from smtpgate.core.reputation.judgement import Reputation, fresh_start, paused_by_owner, resumed
 from smtpgate.core.reputation.sender import RatedObject, RatedSender, RatingSettings
 from smtpgate.core.reputation.states import Status
 from smtpgate.core.reputation.volume import LONGEST, Volume, representative

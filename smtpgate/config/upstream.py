@@ -8,15 +8,7 @@ from pydantic import Field, model_validator
 from smtpgate.config.oauth import MECHANISMS, Auth, OAuthConfig, login_problems
 from smtpgate.config.reach import Sources, tls_problems
 from smtpgate.config.toml import ExistingFile, ExistingPrivateFile, Problem, Table, problems
-from smtpgate.config.values import (
-    Count,
-    Domain,
-    Host,
-    Name,
-    Seconds,
-    SecretFile,
-    is_loopback,
-)
+from smtpgate.config.values import Count, Domain, Host, Name, Seconds, SecretFile, is_loopback
 from smtpgate.core.upstream.sasl import Mechanism
 
 # How long a client waits for the reply to its final dot (RFC 5321 §4.5.3.2.6).

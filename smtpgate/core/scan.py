@@ -3,11 +3,7 @@
 from typing import Final
 
 from smtpgate.core.message.body import BodyFile, StoredBody, StoredMessage
-from smtpgate.core.message.headers import (
-    MAX_BLOCK_OCTETS,
-    LineEnds,
-    first_long_line,
-)
+from smtpgate.core.message.headers import MAX_BLOCK_OCTETS, LineEnds, first_long_line
 from smtpgate.core.signing import BodyHash
 
 # As many octets as readers of a body's beginning look at.

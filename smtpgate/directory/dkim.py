@@ -20,13 +20,7 @@ from smtpgate.directory.change import (
     RefusedChangeError,
 )
 from smtpgate.directory.identities import identity
-from smtpgate.directory.rows import (
-    columns_of,
-    delete_rows,
-    insert_rows,
-    refusing,
-    update_row,
-)
+from smtpgate.directory.rows import columns_of, delete_rows, insert_rows, refusing, update_row
 from smtpgate.directory.schema import dkim_keys
 from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys

@@ -8,11 +8,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.proof.mail_from import MailFromDomain, OnMxFailure
-from smtpgate.core.proof.verification import (
-    Verification,
-    VerificationMethod,
-    VerificationState,
-)
+from smtpgate.core.proof.verification import Verification, VerificationMethod, VerificationState
 from smtpgate.directory.change import AuditSubject, Change, ConflictError
 from smtpgate.directory.identities import IdentityRow
 from smtpgate.directory.rows import columns_of, delete_rows, insert_rows, selects, update_row

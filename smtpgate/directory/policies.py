@@ -31,13 +31,7 @@ from smtpgate.directory.change import (
     NotFoundError,
     RefusedChangeError,
 )
-from smtpgate.directory.rows import (
-    columns_of,
-    delete_by_key,
-    parameters,
-    selects,
-    selects_each,
-)
+from smtpgate.directory.rows import columns_of, delete_by_key, parameters, selects, selects_each
 from smtpgate.directory.schema import identities, policies, policy_versions, users
 
 # The policy of a new user, unless the caller wants none.

@@ -24,13 +24,7 @@ from smtpgate.directory.change import AuditSubject, Change, ConflictError, NotFo
 from smtpgate.directory.keys import delete_keys_of
 from smtpgate.directory.policies import MAY_SEND, PolicyOwner, drop_policies, put_policy
 from smtpgate.directory.quotas import drop_quotas
-from smtpgate.directory.rows import (
-    columns_of,
-    delete_rows,
-    insert_rows,
-    refusing,
-    update_row,
-)
+from smtpgate.directory.rows import columns_of, delete_rows, insert_rows, refusing, update_row
 from smtpgate.directory.schema import users
 
 

@@ -6,14 +6,7 @@ import msgspec
 
 from smtpgate.banning import BanList
 from smtpgate.config import Config
-from smtpgate.control import (
-    BansAnswer,
-    BansPart,
-    BansRequest,
-    Peers,
-    RefusedError,
-    Routes,
-)
+from smtpgate.control import BansAnswer, BansPart, BansRequest, Peers, RefusedError, Routes
 from smtpgate.core.limits.bans import Ban
 from smtpgate.gate.settings import ban_rules
 from smtpgate.ports import Clock

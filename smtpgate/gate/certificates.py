@@ -8,13 +8,7 @@ from smtpgate.config import Config
 from smtpgate.gate.errors import OpenError
 from smtpgate.log import JsonLog
 from smtpgate.ports import Clock, Reading
-from smtpgate.smtp.certificate import (
-    CertificateFiles,
-    PairOctets,
-    ServerTls,
-    Update,
-    pairs_of,
-)
+from smtpgate.smtp.certificate import CertificateFiles, PairOctets, ServerTls, Update, pairs_of
 from smtpgate.tasks import Threads
 
 FEEDBACK: Final = "[feedback]"

@@ -22,13 +22,7 @@ from smtpgate.log import JsonLog
 from smtpgate.outbox.mail import MailCarrier
 from smtpgate.outbox.queue import TaskQueue
 from smtpgate.outbox.sender import OutboxSender
-from smtpgate.ports import (
-    Carrier,
-    Clock,
-    DirectoryUnavailableError,
-    EventSink,
-    Upstream,
-)
+from smtpgate.ports import Carrier, Clock, DirectoryUnavailableError, EventSink, Upstream
 from smtpgate.relay import RoutedUpstream
 from smtpgate.tasks import Rhythm, TaskOwner
 from smtpgate.webhooks.carrier import SnsFace

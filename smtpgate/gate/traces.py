@@ -8,15 +8,7 @@ from typing import Final
 
 import msgspec
 
-from smtpgate.control import (
-    Asker,
-    Peers,
-    RefusedError,
-    Routes,
-    TracePart,
-    TraceRequest,
-    asker,
-)
+from smtpgate.control import Asker, Peers, RefusedError, Routes, TracePart, TraceRequest, asker
 from smtpgate.core.transcript import TraceTarget, TranscriptLine, TranscriptPart
 from smtpgate.log import JsonLog
 from smtpgate.ports import Clock

@@ -20,12 +20,7 @@ from starlette.routing import Route
 from smtpgate.core.events import PostRefusal, PostRefused
 from smtpgate.core.feedback.record import RecordError
 from smtpgate.core.message.envelope import Client
-from smtpgate.ports import (
-    Clock,
-    DirectoryUnavailableError,
-    EventSink,
-    JournalUnavailableError,
-)
+from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink, JournalUnavailableError
 from smtpgate.posted import PostAnswer
 
 USER: Final = "feedback"

@@ -11,16 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-from sqlalchemy import (
-    Connection,
-    bindparam,
-    delete,
-    func,
-    literal_column,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, bindparam, delete, func, literal_column, select, text, update
 
 from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.retries import Settled

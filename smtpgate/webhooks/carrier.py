@@ -10,11 +10,7 @@ from urllib.parse import quote
 
 from smtpgate.core.notification import listmonk
 from smtpgate.core.notification.names import SnsArn
-from smtpgate.core.notification.ses_json import (
-    EVENT_SUBJECT,
-    event_json,
-    notification_json,
-)
+from smtpgate.core.notification.ses_json import EVENT_SUBJECT, event_json, notification_json
 from smtpgate.core.notification.settings import SignatureVersion, Subscription
 from smtpgate.core.notification.sns import (
     SnsEnvelope,
@@ -24,14 +20,7 @@ from smtpgate.core.notification.sns import (
 )
 from smtpgate.core.notification.standard_webhooks import signed_headers
 from smtpgate.core.outbox.event import NoticeDetail, SendingEvent
-from smtpgate.core.outbox.task import (
-    Carried,
-    GivenUp,
-    LeasedTask,
-    Result,
-    Task,
-    TryAgain,
-)
+from smtpgate.core.outbox.task import Carried, GivenUp, LeasedTask, Result, Task, TryAgain
 from smtpgate.core.secret import Secret
 from smtpgate.ports import Clock
 from smtpgate.webhooks.client import CallError, Headers, HttpAnswer

@@ -4,12 +4,7 @@ from collections.abc import Iterator
 
 from smtpgate.core.account import Principal
 from smtpgate.core.authorization.context import author_context, identity_request
-from smtpgate.core.authorization.roles import (
-    Known,
-    covering,
-    more_specific,
-    policies_by_arn,
-)
+from smtpgate.core.authorization.roles import Known, covering, more_specific, policies_by_arn
 from smtpgate.core.identity import Identity
 from smtpgate.core.message.author import Author
 from smtpgate.core.policy import Context

@@ -34,14 +34,7 @@ from smtpgate.core.events import Role, UsedIdentity
 from smtpgate.core.identity import Identity, covers, names_covering
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.intent import SendingIntent
-from smtpgate.core.policy import (
-    Context,
-    Decision,
-    Outcome,
-    Policy,
-    evaluate,
-    names_caller,
-)
+from smtpgate.core.policy import Context, Decision, Outcome, Policy, evaluate, names_caller
 from smtpgate.core.reply import MASKED_DETAIL, MASKED_REASON, Reject
 
 Known = Mapping[str, Sequence[Identity]]

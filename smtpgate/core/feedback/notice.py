@@ -11,13 +11,7 @@ from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Final, NamedTuple
 
-from smtpgate.core.feedback.addresses import (
-    ADDRESS,
-    address_in,
-    addresses_in,
-    normal,
-    same_key,
-)
+from smtpgate.core.feedback.addresses import ADDRESS, address_in, addresses_in, normal, same_key
 from smtpgate.core.feedback.bounds import (
     MAX_DIAGNOSTIC,
     MAX_LINE,

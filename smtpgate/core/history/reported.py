@@ -10,12 +10,7 @@ from typing import Final
 
 from smtpgate.core.feedback.classify import delay_type
 from smtpgate.core.feedback.kinds import UNDETERMINED, complaint_type
-from smtpgate.core.feedback.report import (
-    Action,
-    FeedbackReport,
-    ReportedRecipient,
-    ReportKind,
-)
+from smtpgate.core.feedback.report import Action, FeedbackReport, ReportedRecipient, ReportKind
 from smtpgate.core.history.record import Record, owner_of
 from smtpgate.core.outbox.event import (
     BounceDetail,

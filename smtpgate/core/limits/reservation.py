@@ -15,12 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from smtpgate.core.account import UNLIMITED, SendingLimits
-from smtpgate.core.limits.charge import (
-    Charge,
-    LimitExceededError,
-    LimitName,
-    must_go_together,
-)
+from smtpgate.core.limits.charge import Charge, LimitExceededError, LimitName, must_go_together
 from smtpgate.core.limits.limit_status import (
     NEVER,
     all_seen,

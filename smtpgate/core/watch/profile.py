@@ -16,14 +16,7 @@ from typing import Final
 from msgspec import Struct, structs
 
 from smtpgate.core.address import domain_of
-from smtpgate.core.watch.sketch import (
-    Horizon,
-    Sketch,
-    Span,
-    hash_of,
-    names_joined,
-    names_seen,
-)
+from smtpgate.core.watch.sketch import Horizon, Sketch, Span, hash_of, names_joined, names_seen
 
 MAX_DAYS: Final = 30
 MAX_NAMES: Final = 32

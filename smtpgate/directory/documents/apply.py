@@ -11,9 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.directory.change import AuditSubject, Change, ConflictError
 from smtpgate.directory.documents.current import read_current
 from smtpgate.directory.documents.desired import Desired
-from smtpgate.directory.documents.fields import (
-    all_fields,
-)
+from smtpgate.directory.documents.fields import all_fields
 from smtpgate.directory.documents.last_applied import (
     Records,
     keep,

@@ -1,11 +1,7 @@
 """The current fields of an object in the directory, those that documents can set."""
 
 from smtpgate.directory.documents.current import Current
-from smtpgate.directory.documents.fields import (
-    LIMITS,
-    limit_fields,
-    owner_text,
-)
+from smtpgate.directory.documents.fields import LIMITS, limit_fields, owner_text
 from smtpgate.directory.documents.object_keys import Fields, ObjectKey
 from smtpgate.directory.documents.parts import DEFAULTS
 from smtpgate.directory.quotas import QuotaKey, limits_in

@@ -19,11 +19,7 @@ from smtpgate.directory.documents.parts import NO_NOTIFICATIONS
 from smtpgate.directory.identities import IdentityRow, identity, update_identity
 from smtpgate.directory.mail_from import mail_from_of, put_mail_from, remove_mail_from
 from smtpgate.directory.notifications import NotificationRow
-from smtpgate.directory.reputations import (
-    put_rating_settings,
-    rating_settings,
-    resume_set,
-)
+from smtpgate.directory.reputations import put_rating_settings, rating_settings, resume_set
 from smtpgate.directory.suppression import ListKey, set_reasons
 from smtpgate.directory.tags import Tagged, TaggedKind, drop_tags, put_tags, tags_of
 from smtpgate.directory.topic_grants import (

@@ -10,12 +10,7 @@ from smtpgate.core.identity import PrivateKey
 from smtpgate.core.proof.dkim_stages import KeyStage
 from smtpgate.core.proof.verification import NOT_STARTED, begin, trusted
 from smtpgate.directory.change import AuditSubject, Change
-from smtpgate.directory.dkim import (
-    DkimKeyRow,
-    add_dkim_keys,
-    delete_dkim_key,
-    update_dkim_key,
-)
+from smtpgate.directory.dkim import DkimKeyRow, add_dkim_keys, delete_dkim_key, update_dkim_key
 from smtpgate.directory.documents.desired import DesiredDkimKey, DesiredIdentity
 from smtpgate.directory.documents.fields import (
     account_key,

@@ -8,20 +8,10 @@ from dataclasses import asdict, replace
 from typing import Any, Final
 
 from smtpgate.directory.documents.desired import DesiredIdentity, Limits
-from smtpgate.directory.documents.fields import (
-    LIMITS,
-    cap_key,
-    limit_fields,
-)
+from smtpgate.directory.documents.fields import LIMITS, cap_key, limit_fields
 from smtpgate.directory.documents.object_keys import ObjectKey
 from smtpgate.directory.documents.plan import Step
-from smtpgate.directory.documents.planning import (
-    Order,
-    Ordered,
-    Planning,
-    differences,
-    stated,
-)
+from smtpgate.directory.documents.planning import Order, Ordered, Planning, differences, stated
 from smtpgate.directory.quotas import MAX_CAPS, Quota, QuotaKey, QuotaWrite, write_quotas
 
 _NONE: Final = Limits()

@@ -14,13 +14,7 @@ from smtpgate.directory.documents.desired import DesiredPart
 from smtpgate.directory.documents.object_keys import Fields, ObjectKey
 from smtpgate.directory.documents.parts import part_owner, set_key, topic_key
 from smtpgate.directory.documents.plan import Step, Work
-from smtpgate.directory.documents.planning import (
-    Order,
-    Ordered,
-    Planning,
-    differences,
-    stated,
-)
+from smtpgate.directory.documents.planning import Order, Ordered, Planning, differences, stated
 from smtpgate.directory.topic_grants import topic_place
 
 

@@ -11,11 +11,7 @@ from smtpgate.core.policy.problem import shown
 from smtpgate.directory.documents.current import Current
 from smtpgate.directory.documents.current_fields import current_fields
 from smtpgate.directory.documents.desired import Desired, DesiredPolicy, SourceLocation
-from smtpgate.directory.documents.fields import (
-    fields_of_policy,
-    plain,
-    policy_key,
-)
+from smtpgate.directory.documents.fields import fields_of_policy, plain, policy_key
 from smtpgate.directory.documents.object_keys import Fields, ObjectKey
 from smtpgate.directory.documents.plan import Columns, Drift, Sign, Step
 from smtpgate.directory.policies import (
