@@ -11,7 +11,6 @@ from typing import Annotated, Any, BinaryIO, Final
 import typer
 
 from smtpgate.bounce_forms import read_any_report
-from smtpgate.cli.terminal import argument
 from smtpgate.core.feedback.bounds import MAX_OCTETS
 from smtpgate.core.feedback.record import RecordError
 from smtpgate.core.feedback.records import MAX_RECORD_OCTETS, read_record
@@ -34,8 +33,10 @@ def _feedback() -> None:
 def read(
     files: Annotated[
         list[Path] | None,
-        argument(
-            metavar="[FILE...]", help="A message, or records; - or nothing is standard input."
+        typer.Argument(
+            metavar="[FILE...]",
+            help="A message, or records; - or nothing is standard input.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:

@@ -11,7 +11,6 @@ from typing import Annotated, Final
 import typer
 
 from smtpgate.cli.commands import COMMANDS
-from smtpgate.cli.terminal import argument
 
 # The order is that of the list: guides as a reader needs them, then references.
 GUIDES: Final = (
@@ -101,10 +100,11 @@ def _complete(incomplete: str) -> list[str]:
 def show_help(
     topic: Annotated[
         str | None,
-        argument(
+        typer.Argument(
             metavar="TOPIC",
             help="A topic of the list; a unique beginning is enough.",
             autocompletion=_complete,
+            show_default=False,
         ),
     ] = None,
 ) -> None:

@@ -245,7 +245,7 @@ def test_an_editor_that_fails_is_reported(granted: Desk, chosen: str, says: str)
         (("put", "arn:aws:ses", "x", "-"), 2, "Invalid ARN"),
         (("put", f"{OWNER}/none.example", "x", "-"), 1, "there is no identity"),
         (("put", DOMAIN, "a name", "-"), 1, "`a name' is no policy name"),
-        (("put", DOMAIN, "x", "/nonexistent"), 1, "/nonexistent: cannot be read: No such file"),
+        (("put", DOMAIN, "x", "/nonexistent"), 1, "/nonexistent: cannot be read: no such file"),
         (("put", DOMAIN, "x", "-", "--version", "1"), 1, "was deleted meanwhile"),
         (("show", DOMAIN, "x"), 1, f"identity {DOMAIN} has no policy `x'"),
         (("edit", DOMAIN, "x"), 1, f"identity {DOMAIN} has no policy `x'"),
