@@ -10,7 +10,7 @@ import typer
 
 from smtpgate.cli.listing import print_json, shown
 from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, one_of, option, output
-from smtpgate.core.address import parse_mailbox
+from smtpgate.core.address import AddressError, parse_mailbox
 from smtpgate.core.wording import numbered
 from smtpgate.doctor.case import CheckReport
 from smtpgate.doctor.finding import KINDS, DoctorFinding, Level
@@ -27,7 +27,10 @@ def _check_name(text: str) -> str:
 
 
 def _mailbox(text: str) -> str:
-    return str(parse_mailbox(text))
+    try:
+        return str(parse_mailbox(text))
+    except AddressError as error:
+        raise ValueError(f"`{text}' is no address: {error}") from None
 
 
 _Only: TypeAlias = Annotated[

@@ -25,7 +25,7 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
-from smtpgate.core.arn import IdentityArn
+from smtpgate.core.arn import IdentityArn, identity_arn
 from smtpgate.core.whatif.impact import ChangedDecision, Impact, ProposedPolicy, Sender
 from smtpgate.gate.journal import open_journal_session
 
@@ -69,7 +69,7 @@ def impact(
     ],
     identity: Annotated[
         IdentityArn,
-        option(metavar="ARN", help="The identity that it is for.", parse=IdentityArn.parse),
+        option(metavar="ARN", help="The identity that it is for.", parse=identity_arn),
     ],
     since: Annotated[str, typer.Option(metavar="TIME", help="From when on.")] = "7d",
     name: Annotated[

@@ -29,7 +29,7 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.clock import SystemClock
 from smtpgate.core.address import AddressError, parse_forward_path
-from smtpgate.core.arn import IdentityArn, identity_name
+from smtpgate.core.arn import identity_arn, identity_name
 from smtpgate.core.history.record import Record, RecordOutcome
 from smtpgate.core.history.search import Search
 from smtpgate.core.history.story import outcome_of
@@ -46,8 +46,8 @@ _LATER: Final = tuple(kind for kind in EVENT_KINDS if kind != "Send")
 
 
 def _identity(text: str) -> str:
-    """An identity's ARN, or its name, in the one spelling. Raises ArnError."""
-    return str(IdentityArn.parse(text)) if text.startswith("arn:") else identity_name(text)
+    """An identity's ARN, or its name, in the one spelling. Raises ValueError."""
+    return str(identity_arn(text)) if text.startswith("arn:") else identity_name(text)
 
 
 def _address(text: str) -> str:

@@ -11,7 +11,7 @@ from smtpgate.admin.refs import (
     TopicRef,
     UserRef,
 )
-from smtpgate.core.arn import IdentityArn, identity_name, is_account_id
+from smtpgate.core.arn import identity_arn, identity_name, is_account_id
 from smtpgate.core.naming import access_key_id, account_id, user_name
 from smtpgate.core.notification.names import SnsArn, configuration_set_name, topic_name
 
@@ -49,7 +49,7 @@ def owner_ref(text: str) -> OwnerRef:
 def identity_ref(text: str) -> IdentityRef:
     """``ACCOUNT/DOMAIN``, ``ACCOUNT/ADDRESS`` or an identity's ARN. Raises ValueError."""
     if text.startswith("arn:"):
-        arn = IdentityArn.parse(text)
+        arn = identity_arn(text)
         return IdentityRef(arn.account_id, arn.name, arn)
     account, slash, name = text.partition("/")
     if not slash:

@@ -10,7 +10,7 @@ import typer
 from smtpgate.cli.generate import ask
 from smtpgate.cli.lint import as_json, lint_files
 from smtpgate.cli.terminal import DEFAULT_CONFIG, ConfigFile, fail, option
-from smtpgate.core.arn import ArnError, IdentityArn
+from smtpgate.core.arn import identity_arn
 from smtpgate.core.policy import PolicyKind
 from smtpgate.core.policy.generate import PolicyOptions, PolicyOptionsError, generate_policy
 
@@ -55,8 +55,8 @@ _Interactive: TypeAlias = Annotated[
 
 def _identity_arn(text: str | None) -> str | None:
     try:
-        return None if text is None else str(IdentityArn.parse(text))
-    except ArnError as error:
+        return None if text is None else str(identity_arn(text))
+    except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
 

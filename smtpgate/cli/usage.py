@@ -16,7 +16,7 @@ from smtpgate.cli.journal_session import run
 from smtpgate.cli.listing import View, print_json, print_table, shown
 from smtpgate.cli.moments import moment_option
 from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, misused, option
-from smtpgate.core.arn import IdentityArn
+from smtpgate.core.arn import IdentityArn, identity_arn
 from smtpgate.core.history.event_counts import EventCounts
 from smtpgate.core.history.usage import (
     Grain,
@@ -50,7 +50,7 @@ _COLUMNS: Final = (
 
 _IdentityFilter: TypeAlias = Annotated[
     IdentityArn | None,
-    option(metavar="ARN", help="With this identity.", parse=IdentityArn.parse),
+    option(metavar="ARN", help="With this identity.", parse=identity_arn),
 ]
 
 

@@ -73,3 +73,12 @@ class IdentityArn(Struct, frozen=True, gc=False):
 
     def __str__(self) -> str:
         return self.text
+
+
+def identity_arn(text: str) -> IdentityArn:
+    """An identity's ARN. Raises ValueError."""
+    try:
+        return IdentityArn.parse(text)
+    except ArnError:
+        example = "arn:aws:ses:us-east-1:888888888888:identity/example.com"
+        raise ValueError(f"`{text}' is not the ARN of an identity, such as {example}") from None

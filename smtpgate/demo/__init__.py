@@ -66,9 +66,9 @@ async def _run(transcript: Transcript, folder: Path) -> None:
 
 
 def _policies(transcript: Transcript) -> None:
-    transcript.chapter("1. The policy of the announcement, and what its pattern really matches")
+    transcript.chapter("1. The policy of Amazon's announcement, and what its pattern matches")
     transcript.quote(ANNOUNCED)
-    transcript.say("   As it stands:")
+    transcript.say("   As announced:")
     _try_senders(transcript, ANNOUNCED, _AS_ANNOUNCED)
     policy = parse_policy(ANNOUNCED, kind="identity", name="announced")
     transcript.say("   Findings of `smtpgate policy lint':")
@@ -88,8 +88,8 @@ def _try_senders(transcript: Transcript, source: str, expected: tuple[bool, ...]
     policy = parse_policy(source, kind="identity", name="marketing")
     for sender, is_expected in zip(_SENDERS, expected, strict=True):
         allowed = _lets_through(policy, sender)
-        verb = "lets through" if allowed else "refuses"
-        transcript.check(f"{verb:12} From: {sender}", holds=allowed is is_expected)
+        verb = "allows" if allowed else "refuses"
+        transcript.check(f"{verb:7} From: {sender}", holds=allowed is is_expected)
 
 
 def _lets_through(policy: Policy, sender: str) -> bool:
@@ -110,7 +110,7 @@ async def _accepted(transcript: Transcript, world: World) -> None:
     transcript.check("the client gets 250 with the message id", holds=sent.code == 250)
     arrived = await world.sink.wait_for(1)
     content = arrived[0].content
-    transcript.say("   What arrived upstream:")
+    transcript.say("   The message that the upstream got:")
     transcript.quote(content.decode())
     transcript.check("no X-SES-* field is left", holds=not re.search(rb"(?im)^x-ses-", content))
     signed = re.search(rb"DKIM-Signature:[^:]*d=ses-example\.com;", content) is not None
@@ -173,8 +173,9 @@ async def _counted(
 
 
 async def _by_the_api(transcript: Transcript, world: World) -> None:
-    transcript.chapter("7. The calls of the announcement: PutIdentityPolicy and SendRawEmail")
+    transcript.chapter("7. The API of Amazon SES: PutIdentityPolicy and SendRawEmail")
     await world.raise_quota(10)
+    transcript.say("   The quota is raised, and the owner allows the From that step 3 refused.")
     policy = {
         "Version": "2012-10-17",
         "Statement": {
@@ -196,7 +197,7 @@ async def _by_the_api(transcript: Transcript, world: World) -> None:
         },
     )
     transcript.quote(put.dialogue)
-    transcript.check("the owner's policy is taken", holds=put.status == _OK)
+    transcript.check("the owner's policy is saved", holds=put.status == _OK)
     await world.gate.service.catch_up()
     message = f"From: Sales <{_NOT_COVERED}>\nTo: jane@example.net\nSubject: Offer\n\nHello.\n"
     sent = await world.call(
@@ -212,7 +213,7 @@ async def _by_the_api(transcript: Transcript, world: World) -> None:
         },
     )
     transcript.quote(sent.dialogue)
-    transcript.check("what was refused before is accepted now", holds=sent.status == _OK)
+    transcript.check("the From that step 3 refused is accepted now", holds=sent.status == _OK)
     arrived = await world.sink.wait_for(3)
     signed = b"d=ses-example.com;" in arrived[2].content
     transcript.check("and arrives with the owner's DKIM-Signature", holds=signed)

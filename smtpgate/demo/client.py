@@ -4,7 +4,10 @@ import smtplib
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _OK: Final = 250
 
@@ -27,6 +30,12 @@ class _Client(smtplib.SMTP):
         """Send and record a command."""
         self.lines.append(f"C: {cmd.upper()} {args}".rstrip())
         super().putcmd(cmd, args)
+
+    def send(self, s: "ReadableBuffer | str") -> None:
+        """Send octets, and record them if they are a message."""
+        if not isinstance(s, str):
+            self.lines += [f"C: {line}" for line in bytes(s).decode().splitlines()]
+        super().send(s)
 
     def getreply(self) -> tuple[int, bytes]:
         """Receive and record a reply."""

@@ -65,7 +65,7 @@ def test_a_configuration_that_cannot_be_used_is_the_only_finding(desk: Desk) -> 
     [
         (("--only", "upstream"), "there is no check `upstream'"),
         (("--address", "mail.example.com"), "does not appear to be an IPv4 or IPv6 address"),
-        (("--send-test", "nobody"), "Missing final '@domain'"),
+        (("--send-test", "nobody"), "`nobody' is no address: Missing final '@domain'"),
     ],
 )
 def test_options_that_mean_nothing_are_misuse(

@@ -238,7 +238,7 @@ def test_who_searches_for_an_account_sees_no_more_than_it_may(desk: Desk) -> Non
         (("--reason", "because"), "`because' is no reason code"),
         (("--since", "yesterday"), "--since: `yesterday' is no time"),
         (("--address", "nobody"), "`nobody' is no address"),
-        (("--identity", "arn:nonsense"), "Invalid ARN"),
+        (("--identity", "arn:nonsense"), "is not the ARN of an identity"),
         (("--identity", "no name"), "neither a domain nor an address"),
         (("--user", "mailer"), "`mailer' names no user"),
         (("--account", "12"), "12"),
@@ -417,7 +417,7 @@ def test_nothing_that_changes_is_no_failure(stocked: Desk) -> None:
             1,
             "the directory has no arn:aws:ses:us-east-1:888888888888:identity/example.com",
         ),
-        (grant(), "nonsense", 2, "Invalid ARN"),
+        (grant(), "nonsense", 2, "is not the ARN of an identity"),
     ],
 )
 def test_a_proposal_that_cannot_be_made_is_reported(
@@ -507,7 +507,7 @@ def test_usage_as_csv_is_what_it_is_as_json(desk: Desk) -> None:
     "options, status, says",
     [
         (("--json", "--csv"), 2, "--json and --csv exclude each other"),
-        (("--identity", "ses-example.com"), 2, "Invalid ARN"),
+        (("--identity", "ses-example.com"), 2, "is not the ARN of an identity"),
         (("--by", "week"), 2, "week"),
         (("--since", "2099-01-01"), 1, "usage has a begin that is in the future"),
     ],

@@ -242,7 +242,7 @@ def test_an_editor_that_fails_is_reported(granted: Desk, chosen: str, says: str)
     [
         (("put", OWNER, "x", "-"), 2, "names no identity: write ACCOUNT/NAME, or its ARN"),
         (("put", f"{OWNER}/a b", "x", "-"), 2, "neither a domain nor an address"),
-        (("put", "arn:aws:ses", "x", "-"), 2, "Invalid ARN"),
+        (("put", "arn:aws:ses", "x", "-"), 2, "is not the ARN of an identity"),
         (("put", f"{OWNER}/none.example", "x", "-"), 1, "there is no identity"),
         (("put", DOMAIN, "a name", "-"), 1, "`a name' is no policy name"),
         (("put", DOMAIN, "x", "/nonexistent"), 1, "/nonexistent: cannot be read: no such file"),

@@ -16,9 +16,8 @@ _SESSIONS: Final = frozenset({"CallerSession", "JournalSession", "PreviewSession
 # Each reads an argument, or words what is printed.
 _FUNCTIONS_OF_THE_CORE: Final = frozenset(
     {
-        "access_key_id", "account_id", "identity_name", "is_account_id", "network",
-        "network_of",
-        "parse_authors",
+        "access_key_id", "account_id", "identity_arn", "identity_name", "is_account_id",
+        "network", "network_of", "parse_authors",
         "configuration_set_name", "parse_forward_path", "parse_mailbox",
         "read_record", "read_simulation", "topic_name", "user_key", "user_name", "read_reason",
         "read_reasons",
