@@ -12,6 +12,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, cast
 
 from smtpgate.config.upstream import UpstreamConfig
@@ -34,7 +35,7 @@ TO_BOTH: Final = Envelope.of(ReversePath(ALICE), [BOB, CAROL])
 _STANDING: Final = MovableClock()
 _PATIENCE_S: Final = 5.0  # of the relay, with each answer
 _SILENCE_S: Final = 6.0
-_PAUSE_S: Final = 0.005
+_PAUSES_S: Final = (0.005, 0.05)
 
 _ANSWERS: Final = {
     "CONNECT": "220 mx.example.net ESMTP",
@@ -53,10 +54,17 @@ _ANSWERS: Final = {
 Answer = str | Callable[[str], str]
 
 
-async def fall_silent(silence_s: float) -> None:
-    """Say nothing more; so long passes once all is done that is due."""
-    await asyncio.sleep(_PAUSE_S)
-    await move_loop(silence_s)
+async def fall_silent(silence_s: float, is_gone: Callable[[], bool]) -> None:
+    """Say nothing more; so long passes once all is done that is due.
+
+    A client that was at work meanwhile waits from then on, so as long passes once more while it
+    is there.
+    """
+    for pause_s in _PAUSES_S:
+        await asyncio.sleep(pause_s)
+        if is_gone():
+            break
+        await move_loop(silence_s)
     await asyncio.Event().wait()
 
 
@@ -95,7 +103,7 @@ class UpstreamServer:
         self._changed = asyncio.Condition()
         self._released = asyncio.Event()
         self._handlers: set[asyncio.Task[Any]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._readers: dict[asyncio.StreamWriter, asyncio.StreamReader] = {}
 
     @property
     def messages(self) -> list[bytes]:
@@ -133,7 +141,7 @@ class UpstreamServer:
 
     def drop_all(self) -> None:
         """Close every connection."""
-        for writer in self._writers:
+        for writer in self._readers:
             writer.close()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -141,7 +149,7 @@ class UpstreamServer:
         task = asyncio.current_task()
         assert task is not None
         self._handlers.add(task)
-        self._writers.add(writer)
+        self._readers[writer] = reader
         visit = Visit(is_encrypted=writer.get_extra_info("ssl_object") is not None)
         visit.peer = writer.get_extra_info("peername")[0]
         self.visits.append(visit)
@@ -154,7 +162,7 @@ class UpstreamServer:
             while True:
                 await self._command(visit, reader, writer)
         writer.close()
-        self._writers.discard(writer)
+        del self._readers[writer]
         visit.ended.set()
         await self._tell()
 
@@ -216,13 +224,16 @@ class UpstreamServer:
         if answer == HANG_UP:
             raise _HungUpError
         if answer == SILENCE:
-            await fall_silent(self.silence_s)
+            await fall_silent(self.silence_s, partial(self._is_gone, writer))
         if answer == HOLD:
             await self._released.wait()
             answer = self._usual(verb)
         writer.write(answer.encode() + b"\r\n")
         await writer.drain()
         return answer
+
+    def _is_gone(self, writer: asyncio.StreamWriter) -> bool:
+        return writer.is_closing() or self._readers[writer].at_eof()
 
     def _usual(self, verb: str) -> str:
         if verb == "EHLO":
@@ -308,7 +319,9 @@ class _HalfReader(asyncio.Protocol):
             self.transport.abort()
         else:
             self.transport.pause_reading()
-            self.silent = asyncio.ensure_future(fall_silent(_SILENCE_S))
+            self.silent = asyncio.ensure_future(
+                fall_silent(_SILENCE_S, self.transport.is_closing)
+            )
 
     def connection_lost(self, _: Exception | None) -> None:
         """End the silence."""

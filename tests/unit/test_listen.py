@@ -64,6 +64,16 @@ def test_each_section_with_an_address_has_a_socket_that_listens(
             socket.create_connection((where, port_of(sockets, section)), 5).close()
 
 
+def test_what_a_connection_writes_is_sent_at_once(tmp_path: Path) -> None:
+    handed = listening()
+    with bind(config(tmp_path), {"listener.plain": handed}) as sockets:
+        for section in ("listener.plain", "listener.second", "http"):
+            with socket.create_connection((LOOPBACK, port_of(sockets, section)), 5):
+                accepted, _ = sockets[section].accept()
+                with closing(accepted):
+                    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_section_that_is_off_has_none(tmp_path: Path) -> None:
     with bind(config(tmp_path, http="false")) as sockets, pytest.raises(KeyError):
         _ = sockets["http"]
