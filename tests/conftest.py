@@ -22,7 +22,8 @@ _LONGEST: Final = frozenset(
     f"test_{name}"
     for name in (
         *("upstream_faults", "restarts", "moto_suite", "fleet", "soak", "client_recipes"),
-        *("gate_crashes", "api_clients"),
+        *("gate_crashes", "api_clients", "recipients_clients", "workers", "postfix_upstream"),
+        *("postfix_client", "store_faults", "bench_peers", "prometheus", "journal_faults"),
     )
 )
 

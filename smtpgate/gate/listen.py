@@ -75,8 +75,8 @@ def bind(
 def _send_at_once(listening: socket.socket) -> None:
     """Have accepted connections wait for no acknowledgement before they send (tcp(7)).
 
-    asyncio sets that only for sockets that name their protocol; the body of an answer then comes
-    40 ms after its header fields.
+    asyncio sets that only for sockets that name their protocol. Without it the body of an
+    answer comes 40 ms after its header fields.
     """
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

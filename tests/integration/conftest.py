@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemons import Lab
+from tests.support.forks import prepare_for_gates
 
 _HERE = Path(__file__).parent
+
+prepare_for_gates()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,12 +36,12 @@ def pytest_runtest_makereport(
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     """A folder and its daemons, for one test."""
-    with Lab() as made:
+    with Lab(has_forks=True) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def shared_lab() -> Iterator[Lab]:
     """A folder and its daemons, for all tests of a module."""
-    with Lab() as made:
+    with Lab(has_forks=True) as made:
         yield made

@@ -115,21 +115,29 @@ def _read(log_file: Path) -> str:
     return log_file.read_text(errors="replace") if log_file.exists() else ""
 
 
-class Daemon:
-    """A process that we started, with its log."""
+class Process(Protocol):
+    """A process that was started, as ``subprocess.Popen`` is one."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    def signal(self, number: signal.Signals) -> None: ...
+    def wait(self, timeout_s: float) -> int: ...
+
+
+class _Begun:
+    """A process of a program, in a session of its own; it writes into its log."""
 
     def __init__(
         self,
-        name: str,
         command: Sequence[str | Path],
         log_file: Path,
-        env: Mapping[str, str] | None = None,
-        pass_fds: Sequence[int] = (),
+        env: Mapping[str, str] | None,
+        pass_fds: Sequence[int],
     ) -> None:
-        self.name = name
-        self.log_file = log_file
         with log_file.open("ab") as log:
-            self.process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [str(word) for word in command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -142,12 +150,39 @@ class Daemon:
     @property
     def pid(self) -> int:
         """Its process id."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, or ``None`` while it runs."""
+        return self._process.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it has not ended."""
+        self._process.send_signal(number)
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for its end, and return its exit status. Raises TimeoutExpired."""
+        return self._process.wait(timeout_s)
+
+
+class Daemon:
+    """A process that we started, with its log."""
+
+    def __init__(self, name: str, process: Process, log_file: Path) -> None:
+        self.name = name
+        self.process = process
+        self.log_file = log_file
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
         return self.process.pid
 
     @property
     def is_running(self) -> bool:
         """True if the process has not ended."""
-        return self.process.poll() is None
+        return self.process.returncode is None
 
     def log(self) -> str:
         """Everything that it has printed or logged."""
@@ -162,7 +197,7 @@ class Daemon:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to this very process."""
-        self.process.send_signal(number)
+        self.process.signal(number)
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Wait for its end and return its exit code."""
@@ -170,12 +205,11 @@ class Daemon:
 
     def close(self) -> None:
         """Stop it: politely first, then for good."""
-        if self.is_running:
-            self.process.terminate()
+        self.process.signal(signal.SIGTERM)
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.process.signal(signal.SIGKILL)
             self.process.wait(10)
 
 
@@ -183,10 +217,13 @@ class Lab:
     """A folder with the daemons of a test; leaving it stops them, newest first.
 
     The words of ``wrapper`` stand before each command, such as a shell that enters a group.
+    With ``has_forks`` a gate is forked from a process that has imported the program: to import
+    it takes longer than most tests need the gate.
     """
 
-    def __init__(self, wrapper: Sequence[str] = ()) -> None:
+    def __init__(self, wrapper: Sequence[str] = (), *, has_forks: bool = False) -> None:
         self._wrapper = tuple(wrapper)
+        self.has_forks = has_forks
         self._exits = ExitStack()
         self.daemons: list[Daemon] = []
         self._log_files: list[tuple[str, Path]] = []
@@ -232,7 +269,13 @@ class Lab:
         pass_fds: Sequence[int] = (),
     ) -> Daemon:
         """Start a daemon and wait until it is ready."""
-        daemon = Daemon(name, [*self._wrapper, *command], log_file, env, pass_fds)
+        process = _Begun([*self._wrapper, *command], log_file, env, pass_fds)
+        return self.wait_for(Daemon(name, process, log_file), ready, timeout_s)
+
+    def wait_for(
+        self, daemon: Daemon, ready: Callable[[], bool], timeout_s: float = PATIENCE_S
+    ) -> Daemon:
+        """Wait until a daemon that was started is ready, and stop it at the end."""
         self.daemons.append(daemon)
         self._exits.callback(daemon.close)
         daemon.wait_until(ready, timeout_s)

@@ -7,6 +7,7 @@ tests need it then. What is run is what ``python -m MODULE`` or ``python -c CODE
 import os
 import runpy
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -28,6 +29,11 @@ _IMPORTED: Final = (
     *("tests.support.directory", "tests.support.journal", "tests.support.ledgers"),
     __name__,
 )
+# What a gate imports beside that, or only when it makes tables.
+_IMPORTED_BY_GATES: Final = (
+    *("aiosqlite", "asyncpg", "redis.asyncio", "smtpgate.gate.parent", "smtpgate.gate.worker"),
+    *("smtpgate.sql.migrations", "uvloop", "uvicorn"),
+)
 _NOTHING: Final = Path(os.devnull)
 
 
@@ -41,7 +47,9 @@ class Fork:
         errors: Path | None = None,
         stdin: Path = _NOTHING,
         environment: Mapping[str, str] | None = None,
+        has_own_session: bool = False,
     ) -> None:
+        self._words = words
         self._output = output
         self._errors = errors or output
         self._process = _context().Process(
@@ -50,6 +58,7 @@ class Fork:
                 tuple(map(str, words)),
                 (stdin, output, self._errors),
                 dict(environment or os.environ),
+                has_own_session,
             ),
             daemon=True,  # it does not outlive the tests
         )
@@ -69,15 +78,26 @@ class Fork:
         return self._errors.read_text() if self._errors.exists() else ""
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, or ``None`` while it runs."""
+        return self._process.exitcode
+
+    @property
     def children(self) -> list[int]:
         """The processes that it started, and that have not ended."""
-        path = f"/proc/{self._process.pid}/task/{self._process.pid}/children"
+        path = f"/proc/{self.pid}/task/{self.pid}/children"
         return [int(word) for word in Path(path).read_text().split()]
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
-        assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        if self.returncode is None:
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
@@ -85,9 +105,10 @@ class Fork:
         _ = self.wait(10)
 
     def wait(self, timeout_s: float = 60) -> int:
-        """Wait for its end, and return its exit status."""
+        """Wait for its end, and return its exit status. Raises TimeoutExpired."""
         self._process.join(timeout_s)
-        assert self._process.exitcode is not None, f"it runs after {timeout_s:g} s"
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(list(map(str, self._words)), timeout_s)
         return self._process.exitcode
 
     def close(self) -> None:
@@ -100,10 +121,18 @@ def begin_soon() -> None:
     _ = _context()
 
 
+def prepare_for_gates() -> None:
+    """Have what gates import in that process too, which has not begun yet."""
+    _imported.extend(_IMPORTED_BY_GATES)
+
+
+_imported = [*_IMPORTED]
+
+
 @cache
 def _context() -> ForkServerContext:
     context = get_context("forkserver")
-    context.set_forkserver_preload(list(_IMPORTED))
+    context.set_forkserver_preload(_imported)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         forkserver.ensure_running()
@@ -111,9 +140,14 @@ def _context() -> ForkServerContext:
 
 
 def _run(
-    words: tuple[str, ...], files: tuple[Path, Path, Path], environment: dict[str, str]
+    words: tuple[str, ...],
+    files: tuple[Path, Path, Path],
+    environment: dict[str, str],
+    has_own_session: bool,
 ) -> None:
     """In the new process: become the one that was asked for."""
+    if has_own_session:
+        os.setsid()
     for number, path in enumerate(files):
         how = os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY
         opened = os.open(path, how | os.O_NOCTTY, 0o600)

@@ -30,6 +30,7 @@ from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Daemon, Lab, free_port
 from tests.support.directory import MASTER_KEYS
 from tests.support.dnsserver import dkim_record
+from tests.support.forks import Fork
 from tests.support.json_lines import json_lines
 from tests.support.world import (
     DELEGATE,
@@ -283,25 +284,24 @@ def start_gate(lab: Lab, authority: Authority, plan: GatePlan) -> Gate:
     _write_directory(directory, plan.accounts)
     config = folder / "smtpgate.toml"
     config.write_text(_config(plan, authority, directory))
-    limit = [] if plan.open_files is None else ["prlimit", f"--nofile={plan.open_files}"]
     skewed = ("tests.support.skewed", str(plan.skew_s))
     program = skewed if plan.skew_s or plan.has_movable_clock else plan.program
-    words: list[str | Path] = [
-        *limit,
-        sys.executable,
-        "-m",
-        *program,
-        "serve",
-        "--config",
-        config,
-    ]
+    words: list[str | Path] = ["-m", *program, "serve", "--config", config]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    log_file = folder / "log"
+    if lab.has_forks and plan.open_files is None and plan.sockets is None:
+        fork = Fork(*words, output=log_file, environment=environment, has_own_session=True)
+        daemon = Daemon("smtpgate", fork, log_file)
+        return Gate(lab.wait_for(daemon, lambda: _takes_mail(plan.http_port)), plan, config)
+    limit = [] if plan.open_files is None else ["prlimit", f"--nofile={plan.open_files}"]
+    words = [*limit, sys.executable, *words]
     daemon = lab.start(
         "smtpgate",
         words if plan.sockets is None else plan.sockets.words(words),
-        folder / "log",
+        log_file,
         pass_fds=() if plan.sockets is None else plan.sockets.descriptors,
         ready=lambda: _takes_mail(plan.http_port),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment,
     )
     return Gate(daemon, plan, config)
 
