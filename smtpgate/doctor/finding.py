@@ -193,7 +193,7 @@ KINDS: Final[Mapping[str, FindingKind]] = {
             "certificate-untrusted": (
                 "note",
                 "clients need the authority of the certificate, or an intermediate is missing",
-                "append intermediates to cert_file; give clients a private authority",
+                "append intermediates to cert_file, or give clients the certificate to trust",
             ),
             "certificate-old": (
                 "warning",

@@ -163,7 +163,7 @@ def _about_answer(
         return
     yield from _about_certificate(where, certificate, port.host, now)
     if certificate.trust_problem:
-        text = f"this machine does not trust it: {certificate.trust_problem}"
+        text = f"this machine does not trust its certificate: {certificate.trust_problem}"
         yield found("certificate-untrusted", where, text)
     if own and certificate.octets not in {one.octets for one in own}:
         yield found("certificate-old", where, "clients get one that is not in cert_file")
