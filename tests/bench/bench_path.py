@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -131,20 +132,28 @@ def measure(
             each = " ".join(f"{one:.3f}" for one in taken)
             print(f"  {name:12} {statistics.median(taken):.3f} ms CPU a message   ({each})")
         if profiled:
-            _profile(gates[0], clients, lab.folder / "samples")
+            gate = gates[0]
+            cost = partial(clients.cost_ms, gate)
+            print_profile(gate.process_id, cost, seconds, lab.folder / "samples")
 
 
 # -- where the time goes -----------------------------------------------------------------------
 
 
-def _profile(gate: _RunningGate, clients: _Clients, samples: Path) -> None:
-    """Print the functions with the most time of their own, by py-spy."""
+def print_profile(
+    process_id: int, cost_of_load: Callable[[], float], seconds: float, samples: Path
+) -> None:
+    """Print the functions with the most time of their own, by py-spy.
+
+    ``cost_of_load`` loads that process for so many seconds, and returns what one message or
+    call cost in milliseconds. The samples are written to a file.
+    """
     sampler = shutil.which("py-spy") or str(Path(sys.executable).with_name("py-spy"))
     command = [sampler, "record", "--nonblocking", "-r", str(_SAMPLES_A_SECOND)]
-    command += ["-d", str(int(clients.seconds) + 1), "-f", "raw", "-o", str(samples)]
-    command += ["-p", str(gate.process_id)]
+    command += ["-d", str(int(seconds) + 1), "-f", "raw", "-o", str(samples)]
+    command += ["-p", str(process_id)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
-        cost_ms = clients.cost_ms(gate)
+        cost_ms = cost_of_load()
     own, total = Counter[str](), Counter[str]()
     for line in samples.read_text().splitlines():
         stack, _, samples_there = line.rpartition(" ")
@@ -152,7 +161,7 @@ def _profile(gate: _RunningGate, clients: _Clients, samples: Path) -> None:
         own[frames[-1]] += int(samples_there)
         total.update(dict.fromkeys(frames, int(samples_there)))
     us = cost_ms * 1e3 / max(1, own.total())
-    print(f"  own us a message, with what it calls, of {cost_ms:.3f} ms")
+    print(f"  own us of each, with what it calls, of {cost_ms:.3f} ms")
     for function, number in own.most_common(_SHOWN):
         print(f"  {number * us:7.1f} {total[function] * us:7.1f}  {function}")
 
