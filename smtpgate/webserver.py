@@ -29,14 +29,15 @@ class _Connection(H11Protocol):
     most = 100
     idle_s = 30.0
     answer_s = 30.0
-    _used_at_s = 0.0
+    _used_at_s = 0.0  # the connection, or the last answer's end
     _end: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Abort the connection that is longest without a request when there are too many."""
         others = [one for one in self.connections if isinstance(one, _Connection)]
         super().connection_made(transport)
-        self._watch()
+        self._used_at_s = self.loop.time()
+        self._end = self.loop.call_at(self._used_at_s + self.idle_s, self._end_if_over)
         if len(others) >= self.most:
             idle = [one for one in others if not one.is_answering]
             oldest = min(idle, key=lambda one: one._used_at_s, default=self)
@@ -51,7 +52,7 @@ class _Connection(H11Protocol):
     def on_response_complete(self) -> None:
         """The time without a request begins."""
         super().on_response_complete()
-        self._watch()
+        self._used_at_s = self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timer of its lifetime."""
@@ -59,16 +60,17 @@ class _Connection(H11Protocol):
             self._end.cancel()
         super().connection_lost(exc)
 
-    def _watch(self) -> None:
-        if self._end is not None:
-            self._end.cancel()
-        self._used_at_s = self.loop.time()
-        self._end = self.loop.call_later(self.idle_s, self._end_if_over)
-
     def _end_if_over(self) -> None:
-        last_at_s = self._used_at_s + self.idle_s + self.answer_s
-        if self.is_answering and self.loop.time() < last_at_s:
-            self._end = self.loop.call_at(last_at_s, self._end_if_over)
+        """End the connection, or look again when its time will be over.
+
+        Requests do not move the timer: that would cost each of them more than this does.
+        """
+        last_at_s = self._used_at_s + self.idle_s + (self.answer_s if self.is_answering else 0)
+        now_s = self.loop.time()
+        if now_s < last_at_s:
+            # An answer may end before that, and the time without a request begin then.
+            again_at_s = min(last_at_s, now_s + self.idle_s)
+            self._end = self.loop.call_at(again_at_s, self._end_if_over)
         else:
             self.transport.abort()
 

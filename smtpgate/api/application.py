@@ -5,7 +5,6 @@ the operations of STS, IAM and SNS that clients of SES need. The service is that
 signature, as at AWS, whatever host the client believes it talks to.
 """
 
-import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -65,25 +64,14 @@ class _Request:
 
     id: str
     client: Client
-    method: str
-    path: bytes
-    query: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
+    http: SignedRequest  # without the digest of its body, until that was read
+    is_rest: bool  # of version 2
     service: str
     operation: str = ""
 
-    @property
-    def is_rest(self) -> bool:
-        """True if it is one of version 2."""
-        return self.path.startswith(_REST_PREFIX)
-
-    def signed(self, body_sha256: str) -> SignedRequest:
-        """The request as its signature is of it."""
-        return SignedRequest(self.method, self.path, self.query, self.headers, body_sha256)
-
     def header(self, name: bytes) -> bytes:
         """The value of the first header field of that name; empty if there is none."""
-        return next((value for known, value in self.headers if known == name), b"")
+        return next(iter(self.http.values(name)), b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +132,7 @@ class Api:
     def _request(self, scope: Scope) -> _Request:
         address, port = scope.get("client") or ("", 0)
         path: bytes = scope["raw_path"]
+        is_rest = path.startswith(_REST_PREFIX)
         return _Request(
             id=self._parts.new_request_id(),
             client=Client(
@@ -153,18 +142,18 @@ class Api:
                 protocol="HTTPS" if self._is_tls else "HTTP",
                 is_tls=self._is_tls,
             ),
-            method=scope["method"],
-            path=path,
-            query=scope["query_string"],
-            headers=tuple((bytes(name), bytes(value)) for name, value in scope["headers"]),
-            service="sesv2" if path.startswith(_REST_PREFIX) else "ses",
+            http=SignedRequest(
+                scope["method"], path, scope["query_string"], tuple(scope["headers"]), ""
+            ),
+            is_rest=is_rest,
+            service="sesv2" if is_rest else "ses",
         )
 
     async def _answered(self, request: _Request, receive: Receive) -> _Answer:
         """The answer to a request: its signature, its operation, its values, its result."""
         try:
             claim, request.service = self._authentication.claim(
-                request.signed(""), is_rest=request.is_rest
+                request.http, is_rest=request.is_rest
             )
             self._bounds.must_have_failures(request.client, claim.access_key_id)
             key = await self._authentication.usable_key(claim, request.client.address)
@@ -173,17 +162,20 @@ class Api:
         except DirectoryUnavailableError:
             raise ApiError("unavailable", _LATER) from None
         length = request.header(b"content-length")
-        async with self._bodies.read(receive, length, is_trusted=key is not None) as body:
-            digest = hashlib.sha256(body).hexdigest()
+        body = await self._bodies.read(receive, length, is_trusted=key is not None)
+        try:
+            request.http = request.http.with_body(body)
             try:
-                key = self._authentication.must_be_signed(request.signed(digest), claim, key)
+                key = self._authentication.must_be_signed(request.http, claim, key)
             except SignatureError as error:
                 raise self._not_authenticated(request, claim.access_key_id, error) from None
             self._bounds.note_success(request.client, key.id)
             account_id = key.principal.account.id
             request.client = request.client.logged_in(key.id, account_id)
             self._parts.events.publish(Authenticated(request.client, self._parts.clock.now()))
-            return await self._carried(request, key, body, digest)
+            return await self._carried(request, key, body)
+        finally:
+            self._bodies.release(body)
 
     def _not_authenticated(
         self, request: _Request, claimed: str, error: SignatureError
@@ -198,20 +190,18 @@ class Api:
             self._parts.events.publish(event)
         return ApiError(OF_SIGNATURES[error.fault], str(error))
 
-    async def _carried(
-        self, request: _Request, key: AccessKey, body: bytes, digest: str
-    ) -> _Answer:
+    async def _carried(self, request: _Request, key: AccessKey, body: bytes) -> _Answer:
         service = services()[request.service]
         operation, values = _read(service, request, body)
         request.operation = operation.name
         if operation.name not in SENDS:
             self._bounds.count_call(request.client)
-            return await self._called(request, key, service, operation, values, digest)
+            return await self._called(request, key, service, operation, values)
         admission, account_id = self._parts.admission, request.client.account_id
         if not admission.has_refusals_left(account_id):
             raise self._bounds.exhausted("refusals", request.client)
         try:
-            return await self._called(request, key, service, operation, values, digest)
+            return await self._called(request, key, service, operation, values)
         except RefusedByReplyError:
             raise  # the pipeline has counted it
         except ApiError as error:
@@ -226,7 +216,6 @@ class Api:
         service: Service,
         operation: Operation,
         values: Values,
-        digest: str,
     ) -> _Answer:
         if operation.input and (found := violations(service, operation.input, values)):
             raise ApiError("validation", violation_text(found))
@@ -243,7 +232,7 @@ class Api:
             client=request.client,
             request_id=request.id,
             at=self._parts.clock.now(),
-            attempt=attempt_of(request.client.account_id, request.header(_INVOCATION), digest),
+            attempt=_attempt(request) if operation.name in SENDS else "",
         )
         try:
             result = await handler(call)
@@ -252,6 +241,11 @@ class Api:
         if request.is_rest:
             return _Answer(200, _JSON, rest_output(service, operation, result))
         return _Answer(200, _XML, query_output(service, operation, result, request.id).encode())
+
+
+def _attempt(request: _Request) -> str:
+    invocation, digest = request.header(_INVOCATION), request.http.body_sha256
+    return attempt_of(request.client.account_id, invocation, digest)
 
 
 # -- in ----------------------------------------------------------------------------------------
@@ -266,12 +260,12 @@ def _read(service: Service, request: _Request, body: bytes) -> tuple[Operation, 
 
 def _read_rest(service: Service, request: _Request, body: bytes) -> tuple[Operation, Values]:
     try:
-        found = rest_operation(service, request.method, request.path)
+        found = rest_operation(service, request.http.method, request.http.path)
         if found is None:
-            path = request.path[:200].decode("ascii", "replace")
-            raise _not_served(f"{request.method} {path}")
+            path = request.http.path[:200].decode("ascii", "replace")
+            raise _not_served(f"{request.http.method} {path}")
         operation, labels = found
-        pairs = query_pairs(request.query)
+        pairs = query_pairs(request.http.query)
         return operation, rest_input(service, operation, labels, pairs, body)
     except RestError as error:
         raise ApiError("malformed-input", str(error)) from None
@@ -280,7 +274,7 @@ def _read_rest(service: Service, request: _Request, body: bytes) -> tuple[Operat
 def _read_query(service: Service, request: _Request, body: bytes) -> tuple[Operation, Values]:
     try:
         query = read_query(
-            [*_form_pairs(request.query, plus=False), *_form_pairs(body, plus=True)]
+            [*_form_pairs(request.http.query, plus=False), *_form_pairs(body, plus=True)]
         )
         operation = service.operations.get(query.action)
         if operation is None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from smtpgate.core.account import AccessKey
+from smtpgate.core.api.signing_keys import SigningKeys
 from smtpgate.core.api.sigv4 import (
     SES_SERVICES,
     Claim,
@@ -40,8 +41,10 @@ class Authentication:
 
     def __init__(self, directory: Directory, region: str, clock: Clock) -> None:
         self._directory = directory
-        self._region = region
         self._clock = clock
+        self._keys = SigningKeys()
+        # By whether a service is of one region for all.
+        self._regions = {False: frozenset({region}), True: frozenset({region, _GLOBAL_REGION})}
 
     def claim(self, request: SignedRequest, *, is_rest: bool) -> tuple[Claim, str]:
         """The signature that the request says it has, and the service that it calls.
@@ -50,10 +53,7 @@ class Authentication:
         """
         claim = read_claim(request)
         services: Collection[str] = SES_SERVICES if is_rest else SERVICES
-        regions = {self._region}
-        if claim.service in _GLOBAL:
-            regions.add(_GLOBAL_REGION)
-        must_be_for(claim, regions, services)
+        must_be_for(claim, self._regions[claim.service in _GLOBAL], services)
         must_be_current(claim, self._clock.now())
         return claim, _REST if is_rest else SERVICES[claim.service]
 
@@ -72,7 +72,7 @@ class Authentication:
     ) -> AccessKey:
         """The key, if the signature is by it. Raises SignatureError."""
         secret: Secret | None = None if key is None else key.secret
-        must_be_signed_by(request, claim, secret)
+        must_be_signed_by(request, claim, secret, self._keys)
         if key is None:  # it has raised already
             raise SignatureError("unknown-key", "")
         return key

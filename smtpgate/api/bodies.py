@@ -1,8 +1,7 @@
 """Bodies of requests: read whole, within bounds of octets and time for all of them together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from smtpgate.core.api.faults import ApiError
@@ -28,11 +27,8 @@ class Bodies:
         self._timeout_s = timeout_s
         self.octets = 0
 
-    @asynccontextmanager
-    async def read(
-        self, receive: Receive, content_length: bytes, *, is_trusted: bool
-    ) -> AsyncIterator[bytes]:
-        """The body of a request; it counts until the end of the context.
+    async def read(self, receive: Receive, content_length: bytes, *, is_trusted: bool) -> bytes:
+        """The body of a request; it counts until it is released.
 
         Raises ApiError, or ClientLeftError.
         """
@@ -40,40 +36,40 @@ class Bodies:
         declared = content_length.strip()
         if declared.isdigit() and (len(declared) > _MAX_DIGITS or int(declared) > most):
             raise _too_large(most)
-        read_octets = 0
         pieces: list[bytes] = []
         try:
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    async for piece in _pieces(receive):
-                        read_octets += len(piece)
-                        self.octets += len(piece)
-                        self._must_fit(read_octets, most)
-                        pieces.append(piece)
-            except TimeoutError:
+            async with asyncio.timeout(self._timeout_s):
+                await self._read_into(pieces, receive, most)
+        except BaseException as error:
+            for piece in pieces:
+                self.release(piece)
+            if isinstance(error, TimeoutError):
                 raise ApiError("too-slow", "The body did not arrive in time.") from None
-            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
-            yield body
-        finally:
-            self.octets -= read_octets
+            raise
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def release(self, body: bytes) -> None:
+        """The body, or a piece of it, counts no longer."""
+        self.octets -= len(body)
+
+    async def _read_into(self, pieces: list[bytes], receive: Receive, most: int) -> None:
+        octets, more = 0, True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientLeftError
+            if piece := message.get("body", b""):
+                pieces.append(piece)
+                octets += len(piece)
+                self.octets += len(piece)
+                self._must_fit(octets, most)
+            more = message.get("more_body", False)
 
     def _must_fit(self, read_octets: int, most: int) -> None:
         if read_octets > most:
             raise _too_large(most)
         if self.octets > self._max_inflight_octets:
             raise ApiError("unavailable", "Too many requests are being read now.")
-
-
-async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise ClientLeftError
-        if piece := message.get("body", b""):
-            yield piece
-        more = message.get("more_body", False)
 
 
 def _too_large(most: int) -> ApiError:

@@ -1,6 +1,5 @@
 """The servers of ``[api.NAME]``: each in every process that takes mail, on its own socket."""
 
-import os
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,6 +24,7 @@ from smtpgate.gate.peers import WorkerPeers
 from smtpgate.journal.reader import JournalReader
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Clock, EventSink, Ledger, Upstream
+from smtpgate.random_octets import RandomOctets
 from smtpgate.smtp.certificate import ServerTls
 from smtpgate.webserver import WebServer
 
@@ -32,9 +32,12 @@ from smtpgate.webserver import WebServer
 _SLACK_OCTETS: Final = 256 * 1024
 
 
+_random: Final = RandomOctets()
+
+
 def new_request_id() -> str:
     """An id in the form of AWS's."""
-    return str(uuid.UUID(bytes=os.urandom(16), version=4))
+    return str(uuid.UUID(bytes=_random.take(16), version=4))
 
 
 class _Switch:

@@ -136,6 +136,7 @@ class Metrics:
             smtpgate.__version__, platform.python_version()
         ).set(1)
         self._counters = {name: self._counter(name) for name in sorted(COUNTERS)}
+        self._series: dict[tuple[str, tuple[str, ...]], Counter] = {}
 
     def _pauses(self) -> Pauses:
         pauses = Pauses(
@@ -198,7 +199,12 @@ class Metrics:
     def count(self, count: Count) -> None:
         """Increase a counter."""
         self.pauses.note_work()
-        self._counters[count.metric].labels(*count.labels).inc(count.by)
+        key = count.metric, count.labels
+        series = self._series.get(key)
+        if series is None:
+            # labels() takes a lock and compares all values, each time.
+            series = self._series[key] = self._counters[count.metric].labels(*count.labels)
+        series.inc(count.by)
 
     def count_submission(self, facts: SubmissionFacts) -> None:
         """Count a submission."""

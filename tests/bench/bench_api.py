@@ -6,9 +6,9 @@
 
 Requests are signed beforehand, and connections are kept, as AWS's clients keep them. The goals:
 SendRawEmail of 4 KiB costs at most 0.6 ms more than the same message by SMTP, GetSendQuota less
-than 0.5 ms, and a thousand connections without a request cost nothing. ``--beside`` measures the
-gate of another checkout in turn, round for round: compare only such figures. ``--profile`` shows
-where the time of each call goes, as in ``bench_path``. As a test it is short.
+than 0.5 ms, and a thousand connections without a request cost nothing. ``--beside`` measures
+the gate of another checkout in turn, round for round: compare only such figures. ``--profile``
+shows where the time of each call goes, as in ``bench_path``. As a test it is short.
 """
 
 import argparse

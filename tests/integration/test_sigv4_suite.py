@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from smtpgate.core.api.signing_keys import SigningKeys
 from smtpgate.core.api.sigv4 import (
     SignatureError,
     SignedRequest,
@@ -51,5 +52,5 @@ def test_every_request_of_the_suite_is_read_as_the_suite_says() -> None:
         assert canonical_request(request, claim) == wanted, case.name
         wanted = case.with_suffix(".sts").read_bytes()
         assert string_to_sign(request, claim) == wanted, case.name
-        must_be_signed_by(request, claim, SECRET)
+        must_be_signed_by(request, claim, SECRET, SigningKeys())
     assert (len(cases), tokens) == (34, 2)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from smtpgate.admin.errors import ADMIN_ERRORS
 from smtpgate.api.application import Api
-from smtpgate.api.bodies import Bodies
+from smtpgate.api.bodies import Bodies, ClientLeftError
 from smtpgate.api.call import Call
 from smtpgate.api.names import api_error
 from smtpgate.api.operations import HANDLERS
@@ -147,17 +147,34 @@ def test_any_request_gets_an_answer_in_the_form_of_aws(
         assert end["body"].startswith(b"<ErrorResponse ")
 
 
-def test_bodies_are_bounded(running: Running) -> None:
-    async def too_much() -> str:
-        bodies = Bodies(max_octets=100, max_inflight_octets=1000, timeout_s=5)
+def read(running: Running, *messages: dict[str, Any], timeout_s: float = 5) -> tuple[str, int]:
+    """The fault of a body, or its text; and the octets that count afterwards."""
+    bodies = Bodies(max_octets=100, max_inflight_octets=1000, timeout_s=timeout_s)
+    left = list(messages)
 
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"x" * 60, "more_body": True}
+    async def receive() -> dict[str, Any]:
+        return left.pop(0) if left else await asyncio.Future()
 
-        with pytest.raises(ApiError) as refused:
-            async with bodies.read(receive, b"", is_trusted=True):
-                pass
-        assert bodies.octets == 0
-        return refused.value.fault
+    async def reading() -> tuple[str, int]:
+        try:
+            body = await bodies.read(receive, b"", is_trusted=True)
+        except ApiError as refused:
+            return refused.fault, bodies.octets
+        assert bodies.octets == len(body)
+        bodies.release(body)
+        return body.decode(), bodies.octets
 
-    assert running.runner.run(too_much()) == "too-large"
+    return running.runner.run(reading())
+
+
+def piece(body: bytes, *, more: bool = True) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def test_bodies_are_bounded_and_count_no_longer_than_they_are_there(running: Running) -> None:
+    assert read(running, piece(b"a"), piece(b""), piece(b"b", more=False)) == ("ab", 0)
+    assert read(running, piece(b"", more=False)) == ("", 0)
+    assert read(running, *[piece(b"x" * 60)] * 2) == ("too-large", 0)
+    assert read(running, piece(b"x"), timeout_s=0) == ("too-slow", 0)
+    with pytest.raises(ClientLeftError):
+        read(running, piece(b"x"), {"type": "http.disconnect"})

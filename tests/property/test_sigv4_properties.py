@@ -10,6 +10,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smtpgate.core.api.signing_keys import SigningKeys
 from smtpgate.core.api.sigv4 import (
     SignatureError,
     SignedRequest,
@@ -74,7 +75,7 @@ def test_requests_of_botocore_are_accepted(
     )
     claim = read_claim(signed)
     must_be_current(claim, datetime.now(UTC))
-    must_be_signed_by(signed, claim, Secret(SECRET))
+    must_be_signed_by(signed, claim, Secret(SECRET), SigningKeys())
 
 
 @given(
@@ -88,7 +89,7 @@ def test_octets_of_any_kind_are_refused_and_nothing_else(
     headers = ((b"host", b"x"), (b"x-amz-date", date), (b"authorization", value))
     signed = SignedRequest("POST", b"/", query, headers, "0" * 64)
     try:
-        must_be_signed_by(signed, read_claim(signed), None)
+        must_be_signed_by(signed, read_claim(signed), None, SigningKeys())
     except SignatureError:
         return
     raise AssertionError(value)

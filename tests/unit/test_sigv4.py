@@ -1,11 +1,13 @@
 """Signature version 4: vectors, and requests that are refused."""
 
 import hashlib
+import hmac
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
 
+from smtpgate.core.api.signing_keys import SigningKeys, signing_key
 from smtpgate.core.api.sigv4 import (
     SES_SERVICES,
     SignatureError,
@@ -16,6 +18,7 @@ from smtpgate.core.api.sigv4 import (
     must_be_for,
     must_be_signed_by,
     read_claim,
+    string_to_sign,
 )
 from smtpgate.core.api.sigv4 import authorization as written
 from smtpgate.core.secret import Secret
@@ -97,16 +100,18 @@ def test_requests_that_botocore_signed_are_accepted(signed: SignedRequest, diges
     assert hashlib.sha256(canonical_request(signed, claim)).hexdigest() == digest
     must_be_for(claim, {"us-east-1"}, SES_SERVICES)
     must_be_current(claim, NOW)
-    must_be_signed_by(signed, claim, SECRET)
+    must_be_signed_by(signed, claim, SECRET, SigningKeys())
 
 
-def fault(signed: SignedRequest, secret: Secret | None = SECRET) -> SignatureFault | None:
+def fault(
+    signed: SignedRequest, secret: Secret | None = SECRET, keys: SigningKeys | None = None
+) -> SignatureFault | None:
     """The fault that refuses it, or ``None``."""
     try:
         claim = read_claim(signed)
         must_be_for(claim, {"us-east-1"}, SES_SERVICES)
         must_be_current(claim, NOW)
-        must_be_signed_by(signed, claim, secret)
+        must_be_signed_by(signed, claim, secret, SigningKeys() if keys is None else keys)
     except SignatureError as error:
         return error.fault
     return None
@@ -248,3 +253,80 @@ def test_a_clock_may_be_a_quarter_of_an_hour_wrong(minutes: int) -> None:
 def test_a_date_in_another_form_is_refused(date: bytes) -> None:
     headers = tuple((n, date if n == b"x-amz-date" else v) for n, v in QUOTA.headers)
     assert fault(replace(QUOTA, headers=headers)) == "incomplete"
+
+
+# -- keys that were derived before -------------------------------------------------------------
+
+
+@pytest.fixture
+def derived(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The keys of all HMACs that are computed from now on."""
+    found: list[bytes] = []
+
+    def digest(key: bytes, text: bytes, method: str) -> bytes:
+        found.append(key)
+        return real(key, text, method)
+
+    real = hmac.digest
+    monkeypatch.setattr(hmac, "digest", digest)
+    return found
+
+
+def test_the_next_request_of_a_secret_needs_no_new_key(derived: list[bytes]) -> None:
+    keys = SigningKeys()
+    assert fault(QUOTA, keys=keys) is None
+    first = len(derived)
+    derived.clear()
+    assert fault(QUOTA, keys=keys) is None
+    assert len(derived) == 1 < first
+
+
+def test_each_refusal_costs_the_same(derived: list[bytes]) -> None:
+    keys = SigningKeys()
+    assert fault(QUOTA, keys=keys) is None
+    wrong = with_authorization(authorization(GOOD))
+    costs = set[int]()
+    for secret, wanted in (
+        (SECRET, "mismatch"),  # its key is known
+        (Secret("another"), "mismatch"),
+        (None, "unknown-key"),
+    ):
+        derived.clear()
+        assert fault(wrong, secret, keys) == wanted
+        costs.add(len(derived))
+    assert costs == {6}
+
+
+def test_a_known_key_is_of_one_secret_and_one_scope() -> None:
+    keys = SigningKeys()
+    assert fault(QUOTA, keys=keys) is None
+    assert fault(QUOTA, Secret("another"), keys) == "mismatch"
+    assert fault(QUOTA, None, keys) == "unknown-key"
+    claim = read_claim(QUOTA)
+    assert keys.get(SECRET, claim.scope) == signing_key(SECRET, claim.scope)
+    assert keys.get(SECRET, claim.scope.replace("20260102", "20260103")) is None
+
+
+def test_the_key_of_a_wrong_signature_is_not_kept() -> None:
+    keys = SigningKeys()
+    wrong = with_authorization(authorization(GOOD))
+    assert fault(wrong, SECRET, keys) == "mismatch"
+    assert fault(wrong, None, keys) == "unknown-key"
+    assert len(keys) == 0
+
+
+def test_the_stand_in_for_a_key_that_is_not_known_signs_nothing() -> None:
+    claim = read_claim(QUOTA)
+    forged = hmac.new(bytes(32), string_to_sign(QUOTA, claim), hashlib.sha256).hexdigest()
+    request_of_forger = with_authorization(authorization(forged))
+    assert fault(request_of_forger) == "mismatch"
+    assert fault(request_of_forger, None) == "unknown-key"
+
+
+def test_so_many_keys_are_kept_and_no_more() -> None:
+    keys = SigningKeys(most=3)
+    for number in range(5):
+        keys.keep(SECRET, f"2026010{number}/us-east-1/ses/aws4_request", b"key")
+    assert len(keys) == 3
+    assert keys.get(SECRET, "20260101/us-east-1/ses/aws4_request") is None
+    assert keys.get(SECRET, "20260104/us-east-1/ses/aws4_request") == b"key"

@@ -4,10 +4,11 @@ The shapes are those of botocore's service models. The model is data; codecs and
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 Location = Literal["", "uri", "querystring", "header"]
 ShapeKind = Literal[
@@ -54,20 +55,26 @@ class Shape(Struct, frozen=True, gc=False):
 
 
 class Route(Struct, frozen=True, gc=False):
-    """A method and the segments of a path; a segment in braces is a label."""
+    """A method and the segments of a path; a segment in braces is a label.
+
+    ``names`` are those of the labels, with an empty one for each other segment; they are made
+    of the segments.
+    """
 
     method: str
     segments: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
-    def labels(self, method: str, segments: tuple[str, ...]) -> dict[str, str] | None:
-        """The values of the labels of a request that has this route, else ``None``."""
-        if method != self.method or len(segments) != len(self.segments):
-            return None
+    def __post_init__(self) -> None:
+        labels = map(_LABEL.fullmatch, self.segments)
+        force_setattr(self, "names", tuple(["" if one is None else one[1] for one in labels]))
+
+    def labels(self, segments: tuple[str, ...]) -> dict[str, str] | None:
+        """The values of the labels, if as many segments have this route, else ``None``."""
         found: dict[str, str] = {}
-        for wanted, segment in zip(self.segments, segments, strict=True):
-            label = _LABEL.fullmatch(wanted)
-            if label is not None:
-                found[label[1]] = segment
+        for name, wanted, segment in zip(self.names, self.segments, segments, strict=True):
+            if name:
+                found[name] = segment
             elif wanted != segment:
                 return None
         return found
@@ -90,7 +97,8 @@ class Operation(Struct, frozen=True, gc=False):
 class Service(Struct, frozen=True, gc=False):
     """A service of AWS as far as it is served.
 
-    ``refused`` are the operations that it has and the gate has not.
+    ``refused`` are the operations that it has and the gate has not. ``routes`` are those of
+    all operations by their methods and numbers of segments; they are made of the operations.
     """
 
     name: str
@@ -99,6 +107,15 @@ class Service(Struct, frozen=True, gc=False):
     operations: Mapping[str, Operation]
     shapes: Mapping[str, Shape]
     refused: frozenset[str]
+    routes: Mapping[tuple[str, int], Sequence[tuple[Route, Operation]]] = {}
+
+    def __post_init__(self) -> None:
+        found: dict[tuple[str, int], list[tuple[Route, Operation]]] = {}
+        for operation in self.operations.values():
+            for route in operation.routes:
+                key = route.method, len(route.segments)
+                found.setdefault(key, []).append((route, operation))
+        force_setattr(self, "routes", found)
 
 
 def read_services(document: Mapping[str, Any]) -> dict[str, Service]:

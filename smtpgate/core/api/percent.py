@@ -3,23 +3,28 @@
 import re
 from typing import Final
 
-_UNRESERVED: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
-_ENCODED: Final = tuple(
-    bytes([octet]) if octet in _UNRESERVED else b"%%%02X" % octet for octet in range(256)
-)
-_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_RESERVED: Final = re.compile(rb"[^A-Za-z0-9._~-]")
+_DIGITS: Final = "0123456789ABCDEFabcdef"
+_DECODED: Final = {
+    (high + low).encode(): bytes([int(high + low, 16)]) for high in _DIGITS for low in _DIGITS
+}
 
 
 def percent_encoded(octets: bytes) -> bytes:
     """The octets with all but the unreserved characters encoded."""
-    return b"".join([_ENCODED[octet] for octet in octets])
+    return _RESERVED.sub(lambda found: b"%%%02X" % found[0][0], octets)
 
 
 def percent_decoded(octets: bytes) -> bytes:
     """The octets with their escapes decoded; a percent sign that begins none stays."""
     if b"%" not in octets:
         return octets
-    return _ESCAPE.sub(lambda escape: bytes([int(escape[1], 16)]), octets)
+    first, *others = octets.split(b"%")
+    pieces = [first]
+    for other in others:
+        octet = _DECODED.get(other[:2])
+        pieces += (b"%", other) if octet is None else (octet, other[2:])
+    return b"".join(pieces)
 
 
 def query_pairs(raw_query: bytes) -> list[tuple[bytes, bytes]]:

@@ -19,10 +19,9 @@ MAX_PARAMETERS: Final = 10_000
 _MAX_DEPTH: Final = 12
 _MAX_INDEX: Final = 10_000
 _INDEX: Final = re.compile(r"[1-9][0-9]{0,4}")
-# XML 1.0 has no other control characters, not even escaped.
-_NOT_IN_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ESCAPES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#xD;"}
-_ESCAPED: Final = re.compile('[&<>"\r]')
+# All that is not written as it is.
+_SPECIAL: Final = re.compile('[&<>"]|[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
 
 
 class QueryError(Exception):
@@ -210,5 +209,9 @@ def _element(service: Service, shape: Shape, name: str, value: Any) -> str:  # n
 
 def escaped(text: str) -> str:
     """The text as XML has it; characters that XML cannot have become U+FFFD."""
-    text = _NOT_IN_XML.sub("\ufffd", text)
-    return _ESCAPED.sub(lambda found: _ESCAPES[found[0]], text)
+    return _SPECIAL.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    # XML 1.0 has no other control characters, not even escaped.
+    return _ESCAPES.get(found[0], "\ufffd")

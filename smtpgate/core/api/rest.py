@@ -45,11 +45,10 @@ def rest_operation(
     Segments are cut before they are decoded, so a label may have a slash. Raises RestError.
     """
     segments = tuple(_text(segment) for segment in path.split(b"/"))
-    for operation in service.operations.values():
-        for route in operation.routes:
-            labels = route.labels(method, segments)
-            if labels is not None:
-                return operation, labels
+    for route, operation in service.routes.get((method, len(segments)), ()):
+        labels = route.labels(segments)
+        if labels is not None:
+            return operation, labels
     return None
 
 

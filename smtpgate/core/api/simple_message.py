@@ -7,9 +7,10 @@ import codecs
 import re
 from collections.abc import Sequence
 from email.header import Header
+from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
 from email.policy import SMTP
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -28,7 +29,23 @@ _TAKEN_NAMES: Final = frozenset(
         *("mime-version", "received", "dkim-signature"),
     }
 )
-_TEXT_POLICY: Final = SMTP.clone(cte_type="7bit")
+
+
+class _Fields(HeaderRegistry):
+    """The classes of fields, each made once: Python makes a new one for each field."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - as the registry's own
+        made = self._made.get(name)
+        if made is None:
+            made = self._made[name] = super().__getitem__(name)  # of the few names below
+        return made
+
+
+_TEXT_POLICY: Final = SMTP.clone(cte_type="7bit", header_factory=_Fields())
 
 
 class SimpleMessageError(ValueError):
