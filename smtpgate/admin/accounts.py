@@ -4,9 +4,11 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from operator import attrgetter
 from typing import Any, Final, Literal, TypedDict
 
-from smtpgate.admin.paging import pages_of
+from smtpgate.admin.paging import rows_in_pages
 from smtpgate.admin.session import Session
 from smtpgate.core.reputation.sender import RatedSender
 from smtpgate.core.reputation.states import Status
@@ -93,19 +95,13 @@ async def pages(
     """Accounts by id, those behind ``after``; ``search`` is a part of an id or a name."""
     session.must_be_allowed("ListAccounts", session.account_arn("*"))
 
-    async def read(after: str, size: int) -> list[AccountDetails]:
-        async with session.store.reading() as connection:
-            found = await rows.account_page(
-                connection,
-                search=search,
-                is_paused=None if status is None else status == "paused",
-                after=after,
-                limit=size,
-            )
-        return [_details(row) for row in found]
-
-    async for page in pages_of(read, after, lambda one: one.id, limit):
-        yield page
+    read = partial(
+        rows.account_page,
+        search=search,
+        is_paused=None if status is None else status == "paused",
+    )
+    async for page in rows_in_pages(session, read, after, attrgetter("id"), limit):
+        yield list(map(_details, page))
 
 
 async def get(session: Session, account_id: str) -> tuple[AccountDetails, Mapping[str, int]]:

@@ -1,9 +1,11 @@
 """The audit log: who changed what in the directory, when, and from where."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from operator import attrgetter
 from typing import Final, TypeAlias
 
-from smtpgate.admin.paging import pages_of
+from smtpgate.admin.paging import rows_in_pages
 from smtpgate.admin.session import Session
 from smtpgate.directory import audit as rows
 from smtpgate.directory.change import AuditSubjectKind
@@ -20,12 +22,9 @@ async def pages(
     """Entries in pages, the newest last; with a limit the newest ones."""
     session.must_be_allowed("ReadAuditLog", "*")
 
-    async def read(after: int, size: int) -> list[AuditEntry]:
-        async with session.store.reading() as connection:
-            return await rows.audit_page(connection, wanted, after=after, limit=size)
-
     first = 0 if limit is None else await _position_before(session, wanted, limit)
-    async for page in pages_of(read, first, lambda entry: entry.seq, limit):
+    read = partial(rows.audit_page, wanted=wanted)
+    async for page in rows_in_pages(session, read, first, attrgetter("seq"), limit):
         yield page
 
 

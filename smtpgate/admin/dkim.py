@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from operator import attrgetter
 from typing import Final, Literal
 
 from smtpgate.admin.dns_checks import key_check
-from smtpgate.admin.paging import pages_of
+from smtpgate.admin.paging import rows_in_pages
 from smtpgate.admin.refs import IdentityRef
 from smtpgate.admin.retry import change_registered
 from smtpgate.admin.session import Session
@@ -181,24 +183,17 @@ async def pages(
         account_id = ref.account_id
         session.must_be_allowed("ListDkimKeys", session.identity_arn(ref))
 
-    async def read(after: tuple[str, str, str], size: int) -> list[DkimKeyDetails]:
-        async with session.store.reading() as connection:
-            found = await rows.dkim_key_page(
-                connection,
-                session.region,
-                account_id=account_id,
-                domain=ref.name if ref else None,
-                stage=stage,
-                after=after,
-                limit=size,
-            )
-        return [_details(row) for row in found]
-
-    def position_of(key: DkimKeyDetails) -> tuple[str, str, str]:
-        return key.account_id, key.domain, key.selector
-
-    async for page in pages_of(read, after, position_of, limit):
-        yield page
+    read = partial(
+        rows.dkim_key_page,
+        region=session.region,
+        account_id=account_id,
+        domain=ref.name if ref else None,
+        stage=stage,
+    )
+    async for page in rows_in_pages(
+        session, read, after, attrgetter("account_id", "domain", "selector"), limit
+    ):
+        yield list(map(_details, page))
 
 
 async def get(session: Session, ref: IdentityRef, selector: str) -> DkimKeyDetails:

@@ -9,10 +9,12 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from operator import attrgetter
 from typing import Final
 
 from smtpgate.admin.errors import ConflictError, NotFoundError, RefusedChangeError
-from smtpgate.admin.paging import pages_of
+from smtpgate.admin.paging import rows_in_pages
 from smtpgate.admin.refs import IdentityRef
 from smtpgate.admin.session import Session
 from smtpgate.core.proof.dkim_stages import KeyOrigin, StagedKey, new_key
@@ -135,9 +137,7 @@ async def set_enabled(session: Session, ref: IdentityRef, *, is_enabled: bool) -
         await update_identity(change, row, columns, action="set-dkim-signing")
 
 
-async def hosted(
-    session: Session, *, limit: int | None = None
-) -> AsyncIterator[Sequence[DnsRecord]]:
+async def hosted(session: Session) -> AsyncIterator[Sequence[DnsRecord]]:
     """The records of the operator's zone, to which the CNAMEs of Easy DKIM point.
 
     Raises RefusedChangeError without such a zone.
@@ -147,16 +147,9 @@ async def hosted(
     if zone is None:
         raise RefusedChangeError("[signing] hosted_zone is not set: there is no such zone")
 
-    async def read(after: tuple[str, str, str], size: int) -> list[DkimKeyRow]:
-        async with session.store.reading() as connection:
-            return await rows.dkim_key_page(
-                connection, session.region, origin="easy", after=after, limit=size
-            )
-
-    def position_of(row: DkimKeyRow) -> tuple[str, str, str]:
-        return row.account_id, row.domain, row.selector
-
-    async for page in pages_of(read, ("", "", ""), position_of, limit):
+    read = partial(rows.dkim_key_page, region=session.region, origin="easy")
+    place = attrgetter("account_id", "domain", "selector")
+    async for page in rows_in_pages(session, read, ("", "", ""), place, None):
         yield [
             hosted_record(row.selector, zone, row.record)
             for row in page

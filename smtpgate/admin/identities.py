@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from smtpgate.admin.errors import RefusedChangeError
-from smtpgate.admin.paging import pages_of
+from smtpgate.admin.paging import rows_in_pages
 from smtpgate.admin.refs import IdentityRef
 from smtpgate.admin.session import Operator, Session
 from smtpgate.core.proof.dns_record import DnsRecord
@@ -107,22 +109,19 @@ async def pages(
         "ListIdentities", account_id, lambda own: session.identity_arn(IdentityRef(own, "*"))
     )
 
-    async def read(after: tuple[str, str], size: int) -> list[IdentityRow]:
-        async with session.store.reading() as connection:
-            return await rows.identity_page(
-                connection,
-                session.region,
-                account_id=account_id,
-                name=name,
-                domain=domain,
-                state=state,
-                is_paused=is_paused,
-                is_domain=is_domain,
-                after=after,
-                limit=size,
-            )
-
-    async for page in pages_of(read, after, lambda row: (row.account_id, row.name), limit):
+    read = partial(
+        rows.identity_page,
+        region=session.region,
+        account_id=account_id,
+        name=name,
+        domain=domain,
+        state=state,
+        is_paused=is_paused,
+        is_domain=is_domain,
+    )
+    async for page in rows_in_pages(
+        session, read, after, attrgetter("account_id", "name"), limit
+    ):
         yield [details_of(session, row) for row in page]
 
 

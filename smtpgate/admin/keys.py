@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from operator import attrgetter
 from typing import Literal, TypedDict
 
 from smtpgate.admin.errors import NotAuthorizedError, NotFoundError, RefusedChangeError
-from smtpgate.admin.paging import pages_of
+from smtpgate.admin.paging import rows_in_pages
 from smtpgate.admin.refs import OwnerRef, UserRef
 from smtpgate.admin.session import Operator, Session
 from smtpgate.admin.users import must_be_allowed_for_user
@@ -162,20 +164,15 @@ async def pages(
             "ReadAccessKey", account_id, lambda own: session.user_arn(own, "*")
         )
 
-    async def read(after: str, size: int) -> list[AccessKeyRow]:
-        async with session.store.reading() as connection:
-            return await rows.access_key_page(
-                connection,
-                account_id,
-                user_name=user_name,
-                is_active=is_active,
-                unused_since=unused_since,
-                is_watched=is_watched,
-                after=after,
-                limit=size,
-            )
-
-    async for page in pages_of(read, after, lambda row: row.id, limit):
+    read = partial(
+        rows.access_key_page,
+        account_id=account_id,
+        user_name=user_name,
+        is_active=is_active,
+        unused_since=unused_since,
+        is_watched=is_watched,
+    )
+    async for page in rows_in_pages(session, read, after, attrgetter("id"), limit):
         owners = {OwnerRef(row.account_id, row.user_name) for row in page}
         listed = {owner for owner in owners if await _may_list(session, owner)}
         yield [

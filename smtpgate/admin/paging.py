@@ -4,6 +4,8 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
+from smtpgate.admin.session import Session
+
 T = TypeVar("T")
 P = TypeVar("P")
 _PAGE: Final = 500
@@ -28,6 +30,23 @@ async def pages_of(
         if len(rows) < size:
             return
         after, left = position_of(rows[-1]), left - size
+
+
+async def rows_in_pages(
+    session: Session,
+    read: Callable[..., Awaitable[Sequence[T]]],
+    after: P,
+    position_of: Callable[[T], P],
+    limit: int | None,
+) -> AsyncIterator[list[T]]:
+    """The same for a query of the directory: ``read`` has a connection first."""
+
+    async def page(after: P, size: int) -> Sequence[T]:
+        async with session.store.reading() as connection:
+            return await read(connection, after=after, limit=size)
+
+    async for rows in pages_of(page, after, position_of, limit):
+        yield rows
 
 
 async def in_pages(

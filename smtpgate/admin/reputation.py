@@ -8,10 +8,12 @@ operator. Delegates see their own rates only.
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from operator import attrgetter
 from typing import Final
 
 from smtpgate.admin.errors import RefusedChangeError
-from smtpgate.admin.paging import pages_of
+from smtpgate.admin.paging import rows_in_pages
 from smtpgate.admin.refs import ConfigurationSetRef, DelegateRef, IdentityRef
 from smtpgate.admin.session import Session
 from smtpgate.core.reputation.judgement import Reputation, fresh_start, paused_by_owner, resumed
@@ -73,18 +75,10 @@ async def pages(
     """Senders that are not healthy or are paused; an account's with its delegates."""
     own = session.account_to_list("ListReputations", account_id, session.account_arn)
 
-    async def read(after: RatedSender, size: int) -> Sequence[Reputation]:
-        async with session.store.reading() as connection:
-            return await rows.reputations_of(
-                connection,
-                session.region,
-                account_id=own,
-                only_troubled=True,
-                after=after,
-                limit=size,
-            )
-
-    async for page in pages_of(read, after, lambda one: one.sender, limit):
+    read = partial(
+        rows.reputations_of, region=session.region, account_id=own, only_troubled=True
+    )
+    async for page in rows_in_pages(session, read, after, attrgetter("sender"), limit):
         yield page
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from typing import TypeAlias
 
-from smtpgate.admin.paging import pages_of
+from smtpgate.admin.paging import rows_in_pages
 from smtpgate.admin.refs import ConfigurationSetRef, IdentityRef
 from smtpgate.admin.session import Session
 from smtpgate.core.suppression.lists import (
@@ -98,11 +100,8 @@ async def pages(
     session.must_be_allowed("ListSuppressedDestinations", session.list_arn(account_id))
     key = _key(session, account_id)
 
-    async def read(after: str, size: int) -> Sequence[SuppressedAddress]:
-        async with session.store.reading() as connection:
-            return await rows.suppressed_page(connection, key, wanted, after=after, limit=size)
-
-    async for page in pages_of(read, after, lambda entry: entry.address, limit):
+    read = partial(rows.suppressed_page, key=key, wanted=wanted)
+    async for page in rows_in_pages(session, read, after, attrgetter("address"), limit):
         yield page
 
 

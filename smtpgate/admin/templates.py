@@ -4,10 +4,12 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from functools import partial
+from operator import itemgetter
 from typing import Final, TypeAlias
 
 from smtpgate.admin.errors import RefusedChangeError
-from smtpgate.admin.paging import pages_of
+from smtpgate.admin.paging import rows_in_pages
 from smtpgate.admin.refs import TemplateRef
 from smtpgate.admin.session import Session
 from smtpgate.core.api.handlebars import TemplateSyntaxError
@@ -72,13 +74,8 @@ async def pages(
     arn = session.template_arn(TemplateRef(account_id, "*"))
     session.must_be_allowed("ListTemplates", arn)
 
-    async def read(after: str, size: int) -> list[NameAndTime]:
-        async with session.store.reading() as connection:
-            return await rows.template_page(
-                connection, account_id, session.region, after=after, limit=size
-            )
-
-    async for page in pages_of(read, after, lambda one: one[0], limit):
+    read = partial(rows.template_page, account_id=account_id, region=session.region)
+    async for page in rows_in_pages(session, read, after, itemgetter(0), limit):
         yield page
 
 

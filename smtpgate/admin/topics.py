@@ -8,11 +8,13 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
+from operator import attrgetter
 from typing import Final, Protocol
 
 from smtpgate.admin import notices
 from smtpgate.admin.errors import ConfirmationNotSentError, RefusedChangeError
-from smtpgate.admin.paging import pages_of
+from smtpgate.admin.paging import rows_in_pages
 from smtpgate.admin.refs import SubscriptionRef, TopicRef
 from smtpgate.admin.session import Operator, Session
 from smtpgate.core.notification.names import Endpoint, SnsArn, read_endpoint
@@ -40,6 +42,7 @@ from smtpgate.directory.topics import SubscriptionRow, TopicRow
 
 # An account could have the gate mail and call any number of strangers otherwise.
 _MAX_TOKENS_A_DAY: Final = 100
+_NAMED: Final = attrgetter("account_id", "name")
 
 
 class Confirmer(Protocol):
@@ -162,13 +165,8 @@ async def pages(
         "ListTopics", account_id, lambda own: session.topic_arn(TopicRef(own, "*"))
     )
 
-    async def read(after: tuple[str, str], size: int) -> list[TopicRow]:
-        async with session.store.reading() as connection:
-            return await rows.topic_page(
-                connection, session.region, account_id=account_id, after=after, limit=size
-            )
-
-    async for page in pages_of(read, after, lambda row: (row.account_id, row.name), limit):
+    read = partial(rows.topic_page, region=session.region, account_id=account_id)
+    async for page in rows_in_pages(session, read, after, _NAMED, limit):
         async with session.store.reading() as connection:
             found = await rows.subscriptions_of(connection, session.region, account_id)
             grants = await topic_grants.grants_of(connection, session.region, account_id)

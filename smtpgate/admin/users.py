@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from operator import attrgetter
 from typing import TypedDict
 
 from smtpgate.admin.errors import NotFoundError
-from smtpgate.admin.paging import pages_of
+from smtpgate.admin.paging import rows_in_pages
 from smtpgate.admin.refs import UserRef
 from smtpgate.admin.session import Session
 from smtpgate.directory import users as rows
@@ -102,13 +104,10 @@ async def pages(
         "ListUsers", account_id, lambda own: session.user_arn(own, "*")
     )
 
-    async def read(after: tuple[str, str], size: int) -> list[UserRow]:
-        async with session.store.reading() as connection:
-            return await rows.user_page(
-                connection, account_id, search=search, after=after, limit=size
-            )
-
-    async for page in pages_of(read, after, lambda row: (row.account_id, row.key), limit):
+    read = partial(rows.user_page, account_id=account_id, search=search)
+    async for page in rows_in_pages(
+        session, read, after, attrgetter("account_id", "key"), limit
+    ):
         yield [_details(session, row) for row in page]
 
 

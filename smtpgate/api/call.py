@@ -1,6 +1,7 @@
 """One call of the API: who calls which operation, with which values, and its surroundings."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -109,3 +110,12 @@ class Call:
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Values]]
+
+
+@contextmanager
+def as_fault(error: type[Exception], fault: ApiError) -> Iterator[None]:
+    """Answer with the fault where a use case raises that error."""
+    try:
+        yield
+    except error:
+        raise fault from None

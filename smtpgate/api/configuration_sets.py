@@ -17,7 +17,7 @@ from smtpgate.admin.errors import ConflictError, MissingTopicError, NotFoundErro
 from smtpgate.admin.refs import ConfigurationSetRef, TaggedRef
 from smtpgate.admin.reputation import rate_set, reputation_options
 from smtpgate.admin.suppression import set_reasons_of_set
-from smtpgate.api.call import Call, Handler, Values
+from smtpgate.api.call import Call, Handler, Values, as_fault
 from smtpgate.api.notifications import topic_arn, topic_of
 from smtpgate.api.paging import after_of, page_of, size_of
 from smtpgate.api.suppression import must_not_validate, reasons_given
@@ -55,10 +55,8 @@ def no_such_set(name: str) -> ApiError:
 
 async def _set(call: Call) -> ConfigurationSetDetails:
     ref = _ref(call)
-    try:
+    with as_fault(NotFoundError, no_such_set(ref.name)):
         return await sets.get(call.session(), ref)
-    except NotFoundError:
-        raise no_such_set(ref.name) from None
 
 
 # -- sets --------------------------------------------------------------------------------------
@@ -169,10 +167,8 @@ async def list_v2(call: Call) -> Values:
 async def delete(call: Call) -> Values:
     """Delete a configuration set."""
     ref = _ref(call)
-    try:
+    with as_fault(NotFoundError, no_such_set(ref.name)):
         await sets.delete(call.session(), ref)
-    except NotFoundError:
-        raise no_such_set(ref.name) from None
     return {}
 
 
@@ -180,10 +176,8 @@ async def set_sending(call: Call) -> Values:
     """Let mail with a configuration set be sent, or refuse it."""
     ref = _ref(call)
     name = "Enabled" if call.service == "ses" else "SendingEnabled"
-    try:
+    with as_fault(NotFoundError, no_such_set(ref.name)):
         await sets.set_sending(call.session(), ref, is_sending=bool(call.values.get(name)))
-    except NotFoundError:
-        raise no_such_set(ref.name) from None
     return {}
 
 
@@ -191,10 +185,8 @@ async def set_reputation_metrics(call: Call) -> Values:
     """Have the mail with a configuration set judged, or not."""
     ref = _ref(call)
     name = "Enabled" if call.service == "ses" else "ReputationMetricsEnabled"
-    try:
+    with as_fault(NotFoundError, no_such_set(ref.name)):
         await rate_set(call.session(), ref, is_rated=bool(call.values.get(name)))
-    except NotFoundError:
-        raise no_such_set(ref.name) from None
     return {}
 
 
@@ -206,10 +198,8 @@ async def set_suppression(call: Call) -> Values:
     """
     ref = _ref(call)
     must_not_validate(call.values)
-    try:
+    with as_fault(NotFoundError, no_such_set(ref.name)):
         await set_reasons_of_set(call.session(), ref, reasons_given(call.values))
-    except NotFoundError:
-        raise no_such_set(ref.name) from None
     return {}
 
 

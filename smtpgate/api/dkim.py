@@ -10,7 +10,7 @@ from typing import Any, Final
 from smtpgate.admin import easy_dkim
 from smtpgate.admin.easy_dkim import DkimSettings
 from smtpgate.admin.errors import NotFoundError
-from smtpgate.api.call import Call, Handler, Values
+from smtpgate.api.call import Call, Handler, Values, as_fault
 from smtpgate.api.identities import names_of, no_such_identity, registered, v1_state, v2_state
 from smtpgate.api.names import own_identity
 from smtpgate.core.api.faults import ApiError
@@ -78,10 +78,8 @@ async def put_enabled(call: Call) -> Values:
     """Have a domain's mail signed, or not."""
     ref = own_identity(call, call.text("EmailIdentity"))
     is_enabled = bool(call.values.get("SigningEnabled"))
-    try:
+    with as_fault(NotFoundError, no_such_identity(ref.name)):
         await easy_dkim.set_enabled(call.session(), ref, is_enabled=is_enabled)
-    except NotFoundError:
-        raise no_such_identity(ref.name) from None
     return {}
 
 
@@ -92,13 +90,11 @@ async def put_signing(call: Call) -> Values:
         raise ApiError("invalid-value", "The EmailIdentity value must be a valid domain.")
     given: Values = call.values.get("SigningAttributes") or {}
     key = signing_key(given, call.text("SigningAttributesOrigin"))
-    try:
+    with as_fault(NotFoundError, no_such_identity(ref.name)):
         if key is None:
             settings = await easy_dkim.begin(call.session(), ref, call.count_new_keys)
         else:
             settings = await easy_dkim.put_signing_key(call.session(), ref, *key)
-    except NotFoundError:
-        raise no_such_identity(ref.name) from None
     found = {"DkimStatus": v2_state(settings.status), "DkimTokens": list(settings.tokens)}
     zone = call.parts.config.signing.hosted_zone
     return found | ({"SigningHostedZone": zone} if zone and key is None else {})

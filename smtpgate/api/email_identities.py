@@ -26,7 +26,7 @@ from smtpgate.admin.errors import (
 )
 from smtpgate.admin.identities import IdentityDetails
 from smtpgate.admin.refs import TaggedRef
-from smtpgate.api.call import Call, Handler, Values
+from smtpgate.api.call import Call, Handler, Values, as_fault
 from smtpgate.api.configuration_sets import no_such_set
 from smtpgate.api.dkim import signing_key, v2_dkim
 from smtpgate.api.identities import kind_of, no_such_identity, v2_state
@@ -76,14 +76,12 @@ async def create(call: Call) -> Values:
 async def get(call: Call) -> Values:
     """All that version 2 says of an identity."""
     ref, session = own_identity(call, call.text("EmailIdentity")), call.session()
-    try:
+    with as_fault(NotFoundError, no_such_identity(ref.name)):
         details = await identities.get(session, ref)
         settings = await notifications.get(session, ref, ref.account_id)
         dkim = await easy_dkim.get(session, ref)
         attached = await policies.attached(session, ref)
         tagged = await tags.of(session, TaggedRef(ref.account_id, "identity", ref.name))
-    except NotFoundError:
-        raise no_such_identity(ref.name) from None
     mail_from = await mail_from_of(call, call.text("EmailIdentity"))
     return {
         "IdentityType": kind_of(details),

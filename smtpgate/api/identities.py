@@ -11,7 +11,7 @@ from smtpgate.admin import identities, verification
 from smtpgate.admin.errors import CodeNotSentError, ConflictError, NotFoundError
 from smtpgate.admin.identities import IdentityDetails
 from smtpgate.admin.refs import IdentityRef
-from smtpgate.api.call import Call, Handler, Values
+from smtpgate.api.call import Call, Handler, Values, as_fault
 from smtpgate.api.names import own_identity
 from smtpgate.api.paging import after_of, page_of, size_of
 from smtpgate.core.api.faults import ApiError
@@ -187,10 +187,8 @@ async def delete_v1(call: Call) -> Values:
 async def delete_v2(call: Call) -> Values:
     """Delete an identity."""
     name = call.text("EmailIdentity")
-    try:
+    with as_fault(NotFoundError, no_such_identity(name)):
         await identities.delete(call.session(), own_identity(call, name))
-    except NotFoundError:
-        raise no_such_identity(name) from None
     return {}
 
 

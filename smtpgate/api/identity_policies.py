@@ -10,7 +10,7 @@ from typing import Final
 
 from smtpgate.admin import policies
 from smtpgate.admin.errors import ConflictError, NotFoundError
-from smtpgate.api.call import Call, Handler, Values
+from smtpgate.api.call import Call, Handler, Values, as_fault
 from smtpgate.api.names import own_identity
 from smtpgate.core.api.faults import ApiError
 
@@ -57,10 +57,10 @@ async def put(call: Call) -> Values:
 async def create(call: Call) -> Values:
     """Attach a policy that is not there yet (v2)."""
     ref, name = own_identity(call, _identity(call)), _policy_name(call)
-    try:
+    with as_fault(
+        ConflictError, ApiError("already-exists", f"Policy <{name}> already exists.")
+    ):
         await policies.put(call.session(), ref, name, call.text("Policy"))
-    except ConflictError:
-        raise ApiError("already-exists", f"Policy <{name}> already exists.") from None
     return {}
 
 
@@ -70,10 +70,8 @@ async def update(call: Call) -> Values:
     version = (await _versions(call)).get(name)
     if version is None:
         raise _missing(name)
-    try:
+    with as_fault(ConflictError, ApiError("changed-meanwhile", "The policy is being changed.")):
         await policies.put(call.session(), ref, name, call.text("Policy"), version=version)
-    except ConflictError:
-        raise ApiError("changed-meanwhile", "The policy is being changed.") from None
     return {}
 
 
@@ -112,10 +110,8 @@ async def remove(call: Call) -> Values:
     version = (await _versions(call)).get(name)
     if version is None:
         raise _missing(name)
-    try:
+    with as_fault(NotFoundError, _missing(name)):
         await policies.delete(call.session(), ref, name)
-    except NotFoundError:
-        raise _missing(name) from None
     return {}
 
 

@@ -13,7 +13,7 @@ from smtpgate.admin import mail_from, notifications, topics
 from smtpgate.admin.errors import MissingTopicError, NotFoundError, RefusedChangeError
 from smtpgate.admin.mail_from import MailFromDetails
 from smtpgate.admin.notifications import NotificationDetails
-from smtpgate.api.call import Call, Handler, Values
+from smtpgate.api.call import Call, Handler, Values, as_fault
 from smtpgate.api.identities import known, names_of, v1_state, v2_state
 from smtpgate.api.names import own_identity
 from smtpgate.core.api.faults import ApiError
@@ -122,10 +122,8 @@ def topic_of(call: Call, arn: str) -> str:
         _ = SnsArn.parse(arn)
     except ValueError:
         raise ApiError("invalid-value", f"Invalid topic <{arn[:200]}>.") from None
-    try:
+    with as_fault(RefusedChangeError, no_such_topic(arn)):
         return topics.named(call.session(), call.account_id, arn)
-    except RefusedChangeError:
-        raise no_such_topic(arn) from None
 
 
 def no_such_topic(arn: str) -> ApiError:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from smtpgate.admin import suppression
 from smtpgate.admin.errors import NotFoundError
 from smtpgate.admin.suppression import AddressFilter
-from smtpgate.api.call import Call, Handler, Values
+from smtpgate.api.call import Call, Handler, Values, as_fault
 from smtpgate.api.paging import after_of, page_of, size_of
 from smtpgate.core.api.faults import ApiError
 from smtpgate.core.suppression.lists import ALL_REASONS, Reasons, SuppressedAddress
@@ -45,10 +45,8 @@ async def put(call: Call) -> Values:
 async def get(call: Call) -> Values:
     """The entry of an address."""
     address = call.text("EmailAddress")
-    try:
+    with as_fault(NotFoundError, _missing(address)):
         entry = await suppression.get(call.session(), call.account_id, address)
-    except NotFoundError:
-        raise _missing(address) from None
     found: dict[str, Any] = _summary(entry)
     if entry.message_id:
         found["Attributes"] = {"MessageId": entry.message_id}
@@ -77,10 +75,8 @@ async def list_page(call: Call) -> Values:
 async def delete(call: Call) -> Values:
     """Remove an address from the account's list."""
     address = call.text("EmailAddress")
-    try:
+    with as_fault(NotFoundError, _missing(address)):
         await suppression.remove(call.session(), call.account_id, address)
-    except NotFoundError:
-        raise _missing(address) from None
     return {}
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from smtpgate.admin import tags
 from smtpgate.admin.errors import NotFoundError
 from smtpgate.admin.refs import TaggedRef
-from smtpgate.api.call import Call, Handler, Values
+from smtpgate.api.call import Call, Handler, Values, as_fault
 from smtpgate.core.api.faults import ApiError
 from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.tag import ResourceTagError, read_tags
@@ -23,28 +23,22 @@ _SET: Final = re.compile(
 async def tag(call: Call) -> Values:
     """Set tags of a resource; others stay."""
     wanted = tags_of(call.values["Tags"])
-    try:
+    with as_fault(NotFoundError, _missing(call)):
         await tags.put(call.session(), _resource(call), wanted)
-    except NotFoundError:
-        raise _missing(call) from None
     return {}
 
 
 async def untag(call: Call) -> Values:
     """Remove tags of a resource by their keys."""
-    try:
+    with as_fault(NotFoundError, _missing(call)):
         await tags.drop(call.session(), _resource(call), call.values["TagKeys"])
-    except NotFoundError:
-        raise _missing(call) from None
     return {}
 
 
 async def list_tags(call: Call) -> Values:
     """The tags of a resource."""
-    try:
+    with as_fault(NotFoundError, _missing(call)):
         return {"Tags": v2_tags(await tags.of(call.session(), _resource(call)))}
-    except NotFoundError:
-        raise _missing(call) from None
 
 
 def tags_of(given: Iterable[Values]) -> dict[str, str]:

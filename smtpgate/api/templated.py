@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from smtpgate.admin import templates
 from smtpgate.admin.errors import NotFoundError
 from smtpgate.admin.refs import TemplateRef
-from smtpgate.api.call import Call, Handler, Values
+from smtpgate.api.call import Call, Handler, Values, as_fault
 from smtpgate.api.sending import (
     attachment_of,
     destinations_of,
@@ -53,10 +53,8 @@ _FAILED: Final = ("Failed", "FAILED")
 
 async def _stored(call: Call, name: str) -> Parts:
     """A template of the caller's account. Raises ApiError."""
-    try:
+    with as_fault(NotFoundError, no_such_template(name)):
         return await templates.to_send(call.session(), TemplateRef(call.account_id, name))
-    except NotFoundError:
-        raise no_such_template(name) from None
 
 
 async def _template_v2(call: Call, given: Values) -> Parts:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from smtpgate.admin import templates
 from smtpgate.admin.errors import ConflictError, NotFoundError
 from smtpgate.admin.refs import TemplateRef
-from smtpgate.api.call import Call, Handler, Values
+from smtpgate.api.call import Call, Handler, Values, as_fault
 from smtpgate.api.paging import after_of, page_of, size_of
 from smtpgate.core.api.faults import ApiError
 from smtpgate.core.api.handlebars import TemplateSyntaxError
@@ -83,10 +83,8 @@ async def create(call: Call) -> Values:
 async def update(call: Call) -> Values:
     """Replace a template."""
     ref = _ref(call)
-    try:
+    with as_fault(NotFoundError, no_such_template(ref.name)):
         await templates.update(call.session(), ref, _parts(call))
-    except NotFoundError:
-        raise no_such_template(ref.name) from None
     return {}
 
 
@@ -102,20 +100,16 @@ async def delete_v1(call: Call) -> Values:
 async def delete_v2(call: Call) -> Values:
     """Delete a template (v2)."""
     ref = _ref(call)
-    try:
+    with as_fault(NotFoundError, no_such_template(ref.name)):
         await templates.delete(call.session(), ref)
-    except NotFoundError:
-        raise no_such_template(ref.name) from None
     return {}
 
 
 async def get(call: Call) -> Values:
     """A template."""
     ref = _ref(call)
-    try:
+    with as_fault(NotFoundError, no_such_template(ref.name)):
         parts = await templates.get(call.session(), ref)
-    except NotFoundError:
-        raise no_such_template(ref.name) from None
     names = _V1 if call.service == "ses" else _V2
     content = {name: getattr(parts, part) for part, name in names.items()}
     if call.service == "ses":
@@ -139,10 +133,8 @@ async def list_page(call: Call) -> Values:
 async def try_out(call: Call) -> Values:
     """The message that a template and values make, in MIME."""
     ref = _ref(call)
-    try:
+    with as_fault(NotFoundError, no_such_template(ref.name)):
         parts = await templates.to_render(call.session(), ref)
-    except NotFoundError:
-        raise no_such_template(ref.name) from None
     found = await rendered(call, parts, call.text("TemplateData"))
     if not isinstance(found, Parts):
         is_missing = isinstance(found, MissingValueError)

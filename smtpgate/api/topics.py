@@ -10,7 +10,7 @@ from smtpgate.admin import tags, topics
 from smtpgate.admin.errors import ConflictError, NotFoundError
 from smtpgate.admin.refs import SubscriptionRef, TaggedRef, TopicRef
 from smtpgate.admin.topics import SubscriptionDetails, TopicDetails
-from smtpgate.api.call import Call, Handler, Values
+from smtpgate.api.call import Call, Handler, Values, as_fault
 from smtpgate.api.notifications import topic_arn
 from smtpgate.api.paging import after_of, page_of, token_of
 from smtpgate.api.tags import tags_of, v2_tags
@@ -136,17 +136,15 @@ def _kept(topic: TopicDetails) -> dict[str, str]:
 
 
 async def _found_topic(call: Call) -> tuple[TopicDetails, Sequence[SubscriptionDetails]]:
-    try:
+    with as_fault(NotFoundError, ApiError("no-sns-object", "Topic does not exist")):
         return await topics.get(call.session(), _topic(call, call.text("TopicArn")))
-    except NotFoundError:
-        raise ApiError("no-sns-object", "Topic does not exist") from None
 
 
 async def set_topic_attributes(call: Call) -> Values:
     """Set the display name or the version of the signatures; others change nothing."""
     name, value = call.text("AttributeName"), call.text("AttributeValue")
     ref = _topic(call, call.text("TopicArn"))
-    try:
+    with as_fault(NotFoundError, ApiError("no-sns-object", "Topic does not exist")):
         if name == "DisplayName":
             await topics.update(call.session(), ref, display_name=value)
         elif name != "SignatureVersion":
@@ -155,8 +153,6 @@ async def set_topic_attributes(call: Call) -> Values:
             await topics.update(call.session(), ref, version)
         else:
             raise ApiError("invalid-parameter", "Invalid parameter: AttributeValue")
-    except NotFoundError:
-        raise ApiError("no-sns-object", "Topic does not exist") from None
     return {}
 
 
@@ -176,12 +172,10 @@ async def subscribe(call: Call) -> Values:
         text = f"Invalid parameter: Protocol {protocol[:40]} is not supported"
         raise ApiError("invalid-parameter", text)
     ref = _topic(call, call.text("TopicArn"))
-    try:
+    with as_fault(NotFoundError, ApiError("no-sns-object", "Topic does not exist")):
         made = await topics.subscribe(
             call.session(), ref, form, call.text("Endpoint"), call.parts.confirmer
         )
-    except NotFoundError:
-        raise ApiError("no-sns-object", "Topic does not exist") from None
     shows_arn = call.values.get("ReturnSubscriptionArn")
     return {"SubscriptionArn": made.details.arn if shows_arn else "pending confirmation"}
 
@@ -189,10 +183,8 @@ async def subscribe(call: Call) -> Values:
 async def confirm(call: Call) -> Values:
     """Confirm a subscription with the token that its endpoint got."""
     ref = _topic(call, call.text("TopicArn"))
-    try:
+    with as_fault(NotFoundError, ApiError("invalid-parameter", "Invalid token")):
         found = await topics.confirm(call.session(), ref, Secret(call.text("Token")))
-    except NotFoundError:
-        raise ApiError("invalid-parameter", "Invalid token") from None
     return {"SubscriptionArn": found.arn}
 
 
@@ -253,10 +245,8 @@ async def set_subscription_attributes(call: Call) -> Values:
 
 
 async def _found_subscription(call: Call) -> SubscriptionDetails:
-    try:
+    with as_fault(NotFoundError, ApiError("no-sns-object", "Subscription does not exist")):
         return await topics.get_subscription(call.session(), _subscription(call))
-    except NotFoundError:
-        raise ApiError("no-sns-object", "Subscription does not exist") from None
 
 
 # -- tags of topics ----------------------------------------------------------------------------
@@ -272,28 +262,22 @@ def _resource(call: Call) -> TaggedRef:
 
 async def tag(call: Call) -> Values:
     """Set tags of a topic; others stay."""
-    try:
+    with as_fault(NotFoundError, _no_resource()):
         await tags.put(call.session(), _resource(call), tags_of(call.values["Tags"]))
-    except NotFoundError:
-        raise _no_resource() from None
     return {}
 
 
 async def untag(call: Call) -> Values:
     """Remove tags of a topic by their keys."""
-    try:
+    with as_fault(NotFoundError, _no_resource()):
         await tags.drop(call.session(), _resource(call), call.values["TagKeys"])
-    except NotFoundError:
-        raise _no_resource() from None
     return {}
 
 
 async def list_tags(call: Call) -> Values:
     """The tags of a topic."""
-    try:
+    with as_fault(NotFoundError, _no_resource()):
         return {"Tags": v2_tags(await tags.of(call.session(), _resource(call)))}
-    except NotFoundError:
-        raise _no_resource() from None
 
 
 def _no_resource() -> ApiError:

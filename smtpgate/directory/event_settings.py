@@ -1,7 +1,6 @@
 """The settings that concern the events of one message, gathered from the cached answers."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from smtpgate.core.address import AddressError, parse_mailbox
 from smtpgate.core.arn import ArnError, IdentityArn
@@ -18,25 +17,11 @@ from smtpgate.core.notification.settings import (
 )
 from smtpgate.core.outbox.event import SendingEvent, SentMail
 from smtpgate.core.outbox.task import Destination
-from smtpgate.directory.suppressing import ListDirectory, lists_fed_by
+from smtpgate.directory.live import LiveDirectory
+from smtpgate.directory.suppressing import lists_fed_by
 
 
-class SettingsDirectory(ListDirectory, Protocol):
-    """The directory, as far as events need it. Raises DirectoryUnavailableError."""
-
-    async def notifications(
-        self, name: str, owner_id: str, account_id: str
-    ) -> NotificationSettings:
-        """The settings of an account for the owner's identity of that name."""
-
-    async def subscriptions(self, account_id: str, topic: str) -> tuple[Subscription, ...]:
-        """The subscriptions of an account's topic, also those that are not confirmed."""
-
-    def may_publish(self, account_id: str, identity: str) -> bool:
-        """False if it is known that an account's identity has no default configuration set."""
-
-
-async def event_settings(directory: SettingsDirectory, mail: SentMail) -> EventSettings:
+async def event_settings(directory: LiveDirectory, mail: SentMail) -> EventSettings:
     """All settings that concern the events of a message, as they are now.
 
     Raises DirectoryUnavailableError.
@@ -69,14 +54,14 @@ async def event_settings(directory: SettingsDirectory, mail: SentMail) -> EventS
     )
 
 
-async def _default_set(directory: SettingsDirectory, arn: IdentityArn) -> str:
+async def _default_set(directory: LiveDirectory, arn: IdentityArn) -> str:
     for one in await directory.identities(arn.name):
         if one.owner_id == arn.account_id:
             return one.configuration_set
     return ""
 
 
-async def _forwards(directory: SettingsDirectory, mail: SentMail) -> bool:
+async def _forwards(directory: LiveDirectory, mail: SentMail) -> bool:
     """True if the sender owns the return path, and has what comes there forwarded.
 
     So a delegate gets feedback by mail although the owner of From has it not forwarded.
@@ -94,7 +79,7 @@ async def _forwards(directory: SettingsDirectory, mail: SentMail) -> bool:
 
 
 async def _subscriptions(
-    directory: SettingsDirectory,
+    directory: LiveDirectory,
     settings: Sequence[NotificationSettings],
     its_set: ConfigurationSet | None,
 ) -> dict[str, tuple[Subscription, ...]]:
@@ -111,7 +96,7 @@ async def _subscriptions(
 class DirectorySubscribers:
     """Implements the Subscribers port over a directory."""
 
-    def __init__(self, directory: SettingsDirectory) -> None:
+    def __init__(self, directory: LiveDirectory) -> None:
         self._directory = directory
 
     def want_sends(self, account_id: str, identity: str) -> bool:

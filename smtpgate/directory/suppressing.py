@@ -4,47 +4,22 @@ The list of the account that sends is for all of its mail. The list of an identi
 for the mail of delegates too where the owner has set that.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
 
 from smtpgate.core.account import Account
 from smtpgate.core.address import Mailbox
 from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.identity import Identity
-from smtpgate.core.notification.settings import ConfigurationSet
 from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.task import Destination
-from smtpgate.core.suppression.lists import (
-    Reasons,
-    Suppression,
-    SuppressionReason,
-    listed,
-    reason_of,
-)
-
-
-class ListDirectory(Protocol):
-    """The directory, as far as lists need it. Raises DirectoryUnavailableError."""
-
-    async def identities(self, name: str) -> Sequence[Identity]:
-        """Every identity of exactly that name, of any account."""
-
-    async def configuration_set(self, account_id: str, name: str) -> ConfigurationSet | None:
-        """The configuration set of that name."""
-
-    async def suppression(self, account_id: str) -> Suppression:
-        """The settings of an account for its list."""
-
-    async def suppressed(
-        self, account_id: str, addresses: Sequence[str]
-    ) -> Mapping[str, SuppressionReason]:
-        """Those of the addresses that are on an account's list, with their reasons."""
+from smtpgate.core.suppression.lists import Reasons, listed, reason_of
+from smtpgate.directory.live import LiveDirectory
 
 
 class DirectoryLists:
     """Implements the SuppressionLists port over a directory."""
 
-    def __init__(self, directory: ListDirectory) -> None:
+    def __init__(self, directory: LiveDirectory) -> None:
         self._directory = directory
 
     async def suppressed(
@@ -84,7 +59,7 @@ def owner_to_ask(identity: Identity, sender_id: str) -> str:
 
 
 async def lists_fed_by(
-    directory: ListDirectory, event: SendingEvent
+    directory: LiveDirectory, event: SendingEvent
 ) -> tuple[Destination, ...]:
     """The lists that an event puts its recipients on. Raises DirectoryUnavailableError."""
     reason = reason_of(event)
@@ -101,7 +76,7 @@ async def lists_fed_by(
 
 
 async def _reasons_of_sender(
-    directory: ListDirectory, account_id: str, configuration_set: str
+    directory: LiveDirectory, account_id: str, configuration_set: str
 ) -> Reasons:
     """The reasons of an account for its list, which a configuration set may override."""
     if configuration_set:
@@ -111,7 +86,7 @@ async def _reasons_of_sender(
     return (await directory.suppression(account_id)).reasons
 
 
-async def _owner_of_list(directory: ListDirectory, identity: str, sender_id: str) -> str:
+async def _owner_of_list(directory: LiveDirectory, identity: str, sender_id: str) -> str:
     try:
         arn = IdentityArn.parse(identity)
     except ArnError:

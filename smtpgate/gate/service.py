@@ -17,7 +17,6 @@ from smtpgate.control import Routes
 from smtpgate.core.limits.bans import ClientFailed
 from smtpgate.core.limits.sums import LocalSums, Sums
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
-from smtpgate.core.routing.breaker import BreakerState
 from smtpgate.core.routing.notes import RecipientLimitSeen, UpstreamFailed
 from smtpgate.directory.event_settings import DirectorySubscribers
 from smtpgate.directory.feed import Changes
@@ -35,11 +34,12 @@ from smtpgate.gate.listen import ListeningSockets
 from smtpgate.gate.live import new_live_directory, new_loader
 from smtpgate.gate.memory import FreedMemory, trimmer
 from smtpgate.gate.peers import WorkerPeers
+from smtpgate.gate.service_log import ServiceLog
 from smtpgate.gate.settings import admission_rules, ban_rules, pipeline_rules
 from smtpgate.gate.sinks import Sinks, run_all
 from smtpgate.gate.upstream import new_upstream
 from smtpgate.http import Readiness
-from smtpgate.log import JsonLog, Level
+from smtpgate.log import JsonLog
 from smtpgate.metrics.scraped import Scrape
 from smtpgate.pacing import Pacer
 from smtpgate.pipeline import Pipeline
@@ -159,6 +159,7 @@ class SmtpService:
             f"listener.{listener.name}" in sockets.inherited for listener in config.listeners
         )
         self._clock, self._log = around.clock, around.log
+        self._notes = ServiceLog(around.log)
         self._rechecks = TaskOwner()
         self.tasks, self.sessions = TaskOwner(), TaskOwner()
         self.directory = new_live_directory(
@@ -169,7 +170,9 @@ class SmtpService:
         self._events = Sinks(
             around.sinks, around.uses, journal, self.bans, on_error=self._log.error
         )
-        self.spool = Spool(config.gate.state_dir, self._note_storage)
+        self.spool = Spool(
+            config.gate.state_dir, partial(self._notes.note_storage, config.gate.state_dir)
+        )
         freed = FreedMemory(self.tasks, trimmer())
         self._open_files = LocalSums()  # of messages that come in, over all reloads
         self.client_sockets = Sockets(
@@ -212,22 +215,23 @@ class SmtpService:
         self.listeners = self._listeners(sources)
 
     def _new_upstream(self) -> RoutedUpstream:
-        peers = self.around.peers
+        peers, notes = self.around.peers, self._notes
         return new_upstream(
             self.config,
             self._clock,
             self.tasks,
-            on_limit=self._note_limit,
-            on_token=self._note_token,
-            on_state=self._note_state,
+            on_limit=notes.note_limit,
+            on_token=notes.note_token,
+            on_state=notes.note_state,
             tell_peers=None if peers is None else peers.tell,
-            on_files=self._note_files,
+            on_files=notes.note_files,
         )
 
     def _new_token_logins(
         self, before: OpenTokenLogins | None = None
     ) -> OpenTokenLogins | None:
-        return new_token_logins(self.config, self._clock, self.tasks, self._note_issuer, before)
+        on_keys = self._notes.note_issuer
+        return new_token_logins(self.config, self._clock, self.tasks, on_keys, before)
 
     def _new_pacer(self) -> Pacer:
         return Pacer(max_wait_s=self.config.limits.max_wait_s)
@@ -441,55 +445,6 @@ class SmtpService:
             )
             for listener in self.config.listeners
         }
-
-    def _note_limit(self, upstream: str, connections: int, problem: str) -> None:
-        """Log that an upstream refused a further connection; messages wait for the others."""
-        self._log.note(
-            "warning",
-            "upstream-limit",
-            upstream=upstream,
-            connections=connections,
-            problem=problem,
-        )
-
-    def _note_files(self, upstream: str, problem: str | None) -> None:
-        """Log that an upstream's changed certificates cannot be used, or are in use."""
-        if problem is None:
-            self._log.note("info", "upstream-certificate loaded", upstream=upstream)
-        else:
-            self._log.note(
-                "error", "upstream-certificate not loaded", upstream=upstream, problem=problem
-            )
-
-    def _note_token(self, upstream: str, problem: str | None) -> None:
-        """Log that an upstream has no new access token, or has one again."""
-        if problem is None:
-            self._log.note("info", "upstream-token usable", upstream=upstream)
-        else:
-            self._log.note(
-                "warning", "upstream-token failed", upstream=upstream, problem=problem
-            )
-
-    def _note_issuer(self, issuer: str, problem: str | None) -> None:
-        """Log that an issuer's keys cannot be read, or can be again."""
-        if problem is None:
-            self._log.note("info", "issuer-keys usable", issuer=issuer)
-        else:
-            self._log.note("warning", "issuer-keys failed", issuer=issuer, problem=problem)
-
-    def _note_state(self, upstream: str, state: BreakerState, problem: str) -> None:
-        """Log that messages go to an upstream no more, for a try, or again."""
-        level: Level = "warning" if state == "open" else "info"
-        facts = {"problem": problem} if problem else {}
-        self._log.note(level, "upstream-state", upstream=upstream, state=state, **facts)
-
-    def _note_storage(self, problem: str | None) -> None:
-        """Log that large messages cannot be written to files, or can be again."""
-        folder = str(self.config.gate.state_dir)
-        if problem is None:
-            self._log.note("info", "storage usable", folder=folder)
-        else:
-            self._log.note("error", "storage unusable", folder=folder, problem=problem)
 
     def _check_directory(self) -> tuple[bool, str]:
         """Not ready while the database does not answer: mail may be deferred then."""
