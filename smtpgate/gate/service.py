@@ -159,20 +159,17 @@ class SmtpService:
             f"listener.{listener.name}" in sockets.inherited for listener in config.listeners
         )
         self._clock, self._log = around.clock, around.log
-        self._notes = ServiceLog(around.log)
+        self._notes = ServiceLog(around.log, config.gate.state_dir)
         self._rechecks = TaskOwner()
         self.tasks, self.sessions = TaskOwner(), TaskOwner()
         self.directory = new_live_directory(
             config, store, self._clock, self._note_changes, around.sinks
         )
-        journal = around.stores.journal
-        self.bans = self._ban_list()
+        self.bans, journal = self._ban_list(), around.stores.journal
         self._events = Sinks(
             around.sinks, around.uses, journal, self.bans, on_error=self._log.error
         )
-        self.spool = Spool(
-            config.gate.state_dir, partial(self._notes.note_storage, config.gate.state_dir)
-        )
+        self.spool = Spool(config.gate.state_dir, self._notes.note_storage)
         freed = FreedMemory(self.tasks, trimmer())
         self._open_files = LocalSums()  # of messages that come in, over all reloads
         self.client_sockets = Sockets(
@@ -195,8 +192,7 @@ class SmtpService:
         self._put_together(sockets)
         self._answer_parts(around.routes)
         self._api_servers = self._apis(store, sockets)
-        self.apis = self._api_servers.servers
-        self._applications = self._api_servers.first
+        self.apis, self._applications = self._api_servers.servers, self._api_servers.first
         self._show()
 
     def _answer_parts(self, routes: Routes) -> None:

@@ -12,6 +12,7 @@ class ServiceLog:
     """A method an event. A ``problem`` of ``None`` is one that is over."""
 
     log: JsonLog
+    state_dir: Path
 
     def note_limit(self, upstream: str, connections: int, problem: str) -> None:
         """Log that an upstream refused a further connection; messages wait for the others."""
@@ -33,10 +34,10 @@ class ServiceLog:
         names = "issuer-keys usable", "issuer-keys failed"
         self._note(names, "warning", problem, issuer=issuer)
 
-    def note_storage(self, folder: Path, problem: str | None) -> None:
+    def note_storage(self, problem: str | None) -> None:
         """Log that large messages cannot be written to files, or can be again."""
         names = "storage usable", "storage unusable"
-        self._note(names, "error", problem, folder=str(folder))
+        self._note(names, "error", problem, folder=str(self.state_dir))
 
     def note_state(self, upstream: str, state: BreakerState, problem: str) -> None:
         """Log that messages go to an upstream no more, for a try, or again."""

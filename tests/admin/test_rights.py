@@ -39,6 +39,7 @@ from smtpgate.admin import (
     notices,
     notifications,
     outbox,
+    paging,
     policies,
     preview,
     quotas,
@@ -1048,6 +1049,7 @@ PARTS: Final = {
     notices.confirm_end,
     notices.try_topic_of_events,
     notices.try_topics_of_identity,
+    paging.rows_in_pages,
     topics.named,
     topics.place_of,
 }

@@ -4,6 +4,7 @@ Names are checked here, and what a table may contain; whether a topic or a set i
 seen with the directory.
 """
 
+from collections.abc import Sized
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
@@ -47,14 +48,23 @@ TopicText: TypeAlias = Annotated[str, AfterValidator(_topic_text)]
 Reasons: TypeAlias = Annotated[Array[Literal["bounce", "complaint"]], AfterValidator(_in_order)]
 
 
-def _few_tags(given: dict[str, str]) -> dict[str, str]:
-    if len(given) > MAX_TAGS:
-        raise ValueError(f"a resource has at most {MAX_TAGS} tags")
-    return read_tags(given.items())
+def at_most(number: int, rule: str) -> AfterValidator:
+    """A bound on the number of members; ``rule`` is what the error says of it."""
+
+    def check(value: Sized) -> Sized:
+        if len(value) > number:
+            raise ValueError(rule.format(number))
+        return value
+
+    return AfterValidator(check)
 
 
 # Those of identities, configuration sets and topics, as AWS has them.
-ResourceTags: TypeAlias = Annotated[dict[str, str], AfterValidator(_few_tags)]
+ResourceTags: TypeAlias = Annotated[
+    dict[str, str],
+    at_most(MAX_TAGS, "a resource has at most {} tags"),
+    AfterValidator(lambda given: read_tags(given.items())),
+]
 
 
 class MailFromTable(Table):
@@ -114,11 +124,7 @@ class TopicTable(Table):
 
     display_name: DisplayName = ""
     signature_version: SignatureVersion = "1"
-    open_to: Array[AccountId] = ()
+    open_to: Annotated[
+        Array[AccountId], at_most(MAX_GRANTS, "a topic is open to at most {} accounts")
+    ] = ()
     tags: ResourceTags = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _is_open_to_few(self) -> Self:
-        if len(self.open_to) > MAX_GRANTS:
-            raise ValueError(f"a topic is open to at most {MAX_GRANTS} accounts")
-        return self

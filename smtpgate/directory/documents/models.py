@@ -7,7 +7,7 @@ key that is left out stays as it is. Raises of limits for a time have no place h
 they are too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -64,6 +64,7 @@ from smtpgate.directory.documents.mail_models import (
     SetTable,
     TopicName,
     TopicTable,
+    at_most,
 )
 from smtpgate.directory.quotas import MAX_CAPS
 
@@ -97,10 +98,34 @@ def _from_text(value: object, info: ValidationInfo) -> object:
         return value
 
 
+def _selector(text: str) -> str:
+    try:
+        selector = parse_domain(text)
+    except AddressError as error:
+        raise ValueError(f"is no selector: {error}") from None
+    if selector.startswith("["):
+        raise ValueError("is no selector: an address literal is no name")
+    return selector
+
+
+def _if_given(check: Callable[[str], object]) -> AfterValidator:
+    return AfterValidator(lambda text: check(text) if text else text)
+
+
 Line = Annotated[str, AfterValidator(one_line)]
 FileName = Annotated[str, Field(min_length=1)]
 Policies = dict[Annotated[str, AfterValidator(_policy_name)], FileName]
 _Expiry: TypeAlias = Annotated[Moment, BeforeValidator(_from_text)]
+_Networks: TypeAlias = Annotated[
+    Array[Network], at_most(MAX_NETWORKS, "an access key has at most {} networks")
+]
+_Certificates: TypeAlias = Annotated[
+    Array[Annotated[str, AfterValidator(certificate_pin)]],
+    at_most(MAX_CERTIFICATES, "an access key has at most {} certificates"),
+]
+_UserTags: TypeAlias = Annotated[
+    dict[Annotated[str, AfterValidator(tag_key)], str], AfterValidator(tags)
+]
 
 
 class LimitsTable(Table):
@@ -126,31 +151,12 @@ class AccessKeyTable(LimitsTable):
     Without the file, the directory must have the key already.
     """
 
-    id: str
+    id: Annotated[str, AfterValidator(access_key_id)]
     secret_file: FileName | None = None
     status: Literal["active", "inactive"] | None = None
     expires: _Expiry | None = None
-    networks: Array[Network] = ()
-    certificates: Array[Annotated[str, AfterValidator(certificate_pin)]] = ()
-
-    @field_validator("id")
-    @classmethod
-    def _is_spelled_like_one(cls, value: str) -> str:
-        return access_key_id(value)
-
-    @field_validator("networks")
-    @classmethod
-    def _are_not_too_many(cls, value: tuple[Network, ...]) -> tuple[Network, ...]:
-        if len(value) > MAX_NETWORKS:
-            raise ValueError(f"an access key has at most {MAX_NETWORKS} networks")
-        return value
-
-    @field_validator("certificates")
-    @classmethod
-    def _are_few(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(value) > MAX_CERTIFICATES:
-            raise ValueError(f"an access key has at most {MAX_CERTIFICATES} certificates")
-        return value
+    networks: _Networks = ()
+    certificates: _Certificates = ()
 
 
 class DkimTable(Table):
@@ -159,39 +165,18 @@ class DkimTable(Table):
     Without the file, the directory must have the key already. One that is new is active.
     """
 
-    selector: str
+    selector: Annotated[str, AfterValidator(_selector)]
     key_file: FileName | None = None
     stage: Literal["pending", "active", "retiring"] | None = None
-
-    @field_validator("selector")
-    @classmethod
-    def _is_in_dns(cls, value: str) -> str:
-        try:
-            selector = parse_domain(value)
-        except AddressError as error:
-            raise ValueError(f"is no selector: {error}") from None
-        if selector.startswith("["):
-            raise ValueError("is no selector: an address literal is no name")
-        return selector
 
 
 class UserTable(LimitsTable):
     """A user of an account."""
 
-    path: str = "/"
-    tags: dict[Annotated[str, AfterValidator(tag_key)], str] = Field(default_factory=dict)
+    path: Annotated[str, AfterValidator(user_path)] = "/"
+    tags: _UserTags = Field(default_factory=dict)
     policies: Policies = Field(default_factory=dict)
     access_keys: Array[AccessKeyTable] = ()
-
-    @field_validator("tags")
-    @classmethod
-    def _are_tags(cls, value: dict[str, str]) -> dict[str, str]:
-        return tags(value)
-
-    @field_validator("path")
-    @classmethod
-    def _begins_and_ends(cls, value: str) -> str:
-        return user_path(value)
 
 
 class IdentityTable(Table):
@@ -211,14 +196,9 @@ class IdentityTable(Table):
     suppress_for_delegates: bool | None = None
     reputation: Judged | None = None
     tags: ResourceTags = Field(default_factory=dict)
-    caps: dict[AccountId, CapTable] = Field(default_factory=dict)
-
-    @field_validator("caps")
-    @classmethod
-    def _are_not_too_many(cls, value: dict[str, CapTable]) -> dict[str, CapTable]:
-        if len(value) > MAX_CAPS:
-            raise ValueError(f"an identity caps at most {MAX_CAPS} accounts")
-        return value
+    caps: Annotated[
+        dict[AccountId, CapTable], at_most(MAX_CAPS, "an identity caps at most {} accounts")
+    ] = Field(default_factory=dict)
 
 
 class AccountTable(LimitsTable):
@@ -227,8 +207,8 @@ class AccountTable(LimitsTable):
     name: Line = ""
     status: Literal["active", "paused"] | None = None
     paused_reason: Line = ""
-    organization: str = ""
-    contact: str = ""
+    organization: Annotated[str, _if_given(organization_id)] = ""
+    contact: Annotated[str, _if_given(contact_address)] = ""
     access_keys: Array[AccessKeyTable] = ()
     users: dict[Annotated[str, AfterValidator(user_name)], UserTable] = Field(
         default_factory=dict
@@ -238,16 +218,6 @@ class AccountTable(LimitsTable):
     configuration_sets: dict[SetName, SetTable] = Field(default_factory=dict)
     notifications: dict[str, NotificationsTable] = Field(default_factory=dict)
     suppress: Reasons | None = None
-
-    @field_validator("organization")
-    @classmethod
-    def _is_an_organization(cls, value: str) -> str:
-        return organization_id(value) if value else value
-
-    @field_validator("contact")
-    @classmethod
-    def _is_an_address(cls, value: str) -> str:
-        return contact_address(value) if value else value
 
     @field_validator("identities")
     @classmethod
