@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -14,7 +15,7 @@ from smtpgate.admin.easy_dkim import DkimSettings
 from smtpgate.admin.email_identities import NewIdentity
 from smtpgate.admin.errors import ConflictError, NotFoundError, RefusedChangeError
 from smtpgate.admin.refs import IdentityRef, TaggedRef
-from smtpgate.admin.session import Session
+from smtpgate.admin.session import OPERATOR, Session
 from smtpgate.admin.verification_worker import VerificationWorker
 from smtpgate.core.proof.dns_record import DnsRecord
 from smtpgate.core.proof.verification import PATIENCE
@@ -210,3 +211,47 @@ async def test_an_identity_is_made_whole_or_not_at_all(session: Session) -> None
     assert len(await tags.of(session, tagged)) == 49
     await identities.delete(session, NEW)
     assert await raw(session.store, "SELECT * FROM resource_tags") == []
+
+
+async def test_a_key_that_waits_gives_its_selector_to_another(session: Session) -> None:
+    first = await easy_dkim.put_signing_key(session, DOMAIN, "mail1", PKCS8)
+    other = await easy_dkim.put_signing_key(session, DOMAIN, "mail1", PKCS1)
+    assert other.tokens == first.tokens == ("mail1",)
+    assert other.publish != first.publish
+
+
+async def test_an_address_has_the_keys_of_its_domain_and_no_switch(session: Session) -> None:
+    there, elsewhere = (IdentityRef(OWNER, f"joe@{name}") for name in (DOMAIN.name, NEW.name))
+    for ref in (there, elsewhere):
+        await email_identities.create(session, ref, NewIdentity())
+    easy = await easy_dkim.begin(session, DOMAIN)
+    assert (await easy_dkim.get(session, there)).tokens == easy.tokens
+    assert (await easy_dkim.get(session, elsewhere)).tokens == ()
+    wanted = NewIdentity(signing_key=("mail", PKCS8))
+    with pytest.raises(RefusedChangeError, match="only a domain has a signing key"):
+        await email_identities.create(session, IdentityRef(OWNER, "a@example.com"), wanted)
+    free = gate_with(session, require=False)
+    with pytest.raises(RefusedChangeError, match="where signing can be switched off"):
+        await easy_dkim.set_enabled(free, there, is_enabled=False)
+    for is_enabled in (True, False, False):
+        await easy_dkim.set_enabled(free, DOMAIN, is_enabled=is_enabled)
+    assert not (await easy_dkim.get(free, DOMAIN)).is_enabled
+
+
+async def test_the_operator_publishes_the_keys_of_easy_dkim_in_its_zone(
+    session: Session,
+) -> None:
+    operator = replace(gate_with(session, hosted_zone="dkim.gate.example"), caller=OPERATOR)
+    easy = await easy_dkim.begin(session, DOMAIN)
+    await signing_key(session.store, "mine", DOMAIN.name, OWNER)
+    found = [one async for page in easy_dkim.hosted(operator) for one in page]
+    assert {one.name for one in found} == {
+        f"{token}.dkim.gate.example" for token in easy.tokens
+    }
+    assert {one.value for one in found} == {one.value for one in easy.publish}
+
+
+def gate_with(session: Session, **settings: object) -> Session:
+    """The session at a gate with those settings of ``[signing]``."""
+    signing = session.config.signing.model_copy(update=settings)
+    return replace(session, config=session.config.model_copy(update={"signing": signing}))

@@ -134,3 +134,16 @@ async def test_it_is_removed_alone_or_with_its_identity(session: Session) -> Non
 
 def _fail(error: BaseException) -> None:
     raise error
+
+
+async def test_a_check_needs_a_domain_and_says_if_its_spf_record_could_not_be_read(
+    session: Session,
+) -> None:
+    with pytest.raises(NotFoundError):
+        await mail_from.check(session, REF, checks_by(Records()))
+    await mail_from.put(session, REF, DOMAIN)
+    dns = Records()
+    dns.is_broken = True
+    found, spf = await mail_from.check(session, REF, checks_by(dns))
+    assert found.status == "pending"
+    assert spf.startswith("the SPF record was not found: ")

@@ -1,5 +1,6 @@
 """Events of messages as the use cases show them: explained, in usage, and as statistics."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -8,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from smtpgate.admin import journal
-from smtpgate.admin.errors import NotFoundError
+from smtpgate.admin import journal, outbox
+from smtpgate.admin.errors import AmbiguousIdError, NotFoundError, RefusedChangeError
 from smtpgate.admin.explained import explained
 from smtpgate.admin.journal import UsagePeriod
 from smtpgate.admin.refs import IdentityRef
@@ -25,8 +26,10 @@ from smtpgate.core.feedback.kinds import MAILBOX_FULL, NO_EMAIL
 from smtpgate.core.history.event_counts import EventCounts
 from smtpgate.core.history.usage import Grain, start_of, unit_of
 from smtpgate.core.outbox.event import BounceDetail, ComplaintDetail, RejectDetail
+from smtpgate.core.outbox.retries import Settled
 from smtpgate.core.outbox.task import Destination, Task
 from smtpgate.journal.live import LiveJournal
+from smtpgate.outbox.queue import TaskQueue
 from tests.admin.test_journal import session
 from tests.support.admin import root
 from tests.support.clock import MovableClock
@@ -183,3 +186,28 @@ async def test_sums_by_day_have_every_day_and_the_events_of_their_own_day(
     assert len(await daily_sums(asked, early)) < 402
     nobody = await daily_sums(session(written, clock, root(PAUSED)), whole)
     assert not any(one.sent or one.complaints for one in nobody)
+
+
+async def test_a_task_is_named_by_a_unique_beginning_and_changed_while_it_waits(
+    written: LiveJournal, clock: MovableClock
+) -> None:
+    done = await accepted(written, clock)
+    operator = session(written, clock)
+    queue = TaskQueue(written.writer.run, written.store, lambda: 1)
+    tasks = [
+        Task(event_about(done), Destination("webhook", f"{OWNERS.name}{number}", OWNER))
+        for number in range(17)
+    ]
+    await queue.add(tasks)
+    firsts = Counter(task.id[0] for task in tasks)
+    with pytest.raises(AmbiguousIdError):
+        await outbox.get(operator, firsts.most_common(1)[0][0])
+    one = tasks[0]
+    leased = await queue.lease({one.destination.lane: 1}, clock.now(), 60)
+    assert [found.task.id for found in leased] == [one.id]
+    with pytest.raises(RefusedChangeError, match="is being delivered now"):
+        await outbox.retry(operator, one.id)
+    await queue.settle([Settled(one.id, 1, "sent", clock.now(), clock.now(), "200 OK")])
+    for change in (outbox.retry, outbox.drop):
+        with pytest.raises(RefusedChangeError, match="is sent; only waiting and dead ones"):
+            await change(operator, one.id)

@@ -7,9 +7,16 @@ from typing import Final
 
 import pytest
 
-from smtpgate.admin import configuration_sets, notifications, topics
-from smtpgate.admin.errors import NoticeNotKeptError, RefusedChangeError
-from smtpgate.admin.refs import ConfigurationSetRef, IdentityRef, SubscriptionRef, TopicRef
+from smtpgate.admin import configuration_sets, notifications, tags, topics
+from smtpgate.admin.errors import NotFoundError, NoticeNotKeptError, RefusedChangeError
+from smtpgate.admin.links import SubscriptionLinks
+from smtpgate.admin.refs import (
+    ConfigurationSetRef,
+    IdentityRef,
+    SubscriptionRef,
+    TaggedRef,
+    TopicRef,
+)
 from smtpgate.admin.session import Session
 from smtpgate.core.notification.settings import Subscription
 from smtpgate.core.outbox.event import NoticeDetail, SendingEvent
@@ -19,7 +26,7 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import Added, JournalUnavailableError
 from tests.support.admin import root, session_of
 from tests.support.clock import MovableClock
-from tests.support.tenants import add_account, add_identity
+from tests.support.tenants import add_account, add_identity, notes
 from tests.support.topics import add_topic, subscribe
 from tests.support.world import DELEGATE, OWNER
 
@@ -202,3 +209,95 @@ async def test_an_account_has_a_bounded_number_of_tokens_sent_a_day(
     await topics.subscribe(operator, TOPIC, "email", "jim@example.net", Reached())
     clock.move(86_401)
     await topics.subscribe(theirs, TOPIC, "email", "jane@example.net", Reached())
+
+
+# -- links, which receivers follow without a login ---------------------------------------------
+
+
+@pytest.fixture
+def links(session: Session, kept: Kept) -> SubscriptionLinks:
+    return SubscriptionLinks(session.config, session.store, session.clock, kept, _fail)
+
+
+def _fail(error: BaseException) -> None:
+    raise error
+
+
+class Tokens(Reached):
+    """Keeps the tokens that were sent."""
+
+    def __init__(self) -> None:
+        self.last = Secret("none")
+
+    async def send(self, subscription: Subscription, token: Secret) -> str | None:
+        self.last = token
+        return None
+
+
+async def test_a_receiver_confirms_and_ends_its_subscription_by_links(
+    session: Session, links: SubscriptionLinks
+) -> None:
+    topic_arn, sent = session.topic_arn(TOPIC), Tokens()
+    made = await topics.subscribe(session, TOPIC, "email", "joe@example.net", sent)
+    arn = made.details.arn
+    refused, why = await links.confirm(topic_arn, f"{sent.last.value}x", "192.0.2.7")
+    assert refused is None
+    assert why
+    assert await links.confirm(topic_arn, sent.last.value, "192.0.2.7") == (arn, "")
+    (*_, confirmed) = await notes(session.store)
+    assert (confirmed.actor, confirmed.origin) == ("subscriber", "link from 192.0.2.7")
+    assert await links.unsubscribe(arn, "192.0.2.7") is None
+    assert await links.unsubscribe(arn, "192.0.2.7"), "it is gone"
+
+
+async def test_a_link_with_an_arn_that_is_none_is_refused(links: SubscriptionLinks) -> None:
+    refused, why = await links.confirm("bounces", "token", "192.0.2.7")
+    assert refused is None
+    assert why == await links.unsubscribe("bounces", "192.0.2.7")
+
+
+async def test_a_subscription_ends_also_if_its_message_cannot_be_kept(
+    session: Session, links: SubscriptionLinks, kept: Kept
+) -> None:
+    errors: list[BaseException] = []
+    ref, kept.problem = await ref_of(session, f"{URL}sns"), "the disk is full"
+    ending = replace(links, on_error=errors.append)
+    assert await ending.unsubscribe(ref.arn, "192.0.2.7") is None
+    assert [type(error) for error in errors] == [NoticeNotKeptError]
+    assert (await topics.get_subscription(session, ref)).state == "pending"
+
+
+# -- topics and sets ---------------------------------------------------------------------------
+
+
+async def test_a_topic_has_a_name_for_people_and_a_version_of_its_signatures(
+    session: Session,
+) -> None:
+    named = await topics.update(session, TOPIC, display_name="Bounces")
+    assert named.display_name == "Bounces"
+    signed = await topics.update(session, TOPIC, "2")
+    assert (signed.display_name, signed.signature_version) == ("Bounces", "2")
+    with pytest.raises(RefusedChangeError, match="at most 100 characters"):
+        await topics.update(session, TOPIC, display_name="x" * 101)
+    with pytest.raises(RefusedChangeError, match="only a raw subscription has a secret"):
+        await topics.subscribe(
+            session, TOPIC, "email", "a@example.net", Reached(), secret=Secret("s")
+        )
+
+
+async def test_a_set_is_made_with_its_tags_and_has_no_destination_by_another_name(
+    session: Session,
+) -> None:
+    with pytest.raises(RefusedChangeError, match="Tags"):
+        await configuration_sets.create(session, SET, {"": "x"})
+    await configuration_sets.create(session, SET, {"team": "news"})
+    tagged = TaggedRef(OWNER, "set", SET.name)
+    assert await tags.of(session, tagged) == {"team": "news"}
+    await configuration_sets.add_destination(session, SET, "all", ["SEND"], "others")
+    with pytest.raises(NotFoundError, match="has no event destination none"):
+        await configuration_sets.delete_destination(session, SET, "none")
+
+
+async def test_settings_of_notifications_are_of_one_identity(session: Session) -> None:
+    with pytest.raises(RefusedChangeError, match="name one identity"):
+        await notifications.get(session, IdentityRef(OWNER, "*"))

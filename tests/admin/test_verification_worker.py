@@ -1,6 +1,8 @@
 """Identities are looked after: a real directory and resolver, a scripted name server."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +13,7 @@ from smtpgate.admin.verification_worker import VerificationWorker
 from smtpgate.config.sections import DnsConfig
 from smtpgate.core.events import DkimAlarm, Event, IdentitiesChecked, IdentityStateChanged
 from smtpgate.core.proof.dkim_stages import RETIRING
+from smtpgate.core.proof.registered import Registered
 from smtpgate.core.proof.verification import GRACE, NOT_STARTED, PATIENCE, begin
 from smtpgate.directory.accounts import AccountRow, create_account
 from smtpgate.directory.change import Actor
@@ -19,12 +22,13 @@ from smtpgate.directory.identities import IdentityRow, create_identity, identity
 from smtpgate.directory.registered_identities import DirectoryIdentities
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.dns.resolver import DnsResolver
-from smtpgate.ports import Resolver
+from smtpgate.ports import DirectoryUnavailableError, Resolver
 from smtpgate.signing.private_keys import generate_private_key
-from tests.support.clock import MovableClock
+from tests.support.clock import MovableClock, move_loop, settle
 from tests.support.directory import ACTOR, open_store, sqlite_in
 from tests.support.dns_records import Records, checks_by
 from tests.support.scripted_dns import Query, ScriptedDns, answer_of, open_dns, soa, texts
+from tests.support.waiting import until
 from tests.support.world import OWNER, REGION
 
 DOMAIN: Final = "ses-example.com"
@@ -290,3 +294,37 @@ async def test_what_another_process_wrote_meanwhile_is_not_overwritten(world: Wo
     await world.checks.round()
     changed = before.with_staged(())
     assert await registry.save([(before, changed)]) == []
+
+
+class Unsteady(DirectoryIdentities):
+    """The identities, which cannot be read the first time."""
+
+    is_first = True
+
+    async def due(self, now: datetime, limit: int) -> Sequence[Registered]:
+        if self.is_first:
+            self.is_first = False
+            raise DirectoryUnavailableError("disk full")
+        return await super().due(now, limit)
+
+
+async def test_a_round_that_fails_is_reported_and_another_follows(world: World) -> None:
+    reported: list[BaseException] = []
+    worker = VerificationWorker(
+        Unsteady(world.store, Actor("worker", "here"), "recheck"),
+        checks_by(Records()),
+        clock=world.clock,
+        chance=lambda: 0.5,
+        events=world.events,
+        on_error=reported.append,
+    )
+    running = asyncio.ensure_future(worker.run())
+    await until(lambda: reported)
+    assert [type(error) for error in reported] == [DirectoryUnavailableError]
+    assert world.events.seen == []
+    await settle()
+    await move_loop(21)
+    await until(lambda: world.events.seen)
+    worker.stop()
+    await running
+    assert len(reported) == 1

@@ -1,5 +1,6 @@
 """The mail that asks an address to confirm its subscription."""
 
+import re
 from collections.abc import Sequence
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -8,17 +9,20 @@ from typing import Final, cast
 import pytest
 from msgspec.structs import replace
 
+from smtpgate.admin.gate_mail import GateMailer, MailNotSentError
 from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.notification.names import read_endpoint, topic_name
 from smtpgate.core.notification.settings import Subscription
+from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import Reply
 from smtpgate.core.secret import Secret
-from smtpgate.core.upstream import Answered, Delivery
+from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent
 from smtpgate.gate.confirmer import MailConfirmer
 from smtpgate.ports import DeliveryAttempt
 from smtpgate.webhooks.carrier import SnsFace
 from tests.support.clock import MovableClock
+from tests.support.events import AT
 from tests.support.rows import rows
 from tests.unit.test_webhook_carrier import SUBSCRIPTION, TOPIC, Signer
 
@@ -125,3 +129,36 @@ async def test_an_odd_but_right_address_adds_no_header_field() -> None:
     message = message_from_bytes(upstream.taken[0][1], EmailMessage, policy=policy.default)
     assert "Bcc" not in message
     assert message["To"].addresses[0].addr_spec == '"Bcc: x"@example.com'
+
+
+class Fixed:
+    """An upstream whose deliveries all end so."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+
+    async def deliver(
+        self, envelope: Envelope, message: Sequence[Body], attempt: DeliveryAttempt
+    ) -> Delivery:
+        """The end of a transaction."""
+        return self._delivery
+
+
+@rows(
+    "delivery, says",
+    [
+        (
+            Answered("up", Reply(550, "5.1.1", "no such user"), ()),
+            "refused the mail: 550 5.1.1",
+        ),
+        (InDoubt("no answer"), "the upstream did not confirm the mail: no answer"),
+        (NotSent("upstream-unreachable", "cannot connect"), "was not sent: cannot connect"),
+        (NotSent("upstream-busy"), f"was not sent: {REASONS['upstream-busy'].meaning}"),
+    ],
+)
+async def test_a_mail_of_the_gate_that_is_not_accepted_for_certain_was_not_sent(
+    delivery: Delivery, says: str
+) -> None:
+    mailer = GateMailer(upstream=Fixed(delivery), hostname="gate.example", now=AT)
+    with pytest.raises(MailNotSentError, match=re.escape(says)):
+        await mailer.send("jane@example.net", "Hello", "Hello Jane.")
