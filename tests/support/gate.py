@@ -36,13 +36,13 @@ from tests.support.world import (
     DELEGATE,
     DOMAIN_NAME,
     IDENTITY,
-    OWNER,
     PASSWORD,
     REGION,
     SECRET,
     grant,
     may_send,
     sent_as,
+    two_accounts,
 )
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -57,30 +57,13 @@ _MARKETER: Final = grant(
     Action=["ses:SendEmail", "ses:SendRawEmail"],
     Condition=sent_as(f"marketing+*@{DOMAIN_NAME}"),
 )
-ACCOUNTS: Final = f"""\
-[accounts.{OWNER}]
-name = "Identity owner"
-
-[accounts.{OWNER}.identities."{DOMAIN_NAME}"]
-verified = true
-policies = {{ marketer = "policies/marketer.json" }}
-dkim = [
-    {{ selector = "rsa2026", key_file = "keys/rsa2026.pem" }},
-    {{ selector = "ed2026", key_file = "keys/ed2026.pem" }},
-]
-
-[accounts.{DELEGATE}]
-name = "Delegate sender"
-max_24h_send = 100000
-max_send_rate_per_s = 10000
-
-[accounts.{DELEGATE}.users.mailer]
-policies = {{ send = "policies/may-send.json" }}
-
-[[accounts.{DELEGATE}.users.mailer.access_keys]]
-id = "{_ACCESS_KEY_ID}"
-secret_file = "keys/{_ACCESS_KEY_ID}.secret"
-"""
+ACCOUNTS: Final = two_accounts(
+    policy=("marketer", "policies/marketer.json"),
+    dkim={"rsa2026": "keys/rsa2026.pem", "ed2026": "keys/ed2026.pem"},
+    user_policy="policies/may-send.json",
+    access_key=(_ACCESS_KEY_ID, f"keys/{_ACCESS_KEY_ID}.secret"),
+    limits=(100000, 10000),
+)
 
 
 def letter(message_id: str, body: str, *, author: str = SENDER, more_fields: str = "") -> bytes:

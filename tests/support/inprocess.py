@@ -40,6 +40,7 @@ from tests.support.world import (
     grant,
     may_send,
     sent_as,
+    two_accounts,
 )
 
 # The database before and after documents were applied, by all that it depends on.
@@ -54,33 +55,30 @@ _MARKETING: Final = grant(
     Sid="AuthorizeMarketer",
     Condition=sent_as(f"marketing@{DOMAIN_NAME}", f"marketing+*@{DOMAIN_NAME}"),
 )
-_ACCOUNTS: Final = f"""\
-[accounts.{OWNER}]
-name = "Identity owner"
+_MORE_OF_OWNER: Final = f"""\
 max_24h_send = 1000
 max_send_rate_per_s = 1000
 [[accounts.{OWNER}.access_keys]]
 id = "AKIAOWNERROOT0000000"
 secret_file = "secret"
-[accounts.{OWNER}.identities."{DOMAIN_NAME}"]
-verified = true
-policies = {{ marketing = "marketing.json" }}
-dkim = [{{ selector = "test", key_file = "dkim.pem" }}]
-
-[accounts.{DELEGATE}]
-name = "Delegate sender"
-max_24h_send = 1000
-max_send_rate_per_s = 1000
-[accounts.{DELEGATE}.users.mailer]
-policies = {{ send = "may-send.json" }}
-[[accounts.{DELEGATE}.users.mailer.access_keys]]
-id = "AKIAMAILER0000000000"
-secret_file = "secret"
+"""
+_INTERN: Final = f"""\
 [accounts.{DELEGATE}.users.intern]
 [[accounts.{DELEGATE}.users.intern.access_keys]]
 id = "AKIAINTERN0000000000"
 secret_file = "secret"
 """
+_ACCOUNTS: Final = (
+    two_accounts(
+        policy=("marketing", "marketing.json"),
+        dkim={"test": "dkim.pem"},
+        user_policy="may-send.json",
+        access_key=("AKIAMAILER0000000000", "secret"),
+        limits=(1000, 1000),
+        more_of_owner=_MORE_OF_OWNER,
+    )
+    + _INTERN
+)
 _CONFIG: Final = """\
 [gate]
 hostname = "gate.example"

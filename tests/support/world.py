@@ -1,11 +1,13 @@
 """The two accounts of most tests: one owns a domain, the other sends for it.
 
-Their policies and their secret are written here alone. :mod:`tests.support.tenants` makes
-accounts in a store, :func:`make_accounts` makes them by commands, and the gates of
-:mod:`tests.support.inprocess` and :mod:`tests.support.gate` apply documents.
+Their documents, their policies and their secret are written here alone:
+:func:`make_accounts` makes them by commands, and the gates of :mod:`tests.support.inprocess`
+and :mod:`tests.support.gate` apply :func:`two_accounts`. :mod:`tests.support.tenants` makes
+any accounts in a store.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from smtpgate.core.secret import Secret, smtp_password
@@ -52,6 +54,46 @@ def sent_as(*addresses: str) -> dict[str, object]:
 def _document(statement: dict[str, object]) -> str:
     document = {"Version": "2012-10-17", "Statement": statement}
     return json.dumps(document, indent=2) + "\n"
+
+
+def two_accounts(
+    *,
+    policy: tuple[str, str],
+    dkim: Mapping[str, str],
+    user_policy: str,
+    access_key: tuple[str, str],
+    limits: tuple[int, int],
+    more_of_owner: str = "",
+) -> str:
+    """Both accounts as a document: the owner with its domain, the delegate with its user.
+
+    ``policy`` is the name and the file of the domain's policy, ``dkim`` has the file of the key
+    of each selector, ``user_policy`` is the file of the user's policy, ``access_key`` the id of
+    its key and the file of the secret. ``limits`` are the delegate's in 24 hours and a second.
+    """
+    name, file = policy
+    keys = ", ".join(
+        f'{{ selector = "{selector}", key_file = "{its}" }}' for selector, its in dkim.items()
+    )
+    key_id, secret_file = access_key
+    return f"""\
+[accounts.{OWNER}]
+name = "Identity owner"
+{more_of_owner}[accounts.{OWNER}.identities."{DOMAIN_NAME}"]
+verified = true
+policies = {{ {name} = "{file}" }}
+dkim = [{keys}]
+
+[accounts.{DELEGATE}]
+name = "Delegate sender"
+max_24h_send = {limits[0]}
+max_send_rate_per_s = {limits[1]}
+[accounts.{DELEGATE}.users.mailer]
+policies = {{ send = "{user_policy}" }}
+[[accounts.{DELEGATE}.users.mailer.access_keys]]
+id = "{key_id}"
+secret_file = "{secret_file}"
+"""
 
 
 class Commands(Protocol):
