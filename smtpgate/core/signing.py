@@ -72,7 +72,7 @@ _HASHED_AT_ONCE: Final = 2047
 _SHORT_OCTETS: Final = 16 * 1024
 
 
-class RelaxedBody:
+class _RelaxedBody:
     """A body that arrives in pieces, under relaxed canonicalization (RFC 6376 §3.4.4).
 
     Line ends must be CRLF throughout, with the CR and the LF of one in one piece.
@@ -187,11 +187,11 @@ def _relaxed_header(fields: Sequence[Field]) -> bytes:
 
 
 class BodyHash:
-    """The ``bh=`` value of a body in pieces, as :class:`RelaxedBody` takes them."""
+    """The ``bh=`` value of a body in pieces, as :class:`_RelaxedBody` takes them."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
-        self._relaxed = RelaxedBody()
+        self._relaxed = _RelaxedBody()
 
     def update(self, piece: bytes) -> None:
         """Take in the next octets."""

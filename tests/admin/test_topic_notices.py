@@ -143,8 +143,10 @@ async def test_a_change_is_made_also_if_its_message_cannot_be_kept(
     assert (await notifications.get(session, REF)).topics["Bounce"] == "bounces"
 
 
-async def test_without_an_outbox_there_are_no_messages(session: Session) -> None:
+async def test_without_an_outbox_there_are_no_messages(session: Session, kept: Kept) -> None:
     await notifications.update(replace(session, outbox=None), REF, topics={"Bounce": "bounces"})
+    assert (await notifications.get(session, REF)).topics["Bounce"] == "bounces"
+    assert kept.tasks == []
 
 
 async def ref_of(session: Session, endpoint: str) -> SubscriptionRef:
@@ -234,7 +236,7 @@ class Tokens(Reached):
         return None
 
 
-async def test_a_receiver_confirms_and_ends_its_subscription_by_links(
+async def test_links_change_a_subscription_in_the_name_of_its_receiver(
     session: Session, links: SubscriptionLinks
 ) -> None:
     topic_arn, sent = session.topic_arn(TOPIC), Tokens()

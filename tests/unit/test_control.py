@@ -303,31 +303,42 @@ async def test_a_worker_that_starts_answers_when_it_serves_and_one_that_ends_is_
     assert [one.value async for one in answer] == [{"number": 7}, {"number": 8}]
 
 
-async def _always(_request: Wait) -> AsyncGenerator[object]:
-    yield "first"
-    await asyncio.Event().wait()
+class Endless:
+    """An answer without an end; ``began`` and ``ended`` count how often."""
+
+    def __init__(self) -> None:
+        self.began = self.ended = 0
+
+    async def answer(self, _request: Wait) -> AsyncGenerator[object]:
+        """The answer."""
+        self.began += 1
+        try:
+            yield "first"
+            await asyncio.Event().wait()
+        finally:
+            self.ended += 1
 
 
 async def test_workers_stop_when_nobody_waits_for_their_answers_any_more() -> None:
-    questions = Questions()
-    worker = PlayedWorker(0, questions, routes_with(_always))
+    questions, endless = Questions(), Endless()
+    worker = PlayedWorker(0, questions, routes_with(endless.answer))
     worker.answers.begin()
     answer = questions.ask([worker], Wait())
     assert await anext(answer) == FromWorker(0, "first")
     await answer.aclose()
     assert worker.got[-1] == StopAnswer(1)
     await settle()
-    assert not worker.answers._running
+    assert (endless.began, endless.ended) == (1, 1)
 
 
 async def test_a_request_that_is_stopped_before_it_began_leaves_nothing_behind() -> None:
-    questions = Questions()
-    worker = PlayedWorker(0, questions, routes_with(_always))
+    questions, endless = Questions(), Endless()
+    worker = PlayedWorker(0, questions, routes_with(endless.answer))
     worker.answers.begin()
     worker.answers.take(Ask(1, Wait.name, b"{}"))
     worker.answers.take(StopAnswer(1))
     await settle()
-    assert not worker.answers._running
+    assert endless.began == endless.ended
 
 
 async def test_what_nobody_reads_is_bounded_and_ends_the_answer() -> None:
