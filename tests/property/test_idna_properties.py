@@ -73,3 +73,34 @@ def test_an_a_label_reads_back_as_its_label(label: str) -> None:
     a_label = ours(label)
     if a_label is not None:
         assert to_a_label(from_a_label(a_label)) == a_label
+
+
+# Each rule of RFC 5892's appendix A and of RFC 5893, kept and broken.
+LABELS = [
+    *(
+        "क्\u200cष",
+        "क्\u200dष",
+        "क\u200dष",
+        "ب\u064b\u200c\u064bب",
+        "ب\u200cا",
+        "ا\u200cب",
+        "\u200cب",
+    ),
+    *("l·l", "l·a", "\u0375α", "\u0375a", "א׳", "a׳", "カ・カ", "a・b", "日・本", "\u3005・"),
+    *("\u0660\u06f0", "ا\u0660", "ا\u06f0", "אב\u05b0", "א9", "אa", "aא", "9א", "א-"),
+    *("-ä", "ä-", "ab--ä", "\u0301a", "äöü" * 20, "ä" * 59, "ä" * 64),
+]
+
+
+def test_labels_of_each_rule_are_read_as_by_idna() -> None:
+    assert list(map(ours, LABELS)) == list(map(theirs, LABELS))
+    valid = [label for label in LABELS if ours(label) is not None]
+    assert 5 < len(valid) < len(LABELS) - 5
+
+
+@pytest.mark.parametrize(
+    "a_label", ["xn--abc-", "xn--", "xn--!", "xn--MGBA", "xn--ls8h", "xn--\xe4"]
+)
+def test_what_is_no_a_label_in_its_one_spelling_is_refused(a_label: str) -> None:
+    with pytest.raises(LabelError):
+        from_a_label(a_label)

@@ -11,6 +11,8 @@ from smtpgate.core.address import (
     parse_reverse_path,
     shown_path,
 )
+from smtpgate.core.identity import covers
+from smtpgate.core.message.envelope import network_of_client
 from tests.support.cases import load_cases
 from tests.support.rows import rows
 
@@ -128,3 +130,30 @@ def test_a_domain_of_253_octets_is_the_longest() -> None:
     assert parse_domain(longest) == longest
     with pytest.raises(AddressError, match="longer than 253"):
         parse_domain(longest + "d")
+
+
+@rows(
+    "address, counts_as",
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8::g", "2001:db8::g"),
+    ],
+)
+def test_a_host_of_ipv6_counts_as_its_network(address: str, counts_as: str) -> None:
+    assert network_of_client(address) == counts_as
+
+
+@rows(
+    "name, is_covered",
+    [
+        ("example.com", True),
+        ("sub.example.com", False),
+        ("joe@example.com", True),
+        ("jim@example.com", False),
+        ("joe@example.org", False),
+    ],
+)
+def test_an_identity_covers_its_domain_and_its_address(name: str, is_covered: bool) -> None:
+    assert covers(name, Mailbox("joe", "example.com")) is is_covered

@@ -270,6 +270,10 @@ STATES: dict[str, tuple[Identity, ...]] = {
         identity("ses-example.com"),
         identity("marketing@ses-example.com", paused_reason="being sold"),
     ),
+    "a closer one is not verified": (
+        identity("ses-example.com"),
+        identity("marketing@ses-example.com", is_verified=False),
+    ),
     "the delegate is paused": (
         identity("ses-example.com", paused_delegates={DELEGATE: "it bounces"}),
     ),

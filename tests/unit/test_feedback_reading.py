@@ -1,6 +1,7 @@
 """Reports of all forms, read into one value."""
 
 import base64
+import json
 from typing import Any
 
 from smtpgate.core.feedback.bounds import (
@@ -379,3 +380,14 @@ def test_an_original_id_that_is_a_return_path_of_ours_names_the_message() -> Non
     path = return_path(ID, "bounce.example.com", b"k" * 32)
     assert id_in("none", f"for <{path}>") == ID
     assert id_in("jane@example.net") is None
+
+
+def test_a_notification_by_mail_names_its_message_itself() -> None:
+    said = {
+        "notificationType": "Complaint",
+        "complaint": {"complainedRecipients": [{"emailAddress": "jane@example.net"}, {}, 5]},
+        "mail": {"messageId": "x", "commonHeaders": {"messageId": f"<{ID}@gate.example.com>"}},
+    }
+    read = report(f"From: sns@example.com\nSubject: Notification\n\n{json.dumps(said)}\n")
+    assert (read.kind, read.original.message_id) == ("complaint", ID)
+    assert [one.address for one in read.recipients] == ["jane@example.net"]

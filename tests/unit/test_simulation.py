@@ -3,13 +3,18 @@
 import json
 from typing import Any
 
+import pytest
+
+from smtpgate.core.account import Account, Principal, SendingLimits
 from smtpgate.core.whatif.simulation import (
     SimulationError,
     SimulationResult,
     Simulator,
     read_simulation,
 )
+from smtpgate.core.whatif.trial import TrialError, trial_of
 from tests.support.cases import load_cases
+from tests.support.events import AT
 from tests.support.rows import rows
 from tests.support.world import DELEGATE
 
@@ -108,3 +113,14 @@ def test_more_documents_than_are_remembered_change_no_answer() -> None:
         line = line_of(case).replace("MaySend", f"MaySend{number}")
         cited = simulator.decide(read_simulation(line)).determining[0]
         assert cited.sid == f"MaySend{number}"
+
+
+def test_a_trial_names_what_is_wrong_with_each_value() -> None:
+    root = Principal.root(Account(DELEGATE, "", SendingLimits(-1, -1)))
+    context = {"ses:fromaddress": ("a@example.com", "nobody")}
+    with pytest.raises(TrialError) as refused:
+        trial_of(root, "nonsense", context, now=AT)
+    assert [problem.partition(": ")[0] for problem in refused.value.problems] == [
+        "context.ses:fromaddress",
+        "identity_arn",
+    ]

@@ -19,6 +19,7 @@ from smtpgate.core.upstream import (
     Octets,
     Ready,
     RecipientReply,
+    RefusedInPart,
     Send,
     SendMessage,
     StartTls,
@@ -452,3 +453,17 @@ def test_the_refusal_of_a_message_is_not_taken_for_that_of_the_next_one() -> Non
     assert isinstance(failed, Failed)
     assert "it repeated its last refusal" in str(failed.error)
     assert failed.is_stale, "a fresh connection shows whether the server means it"
+
+
+def test_a_message_that_is_left_is_ended_by_rset_and_refused() -> None:
+    case = {"to": ["bob@example.net", "carol@example.net"]}
+    session = opened(terms_of({}), ["PIPELINING"])
+    session.begin(envelope_of(case), [MESSAGE], may_be_in_part=True)
+    (in_part,) = server_says(session, ["250 ok", "250 ok", "550 5.1.1 no such user"])
+    assert isinstance(in_part, RefusedInPart)
+    assert session.leave() == [Send(b"RSET\r\n")]
+    (done,) = server_says(session, ["250 ok"])
+    assert isinstance(done, Done)
+    assert isinstance(done.delivery, Answered)
+    assert not done.delivery.is_accepted
+    assert session.state is State.READY
