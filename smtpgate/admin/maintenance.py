@@ -6,11 +6,13 @@ from typing import Any
 
 from smtpgate.admin.errors import RefusedChangeError
 from smtpgate.admin.session import Session
-from smtpgate.directory import backup, copying, sealing, upgrade
+from smtpgate.directory import backup, copying, sealing
 from smtpgate.directory import rekey as sealing_keys
 from smtpgate.directory.audit import AuditFilter, audit_page
 from smtpgate.directory.counts import counted
+from smtpgate.directory.store import SCHEMA
 from smtpgate.sql.database import Database
+from smtpgate.sql.upgrade import revision_of, upgrade
 
 
 async def status(session: Session) -> Mapping[str, Any]:
@@ -24,7 +26,7 @@ async def status(session: Session) -> Mapping[str, Any]:
     return {
         "database": store.database.name,
         "kind": "sqlite" if store.database.is_sqlite else "postgresql",
-        "revision": await upgrade.revision_of(store.database),
+        "revision": await revision_of(store.database, SCHEMA),
         "region": session.region,
         "master_keys": list(store.master_keys.ids),
         "current_master_key": store.master_keys.current,
@@ -41,7 +43,7 @@ async def upgrade_tables(session: Session) -> tuple[str | None, str]:
     Raises SchemaError, or OSError when a file cannot be made.
     """
     session.must_be_allowed("MaintainDirectory", "*")
-    revisions = await upgrade.upgrade(session.store.database)
+    revisions = await upgrade(session.store.database, SCHEMA)
     await session.store.open(may_upgrade=False)
     return revisions
 

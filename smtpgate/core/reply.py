@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from typing import Final, NoReturn, Self
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from smtpgate.core.reason import REASONS
 
@@ -137,211 +137,165 @@ def reject(reason: str, detail: str = "", **facts: object) -> NoReturn:
     raise Reject.of(reason, detail, **facts)
 
 
-_REPLIES: Final[dict[str, Reply]] = {
+_LINE: Final = re.compile(r"([0-9]{3}) (?:([245]\.[0-9]{1,3}\.[0-9]{1,3}) )?(.*)")
+_REPLIES: Final[dict[str, str]] = {
     # connection and session
-    "greeting": Reply(220, "", "{hostname} ESMTP"),
-    "bye": Reply(221, "2.0.0", "Bye"),
-    "shutting-down": Reply(421, "4.3.2", "{hostname} Service shutting down, try again"),
-    "too-many-connections": Reply(
-        421, "4.7.0", "Too many concurrent SMTP connections"
-    ),  # [SES]
-    "banned": Reply(
-        421, "4.7.0", "Too many failed logins or errors from your address, try again later"
+    "greeting": "220 {hostname} ESMTP",
+    "bye": "221 2.0.0 Bye",
+    "shutting-down": "421 4.3.2 {hostname} Service shutting down, try again",
+    "too-many-connections": "421 4.7.0 Too many concurrent SMTP connections",  # [SES]
+    "banned": "421 4.7.0 Too many failed logins or errors from your address, try again later",
+    "idle": "421 4.4.2 Timeout waiting for data from client.",
+    "too-many-refusals": (
+        "421 4.7.0 Too many messages of this account were refused, try again later"
     ),
-    "idle": Reply(421, "4.4.2", "Timeout waiting for data from client."),
-    "too-many-refusals": Reply(
-        421, "4.7.0", "Too many messages of this account were refused, try again later"
+    "auth-timeout": "421 4.7.0 Not authenticated in time, closing the connection",
+    "too-much-input": "421 4.7.0 Too much input before authentication, closing the connection",
+    "too-many-errors": "421 4.7.0 Too many errors, closing the connection",
+    "session-key-inactive": "421 4.7.0 Access key is no longer active, closing the connection",
+    "session-key-expired": "421 4.7.0 Access key has expired, closing the connection",
+    "session-network-not-allowed": (
+        "421 4.7.0 Access key may not be used from this network, closing the connection"
     ),
-    "auth-timeout": Reply(421, "4.7.0", "Not authenticated in time, closing the connection"),
-    "too-much-input": Reply(
-        421, "4.7.0", "Too much input before authentication, closing the connection"
+    "session-certificate-not-allowed": (
+        "421 4.7.0 Access key may not be used without its certificate, closing the connection"
     ),
-    "too-many-errors": Reply(421, "4.7.0", "Too many errors, closing the connection"),
-    "session-key-inactive": Reply(
-        421, "4.7.0", "Access key is no longer active, closing the connection"
+    "session-key-suspended": "421 4.7.0 Access key is suspended, closing the connection",
+    "session-token-ended": (
+        "421 4.7.0 Access token has ended, log in with another one, closing the connection"
     ),
-    "session-key-expired": Reply(
-        421, "4.7.0", "Access key has expired, closing the connection"
+    "session-account-paused": (
+        "421 4.7.0 Sending paused for this account, closing the connection"
     ),
-    "session-network-not-allowed": Reply(
-        421, "4.7.0", "Access key may not be used from this network, closing the connection"
+    "ok": "250 2.0.0 Ok",
+    "sender-ok": "250 2.1.0 Ok",
+    "recipient-ok": "250 2.1.5 Ok",
+    "vrfy": "252 2.5.2 Cannot verify, but will try to deliver",
+    "help": "214 2.0.0 See RFC 6409; commands: EHLO STARTTLS AUTH MAIL RCPT DATA BDAT",
+    "start-tls": "220 2.0.0 Ready to start TLS",
+    "chunk-ok": "250 2.0.0 Ok, more chunks may follow",
+    "start-data": "354 End data with <CR><LF>.<CR><LF>",
+    "too-early": (
+        "554 5.5.1 Protocol error: data was sent before the reply that it has to wait for"
     ),
-    "session-certificate-not-allowed": Reply(
-        421,
-        "4.7.0",
-        "Access key may not be used without its certificate, closing the connection",
+    "unknown-command": "500 5.5.2 Command not recognized",
+    "line-too-long": "500 5.5.6 Line too long",
+    "bad-line-end": (
+        "500 5.5.2 A command line must end with <CR><LF>, without control characters"
     ),
-    "session-key-suspended": Reply(
-        421, "4.7.0", "Access key is suspended, closing the connection"
-    ),
-    "session-token-ended": Reply(
-        421, "4.7.0", "Access token has ended, log in with another one, closing the connection"
-    ),
-    "session-account-paused": Reply(
-        421, "4.7.0", "Sending paused for this account, closing the connection"
-    ),
-    "ok": Reply(250, "2.0.0", "Ok"),
-    "sender-ok": Reply(250, "2.1.0", "Ok"),
-    "recipient-ok": Reply(250, "2.1.5", "Ok"),
-    "vrfy": Reply(252, "2.5.2", "Cannot verify, but will try to deliver"),
-    "help": Reply(
-        214, "2.0.0", "See RFC 6409; commands: EHLO STARTTLS AUTH MAIL RCPT DATA BDAT"
-    ),
-    "start-tls": Reply(220, "2.0.0", "Ready to start TLS"),
-    "chunk-ok": Reply(250, "2.0.0", "Ok, more chunks may follow"),
-    "start-data": Reply(354, "", "End data with <CR><LF>.<CR><LF>"),
-    "too-early": Reply(
-        554, "5.5.1", "Protocol error: data was sent before the reply that it has to wait for"
-    ),
-    "unknown-command": Reply(500, "5.5.2", "Command not recognized"),
-    "line-too-long": Reply(500, "5.5.6", "Line too long"),
-    "bad-line-end": Reply(
-        500, "5.5.2", "A command line must end with <CR><LF>, without control characters"
-    ),
-    "syntax": Reply(501, "5.5.4", "Syntax: {syntax}"),
-    "bad-chunk": Reply(501, "5.5.4", "Syntax: BDAT octets [LAST]; closing the connection"),
-    "bad-helo": Reply(501, "5.5.4", "Invalid host name: {problem}"),
-    "not-implemented": Reply(502, "5.5.1", "Command not implemented"),
-    "bad-sequence": Reply(503, "5.5.1", "Bad sequence of commands: {problem}"),
-    "not-offered": Reply(555, "5.5.4", "Parameter of an extension not offered: {parameter}"),
-    "unknown-parameter": Reply(555, "5.5.4", "Parameter not recognized: {parameter}"),
+    "syntax": "501 5.5.4 Syntax: {syntax}",
+    "bad-chunk": "501 5.5.4 Syntax: BDAT octets [LAST]; closing the connection",
+    "bad-helo": "501 5.5.4 Invalid host name: {problem}",
+    "not-implemented": "502 5.5.1 Command not implemented",
+    "bad-sequence": "503 5.5.1 Bad sequence of commands: {problem}",
+    "not-offered": "555 5.5.4 Parameter of an extension not offered: {parameter}",
+    "unknown-parameter": "555 5.5.4 Parameter not recognized: {parameter}",
     # TLS and authentication
-    "tls-first": Reply(530, "5.7.0", "Must issue a STARTTLS command first"),  # [SES]
-    "auth-first": Reply(530, "5.7.0", "Authentication required"),  # [SES]
-    "tls-unavailable": Reply(454, "4.7.0", "TLS not available on this connection"),
-    "auth-continue": Reply(334, "", "{challenge}"),
-    "auth-ok": Reply(235, "2.7.0", "Authentication successful."),  # [SES]
-    "auth-aborted": Reply(501, "5.7.0", "Authentication exchange cancelled"),
-    "auth-malformed": Reply(501, "5.5.2", "Cannot decode the authentication response"),
-    "auth-mechanism": Reply(
-        504, "5.5.4", "Authentication mechanism not supported; use one that EHLO offers"
+    "tls-first": "530 5.7.0 Must issue a STARTTLS command first",  # [SES]
+    "auth-first": "530 5.7.0 Authentication required",  # [SES]
+    "tls-unavailable": "454 4.7.0 TLS not available on this connection",
+    "auth-continue": "334 {challenge}",
+    "auth-ok": "235 2.7.0 Authentication successful.",  # [SES]
+    "auth-aborted": "501 5.7.0 Authentication exchange cancelled",
+    "auth-malformed": "501 5.5.2 Cannot decode the authentication response",
+    "auth-mechanism": (
+        "504 5.5.4 Authentication mechanism not supported; use one that EHLO offers"
     ),
-    "auth-invalid": Reply(535, "5.7.8", "Authentication Credentials Invalid"),  # [SES]
-    "auth-unavailable": Reply(454, "4.7.0", "Temporary authentication failure"),  # [SES]
+    "auth-invalid": "535 5.7.8 Authentication Credentials Invalid",  # [SES]
+    "auth-unavailable": "454 4.7.0 Temporary authentication failure",  # [SES]
     # envelope
-    "bad-sender": Reply(553, "5.1.7", "<{address}> Invalid email address: {problem}"),  # [SES]
-    "bad-recipient": Reply(553, "5.1.3", "<{address}> address unknown: {problem}"),  # [SES]
-    "needs-smtputf8": Reply(553, "5.6.7", "<{address}> needs the SMTPUTF8 parameter"),
-    "too-many-recipients": Reply(
-        452, "4.5.3", "Too many recipients: at most {limit} a message"
-    ),
-    "too-many-domains": Reply(
-        452, "4.5.3", "Too many domains of recipients: at most {limit} a message"
-    ),
-    "too-long": Reply(552, "5.3.4", "Message is too long."),  # [SES]
-    "overloaded": Reply(452, "4.3.1", "Too many messages in flight at this moment, try again"),
-    "no-storage": Reply(452, "4.3.1", "Insufficient system storage, try again later"),
+    "bad-sender": "553 5.1.7 <{address}> Invalid email address: {problem}",  # [SES]
+    "bad-recipient": "553 5.1.3 <{address}> address unknown: {problem}",  # [SES]
+    "needs-smtputf8": "553 5.6.7 <{address}> needs the SMTPUTF8 parameter",
+    "too-many-recipients": "452 4.5.3 Too many recipients: at most {limit} a message",
+    "too-many-domains": "452 4.5.3 Too many domains of recipients: at most {limit} a message",
+    "too-long": "552 5.3.4 Message is too long.",  # [SES]
+    "overloaded": "452 4.3.1 Too many messages in flight at this moment, try again",
+    "no-storage": "452 4.3.1 Insufficient system storage, try again later",
     # the message
-    "accepted": Reply(250, "2.0.0", "Ok {message_id}"),  # [SES]
-    "transaction-failed": Reply(554, "5.6.0", "Transaction failed: {problem}"),  # [SES]
-    "too-many-hops": Reply(554, "5.4.6", "Message has passed too many mail servers: {problem}"),
-    "needs-8bitmime": Reply(
-        554, "5.6.3", "Message has 8-bit octets, and the upstream lacks 8BITMIME"
-    ),
-    "upstream-lacks-smtputf8": Reply(
-        554, "5.6.7", "Message needs SMTPUTF8, and the upstream lacks it"
-    ),
-    "needs-binarymime": Reply(
-        554, "5.6.3", "Message is binary, and the upstream lacks BINARYMIME"
-    ),
-    "needs-requiretls": Reply(  # RFC 8689 §5
-        550, "5.7.30", "REQUIRETLS support required, and the upstream lacks it"
-    ),
+    "accepted": "250 2.0.0 Ok {message_id}",  # [SES]
+    "transaction-failed": "554 5.6.0 Transaction failed: {problem}",  # [SES]
+    "too-many-hops": "554 5.4.6 Message has passed too many mail servers: {problem}",
+    "needs-8bitmime": "554 5.6.3 Message has 8-bit octets, and the upstream lacks 8BITMIME",
+    "upstream-lacks-smtputf8": "554 5.6.7 Message needs SMTPUTF8, and the upstream lacks it",
+    "needs-binarymime": "554 5.6.3 Message is binary, and the upstream lacks BINARYMIME",
+    "needs-requiretls": (
+        "550 5.7.30 REQUIRETLS support required, and the upstream lacks it"
+    ),  # RFC 8689 §5
     # identities and authorization
-    "not-verified": Reply(  # [SES]
-        554,
-        "5.7.1",
-        "Message rejected: Email address is not verified. The following identities failed the "
-        "check in region {region}: {addresses}",
+    "not-verified": (
+        "554 5.7.1 Message rejected: Email address is not verified. The following identities "
+        "failed the check in region {region}: {addresses}"
+    ),  # [SES]
+    "not-aligned": (
+        "554 5.7.1 The address '{address}' does not align with the given ARN '{arn}'"
+    ),  # [SES]
+    "access-denied": (
+        "554 5.7.1 Access denied: User `{user}' is not authorized to perform `{action}' on "
+        "resource `{resource}'"
+    ),  # [SES]
+    "access-key-inactive": "554 5.7.1 Access denied: the access key is not active",
+    "access-key-expired": "554 5.7.1 Access denied: the access key has expired",
+    "network-not-allowed": (
+        "554 5.7.1 Access denied: the access key may not be used from this network"
     ),
-    "not-aligned": Reply(  # [SES]
-        554, "5.7.1", "The address '{address}' does not align with the given ARN '{arn}'"
+    "certificate-not-allowed": (
+        "554 5.7.1 Access denied: the access key may not be used without its client certificate"
     ),
-    "access-denied": Reply(  # [SES]
-        554,
-        "5.7.1",
-        "Access denied: User `{user}' is not authorized to perform `{action}' "
-        "on resource `{resource}'",
+    "access-key-suspended": (
+        "554 5.7.1 Access denied: the access key is suspended, because its use differs from "
+        "before; ask the administrator of the account to confirm it"
     ),
-    "access-key-inactive": Reply(554, "5.7.1", "Access denied: the access key is not active"),
-    "access-key-expired": Reply(554, "5.7.1", "Access denied: the access key has expired"),
-    "network-not-allowed": Reply(
-        554, "5.7.1", "Access denied: the access key may not be used from this network"
+    "account-paused": "554 5.7.1 Message rejected: Sending paused for this account.",  # [SES]
+    "configuration-set-paused": (
+        "554 5.7.1 Message rejected: Sending is paused for configuration set <{set_name}>."
     ),
-    "certificate-not-allowed": Reply(
-        554,
-        "5.7.1",
-        "Access denied: the access key may not be used without its client certificate",
+    "account-shutdown": (
+        "554 5.7.1 Message rejected: Sending paused for this account until the operator "
+        "resumes it."
+    ),  # [SES], and how it ends
+    "delegate-paused": (
+        "554 5.7.1 Message rejected: Sending paused for this account by identity {arn} until "
+        "its owner resumes it."
     ),
-    "access-key-suspended": Reply(
-        554,
-        "5.7.1",
-        "Access denied: the access key is suspended, because its use differs from before; "
-        "ask the administrator of the account to confirm it",
-    ),
-    "account-paused": Reply(  # [SES]
-        554, "5.7.1", "Message rejected: Sending paused for this account."
-    ),
-    "configuration-set-paused": Reply(
-        554, "5.7.1", "Message rejected: Sending is paused for configuration set <{set_name}>."
-    ),
-    "account-shutdown": Reply(  # [SES], and how it ends
-        554,
-        "5.7.1",
-        "Message rejected: Sending paused for this account until the operator resumes it.",
-    ),
-    "delegate-paused": Reply(
-        554,
-        "5.7.1",
-        "Message rejected: Sending paused for this account by identity {arn} until its owner "
-        "resumes it.",
-    ),
-    "identity-paused": Reply(
-        554, "5.7.1", "Message rejected: Sending paused for identity {arn}."
-    ),
+    "identity-paused": "554 5.7.1 Message rejected: Sending paused for identity {arn}.",
     # limits
-    "daily-quota": Reply(
-        454, "4.7.0", "Throttling failure: Daily message quota exceeded."
-    ),  # [SES]
-    "send-rate": Reply(
-        454, "4.7.0", "Throttling failure: Maximum sending rate exceeded."
-    ),  # [SES]
+    "daily-quota": "454 4.7.0 Throttling failure: Daily message quota exceeded.",  # [SES]
+    "send-rate": "454 4.7.0 Throttling failure: Maximum sending rate exceeded.",  # [SES]
     # signing and relay
-    "mail-from-not-verified": Reply(
-        451, "4.4.4", "MAIL FROM domain of the identity has no MX record that leads here"
+    "mail-from-not-verified": (
+        "451 4.4.4 MAIL FROM domain of the identity has no MX record that leads here"
     ),
-    "signing-failed": Reply(451, "4.7.5", "Message could not be signed"),
-    "upstream-unreachable": Reply(
-        451, "4.4.1", "Upstream mail server is not reachable, try again"
+    "signing-failed": "451 4.7.5 Message could not be signed",
+    "upstream-unreachable": "451 4.4.1 Upstream mail server is not reachable, try again",
+    "upstream-busy": "451 4.3.2 Too many messages wait for the upstream mail server, try again",
+    "client-gone": (
+        "451 4.4.2 Connection was closed before the message could be sent, try again"
     ),
-    "upstream-busy": Reply(
-        451, "4.3.2", "Too many messages wait for the upstream mail server, try again"
+    "upstream-in-doubt": "451 4.4.2 Upstream mail server gave no answer to the message",
+    "recipients-refused": (
+        "451 4.5.0 Message not sent: the next server rejected {refused}. Try again: they are "
+        "rejected at RCPT then, and the message goes to the others"
     ),
-    "client-gone": Reply(
-        451, "4.4.2", "Connection was closed before the message could be sent, try again"
-    ),
-    "upstream-in-doubt": Reply(
-        451, "4.4.2", "Upstream mail server gave no answer to the message"
-    ),
-    "recipients-refused": Reply(
-        451,
-        "4.5.0",
-        "Message not sent: the next server rejected {refused}. Try again: they are rejected "
-        "at RCPT then, and the message goes to the others",
-    ),
-    "recipients-deferred": Reply(
-        451,
-        "4.5.0",
-        "Message not sent: the next server deferred {refused}. Try again: they are deferred "
-        "at RCPT then, and the message goes to the others",
+    "recipients-deferred": (
+        "451 4.5.0 Message not sent: the next server deferred {refused}. Try again: they are "
+        "deferred at RCPT then, and the message goes to the others"
     ),
     # ourselves
-    "temporary-failure": Reply(451, "4.3.0", "Temporary service failure"),  # [SES]
+    "temporary-failure": "451 4.3.0 Temporary service failure",  # [SES]
 }
+
+
+def _read(name: str, line: str) -> Reply:
+    found = _LINE.fullmatch(line)
+    if found is None:
+        raise ValueError(f"not a reply: {line}")
+    return Reply(int(found[1]), found[2] or "", found[3], name)
+
 
 # Every reply that the gate gives by itself; the reference is made from this.
 CATALOGUE: Final[dict[str, Reply]] = {
-    name: structs.replace(reply, name=name) for name, reply in _REPLIES.items()
+    name: _read(name, line) for name, line in _REPLIES.items()
 }
 
 # The refusal that a sender sees if it named an identity and no Allow of it names the sender:

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.directory.audit import last_entry
 from smtpgate.directory.change import ConflictError, RefusedChangeError
 from smtpgate.directory.schema import audit_log, metadata
-from smtpgate.directory.store import DirectoryStore
-from smtpgate.directory.upgrade import upgrade
+from smtpgate.directory.store import SCHEMA, DirectoryStore
 from smtpgate.sql.database import Database
+from smtpgate.sql.upgrade import upgrade
 
 _ROWS: Final = 500
 _NEXT_NUMBER: Final = text("SELECT setval(pg_get_serial_sequence('audit_log', 'seq'), :last)")
@@ -31,7 +31,7 @@ async def copy(
     there already, ConflictError when the source was changed meanwhile, SchemaError,
     DirectoryUnavailableError or OSError.
     """
-    _ = await upgrade(target)
+    _ = await upgrade(target, SCHEMA)
     async with source.database.reading() as reader, target.changing() as writer:
         last = await last_entry(reader)
         for table in metadata.sorted_tables:

@@ -12,12 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.config.toml import FileNotReadableError, read_private
 from smtpgate.directory.change import Actor, Change
-from smtpgate.directory.schema import master_keys
+from smtpgate.directory.schema import HEAD, OLDEST, master_keys, metadata
 from smtpgate.directory.sealing import MasterKeyError, MasterKeys
-from smtpgate.directory.upgrade import SCHEMA, must_be_current
 from smtpgate.sql.database import Database
-from smtpgate.sql.upgrade import current_tables
+from smtpgate.sql.upgrade import Schema, current_tables, must_be_current
 
+SCHEMA: Final = Schema(
+    "directory", metadata, HEAD, OLDEST, "smtpgate.directory.migrations.versions"
+)
 CHANNEL: Final = "smtpgate_directory"
 _NOTIFY: Final = text(f"SELECT pg_notify('{CHANNEL}', '')")
 
@@ -74,7 +76,7 @@ class DirectoryStore:
         SchemaError, MasterKeyError or DirectoryUnavailableError.
         """
         async with self.reading() as connection:
-            await must_be_current(self.database, connection)
+            await must_be_current(self.database, connection, SCHEMA)
             return await self._unknown_master_keys(connection)
 
     async def _unknown_master_keys(self, connection: AsyncConnection) -> set[str]:

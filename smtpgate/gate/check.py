@@ -8,8 +8,8 @@ from smtpgate.config import Config
 from smtpgate.core.routing.group import GroupMember
 from smtpgate.directory.counts import counted, in_words
 from smtpgate.directory.sealing import MasterKeyError
+from smtpgate.directory.store import SCHEMA as DIRECTORY_SCHEMA
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.directory.upgrade import SCHEMA as DIRECTORY_SCHEMA
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.directory import is_missing, open_directory
 from smtpgate.gate.documents import documents_summary, planned_steps, read_documents

@@ -13,8 +13,7 @@ from smtpgate.core.limits import Charge, Subject
 from smtpgate.core.wording import numbered
 from smtpgate.directory.accounts import account_page
 from smtpgate.directory.sealing import MasterKeyError
-from smtpgate.directory.store import DirectoryStore
-from smtpgate.directory.upgrade import SCHEMA
+from smtpgate.directory.store import SCHEMA, DirectoryStore
 from smtpgate.doctor.case import ExaminedGate
 from smtpgate.doctor.finding import DoctorFinding, found
 from smtpgate.doctor.identities import examine_identities

@@ -162,7 +162,7 @@ class RoutedUpstream:
                 breaker.end()
             one.note(delivery, attempt, sum(map(len, message)))
             if not isinstance(delivery, Answered):
-                trace_failure(one.pool, delivery.problem)
+                trace_failure(one.pool.name, one.pool.terms, delivery.problem)
             if not isinstance(delivery, NotSent) or delivery.cause is None:
                 return delivery
             attempt.failed += (FailedTry(one.name, delivery.cause, delivery.problem),)
@@ -191,7 +191,8 @@ class RoutedUpstream:
                 last.append(one)
             else:
                 problem = one.breaker.problem
-                trace_failure(one.pool, f"left alone, because it failed lately: {problem}")
+                text = f"left alone, because it failed lately: {problem}"
+                trace_failure(one.pool.name, one.pool.terms, text)
                 attempt.failed += (FailedTry(one.name, "open", problem),)
         yield from last
 

@@ -1,6 +1,6 @@
 """The upstream's side of a session, as traces show it."""
 
-from typing import Final, Protocol
+from typing import Final
 
 from smtpgate.core.transcript import Kind, command_text, octets_of, reply_texts
 from smtpgate.core.upstream import Failed, Ready, Send, SendMessage, Step, Terms
@@ -21,29 +21,17 @@ def tracing(transcript: SessionTranscript, terms: Terms) -> "TracedConnection | 
     return TracedConnection(transcript, terms) if transcript.is_wanted else None
 
 
-def trace_failure(pool: "TracedPool", problem: str) -> None:
+def trace_failure(upstream: str, terms: Terms, problem: str) -> None:
     """Show why a message did not get to an upstream, if this task's session is traced."""
     transcript = SERVED.get()
     if transcript is not None and transcript.is_wanted:
-        texts = reply_texts(problem.encode(), login_secrets(pool.terms))
-        transcript.add_all("upstream", "note", texts, pool.name)
+        texts = reply_texts(problem.encode(), login_secrets(terms))
+        transcript.add_all("upstream", "note", texts, upstream)
 
 
 def trace_nothing() -> None:
     """This task works for no session, whatever task began it."""
     _ = SERVED.set(None)
-
-
-class TracedPool(Protocol):
-    """The connections to one upstream, as far as its failures are shown."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the configuration."""
-
-    @property
-    def terms(self) -> Terms:
-        """The terms of its last connection."""
 
 
 class TracedConnection:

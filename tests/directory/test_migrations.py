@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, MetaData, String, insert, select, text
 
 from smtpgate.directory.schema import HEAD, OLDEST, metadata
-from smtpgate.directory.upgrade import SCHEMA, revision_of, upgrade
+from smtpgate.directory.store import SCHEMA
 from smtpgate.journal.store import SCHEMA as JOURNAL
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.sql import upgrade as schemas
@@ -274,7 +274,7 @@ async def look(database: Database, schema: Schema = SCHEMA) -> None:
 
 
 async def test_what_an_earlier_version_wrote_is_all_there(database: Database) -> None:
-    assert await upgrade(database) == (None, HEAD)
+    assert await schemas.upgrade(database, SCHEMA) == (None, HEAD)
     await fill(database)
     with pytest.raises(SchemaError, match="is at revision 0006, this version needs 0007"):
         await look(database, LATER)
@@ -314,21 +314,21 @@ def test_the_newest_module_of_the_migrations_is_the_revision_of_the_tables(
 
 
 async def test_a_later_version_s_tables_are_left_alone(database: Database) -> None:
-    _ = await upgrade(database)
+    _ = await schemas.upgrade(database, SCHEMA)
     async with database.changing() as connection:
         await connection.execute(text("UPDATE directory_version SET version_num = '9999'"))
     with pytest.raises(SchemaError, match="last used by a later version of smtpgate"):
-        _ = await upgrade(database)
+        _ = await schemas.upgrade(database, SCHEMA)
     with pytest.raises(SchemaError, match="a later version of smtpgate"):
         await look(database)
-    assert await revision_of(database) == "9999"
+    assert await schemas.revision_of(database, SCHEMA) == "9999"
 
 
 @pytest.mark.parametrize("revision", ["0001", "0005"])
 async def test_tables_too_old_to_be_upgraded_are_left_alone(
     database: Database, revision: str
 ) -> None:
-    _ = await upgrade(database)
+    _ = await schemas.upgrade(database, SCHEMA)
     async with database.changing() as connection:
         await connection.execute(
             text("UPDATE directory_version SET version_num = :revision"), {"revision": revision}
@@ -337,13 +337,13 @@ async def test_tables_too_old_to_be_upgraded_are_left_alone(
         f"is at revision {revision}, and this version upgrades from revision {OLDEST} on; first"
     )
     with pytest.raises(SchemaError, match=says):
-        _ = await upgrade(database)
+        _ = await schemas.upgrade(database, SCHEMA)
     with pytest.raises(SchemaError, match=says):
         await look(database)
     assert not await is_upgradable(database, SCHEMA)
-    assert await revision_of(database) == revision
+    assert await schemas.revision_of(database, SCHEMA) == revision
 
 
 async def test_an_upgrade_that_is_done_does_nothing(database: Database) -> None:
-    _ = await upgrade(database)
-    assert await upgrade(database) == (HEAD, HEAD)
+    _ = await schemas.upgrade(database, SCHEMA)
+    assert await schemas.upgrade(database, SCHEMA) == (HEAD, HEAD)
