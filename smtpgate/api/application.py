@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from smtpgate.admin.errors import ADMIN_ERRORS
 from smtpgate.admin.journal import JOURNAL_ERRORS
-from smtpgate.api.authentication import Authentication
+from smtpgate.api.authentication import Authentication, RefusedKeyError
 from smtpgate.api.bodies import Bodies, ClientLeftError
 from smtpgate.api.bounds import CallBounds
 from smtpgate.api.call import ApiParts, Call, Values
@@ -41,7 +41,7 @@ from smtpgate.core.api.query import (
 )
 from smtpgate.core.api.rest import RestError, rest_input, rest_operation, rest_output
 from smtpgate.core.api.sigv4 import SignatureError, SignedRequest
-from smtpgate.core.events import ApiCalled, Authenticated, AuthFailed
+from smtpgate.core.events import ApiCalled, Authenticated, AuthFailed, AuthReason
 from smtpgate.core.message.envelope import Client
 from smtpgate.ports import DirectoryUnavailableError
 
@@ -156,17 +156,17 @@ class Api:
                 request.http, is_rest=request.is_rest
             )
             self._bounds.must_have_failures(request.client, claim.access_key_id)
-            key = await self._authentication.usable_key(claim, request.client.address)
+            claimed = await self._authentication.claimed_key(claim, request.client.address)
         except SignatureError as error:
             raise self._not_authenticated(request, "", error) from None
         except DirectoryUnavailableError:
             raise ApiError("unavailable", _LATER) from None
         length = request.header(b"content-length")
-        body = await self._bodies.read(receive, length, is_trusted=key is not None)
+        body = await self._bodies.read(receive, length, is_trusted=claimed.is_usable)
         try:
             request.http = request.http.with_body(body)
             try:
-                key = self._authentication.must_be_signed(request.http, claim, key)
+                key = self._authentication.must_be_signed(request.http, claim, claimed)
             except SignatureError as error:
                 raise self._not_authenticated(request, claim.access_key_id, error) from None
             self._bounds.note_success(request.client, key.id)
@@ -186,8 +186,10 @@ class Api:
                 self._bounds.must_have_failures(request.client, claimed)
             is_unknown = error.fault == "unknown-key"
             self._bounds.count_failure(request.client, claimed, is_unknown=is_unknown)
-            event = AuthFailed(request.client, at, shown, "invalid-credentials")
-            self._parts.events.publish(event)
+            reason: AuthReason = "invalid-credentials"
+            if isinstance(error, RefusedKeyError):
+                reason = error.refusal
+            self._parts.events.publish(AuthFailed(request.client, at, shown, reason))
         return ApiError(OF_SIGNATURES[error.fault], str(error))
 
     async def _carried(self, request: _Request, key: AccessKey, body: bytes) -> _Answer:

@@ -11,7 +11,14 @@ from smtpgate.admin.journal import JournalSession
 from smtpgate.admin.session import OPERATOR, CallerSession
 from smtpgate.cli.arguments import AccountOption
 from smtpgate.cli.journal_session import JOURNAL_SESSION_ERRORS, run
-from smtpgate.cli.listing import View, print_facts, print_pages, shown, to_json
+from smtpgate.cli.listing import (
+    View,
+    print_facts,
+    print_pages,
+    shown,
+    to_json,
+    width_of_rows,
+)
 from smtpgate.cli.moments import Since, Until, moment_option
 from smtpgate.cli.notation import user_ref
 from smtpgate.cli.record_view import record_fields
@@ -146,6 +153,7 @@ def search(
     follow_: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what comes, a line each.")
     ] = False,
+    wide: Annotated[bool, typer.Option("--wide", help="A row a line, however long.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
 ) -> None:
@@ -171,17 +179,21 @@ def search(
         raise misused("--event has no use with --follow: events come later than the message")
 
     async def operation(session: JournalSession) -> None:
-        if not follow_:
-            pages = journal.search(session, wanted, limit=limit)
-            await print_pages(pages, _view(session.now()), as_json=json)
+        if follow_:
+            await _follow(session, wanted, as_json=json)
             return
-        async for record in journal.follow(session, wanted, lambda: asyncio.sleep(_EVERY_S)):
-            typer.echo(_line(record, session.now(), as_json=json))
+        pages, width = journal.search(session, wanted, limit=limit), width_of_rows(is_wide=wide)
+        await print_pages(pages, _view(session.now()), as_json=json, width=width)
 
     try:
         run(config, operation)
     except KeyboardInterrupt:
         raise typer.Exit from None
+
+
+async def _follow(session: JournalSession, wanted: Search, *, as_json: bool) -> None:
+    async for record in journal.follow(session, wanted, lambda: asyncio.sleep(_EVERY_S)):
+        typer.echo(_line(record, session.now(), as_json=as_json))
 
 
 def _line(record: Record, now: datetime, *, as_json: bool) -> str:

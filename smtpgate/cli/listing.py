@@ -21,7 +21,8 @@ from rich.tree import Tree
 T = TypeVar("T")
 P = TypeVar("P")
 
-_WIDE: Final = 4096  # lines are folded for people only
+WIDE: Final = 4096  # lines are folded for people only
+READABLE: Final = 120  # for people where there is no terminal to ask
 _PAGE: Final = 500
 _BORDER: Final = 3  # a line and a blank on each side of a cell
 
@@ -78,29 +79,40 @@ def print_json(value: object) -> None:
     typer.echo(to_json(value))
 
 
-def console() -> Console:
+def console(width: int | None = None) -> Console:
     """The console for output; lines for another program are not folded."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    if width is None and not sys.stdout.isatty():
+        width = WIDE
+    return Console(highlight=False, width=width)
 
 
-def print_table(rows: Sequence[T], view: View[T], *, title: str | None = None) -> None:
+def width_of_rows(*, is_wide: bool) -> int | None:
+    """The width for rows that are too long to be read as one line, unless that is wanted."""
+    if is_wide:
+        return WIDE
+    return None if sys.stdout.isatty() else READABLE
+
+
+def print_table(
+    rows: Sequence[T], view: View[T], *, title: str | None = None, width: int | None = None
+) -> None:
     """Print rows: as one table, or a block a row where the terminal is too narrow for it.
 
-    Text is wrapped between words. A word, such as an id, an ARN or an address, is never cut: it
-    has to be there whole for the next command.
+    ``width`` is used instead of the terminal's. Text is wrapped between words. A word, such as
+    an id, an ARN or an address, is never cut: it has to be there whole for the next command.
     """
     names = tuple(view.columns)
     cells = [[shown(cell_of(row)) for cell_of in view.columns.values()] for row in rows]
-    widths = _widths([names, *cells], console().width)
+    widths = _widths([names, *cells], console(width).width)
     if widths is None:
         _print_blocks(names, cells, title)
         return
     table = Table(title=title, title_justify="left")
-    for name, width in zip(names, widths, strict=True):
-        table.add_column(_wrapped(name, width), no_wrap=True)
+    for name, room in zip(names, widths, strict=True):
+        table.add_column(_wrapped(name, room), no_wrap=True)
     for row in cells:
         table.add_row(*(Text(_wrapped(*one)) for one in zip(row, widths, strict=True)))
-    console().print(table)
+    console(width).print(table)
 
 
 def _widths(lines: Sequence[Sequence[str]], available: int) -> list[int] | None:
@@ -160,7 +172,7 @@ def _print_lines(facts: Iterable[tuple[str, str]]) -> None:
 def print_tree(tree: Tree) -> None:
     """Print a tree, a node a line; the terminal wraps a line that is too long for it."""
     # At the terminal's own width Rich would cut the line.
-    Console(highlight=False, width=_WIDE).print(tree, soft_wrap=True)
+    Console(highlight=False, width=WIDE).print(tree, soft_wrap=True)
 
 
 def print_rows(rows: Sequence[T], view: View[T], *, as_json: bool) -> None:
@@ -187,7 +199,11 @@ def print_facts(facts: Mapping[str, object], *, as_json: bool) -> None:
 
 
 async def print_pages(
-    pages: AsyncIterator[Sequence[T]], view: View[T], *, as_json: bool
+    pages: AsyncIterator[Sequence[T]],
+    view: View[T],
+    *,
+    as_json: bool,
+    width: int | None = None,
 ) -> None:
     """Print pages as they come: a table a page, or one JSON list."""
     if as_json:
@@ -195,7 +211,7 @@ async def print_pages(
         return
     is_empty = True
     async for rows in pages:
-        print_table(rows, view)
+        print_table(rows, view, width=width)
         is_empty = False
     if is_empty:
         typer.echo(view.nothing)

@@ -30,6 +30,7 @@ def _envelope(record: Record, now: datetime) -> dict[str, object]:
         "account": record.account_id or None,
         "user": record.user_arn or None,
         "access_key": record.username or None,
+        "token": client.token or None,
         "organization": record.organization_id,
         "tags": dict(record.tags),
         "client": client.address,

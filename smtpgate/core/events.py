@@ -275,12 +275,7 @@ class HandshakeFailed(ClientEvent):
 
 @dataclass(frozen=True, slots=True)
 class Authenticated(ClientEvent):
-    """A client logged in: its access key was used, from there and then.
-
-    ``subject`` names whose token it was, if it was by one.
-    """
-
-    subject: str = ""
+    """A client logged in: its access key was used, from there and then."""
 
 
 @dataclass(frozen=True, slots=True)

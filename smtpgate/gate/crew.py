@@ -15,6 +15,7 @@ from smtpgate.config import Config
 from smtpgate.control import ControlRequest, FromWorker
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.frames import (
+    AskToken,
     Drain,
     Noted,
     OfAnswer,
@@ -393,6 +394,8 @@ class Crew:
                 requests.append(received)
             elif isinstance(received, TasksWritten):
                 self._host.wake_outbox()
+            elif isinstance(received, AskToken):
+                self._host.tokens.answer(received, member.send)
             elif isinstance(received, OfAnswer):
                 self._questions.take(member, received)
             else:

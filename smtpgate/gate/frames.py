@@ -11,6 +11,7 @@ from smtpgate.control import ControlRequest
 from smtpgate.core.limits import Charge, Crossing, LimitName, LimitStatus, Reservation
 from smtpgate.core.limits.bans import ClientFailed, ClientStanding
 from smtpgate.core.routing.notes import RelayNote
+from smtpgate.core.secret import Secret
 from smtpgate.core.watch.batch import UseOfKey
 from smtpgate.directory.keys import KeyUse
 from smtpgate.journal.events import EventRow
@@ -192,6 +193,16 @@ class NotDone(Frame):
     is_defect: bool
 
 
+class TokenShared(Frame):
+    """An upstream's access token, and its seconds from now on and in all; or the problem."""
+
+    number: int
+    token: Secret | None
+    left_s: float
+    lifetime_s: float
+    problem: str | None
+
+
 # -- from a worker to the parent ---------------------------------------------------------------
 
 
@@ -281,6 +292,14 @@ class AnswerEnd(Frame):
     problem: str | None
 
 
+class AskToken(Frame):
+    """A request for an upstream's access token, and one that the upstream has refused."""
+
+    number: int
+    key: str  # the settings by which it is fetched
+    refused: Secret | None
+
+
 class Keep(Frame):
     """A row for the journal, for which nobody waits."""
 
@@ -290,11 +309,28 @@ class Keep(Frame):
 StoreAnswer: TypeAlias = BeginDone | BeginRefused | FinishDone | LookDone | NoteDone | NotDone
 StoreRequest: TypeAlias = AskBegin | AskFinish | AskLook | AskNote | Keep
 ToWorker: TypeAlias = (
-    Setup | Ping | Ask | StopAnswer | Drain | Noted | PassedOn | JournalKey | StoreAnswer
+    Setup
+    | Ping
+    | Ask
+    | StopAnswer
+    | Drain
+    | Noted
+    | PassedOn
+    | JournalKey
+    | StoreAnswer
+    | TokenShared
 )
 OfAnswer: TypeAlias = AnswerValue | AnswerEnd
 ToParent: TypeAlias = (
-    Serving | Pong | Report | Noted | TasksWritten | Stopped | StoreRequest | OfAnswer
+    Serving
+    | Pong
+    | Report
+    | Noted
+    | TasksWritten
+    | Stopped
+    | StoreRequest
+    | OfAnswer
+    | AskToken
 )
 _encoder: Final = msgspec.msgpack.Encoder()
 encode: Final = _encoder.encode

@@ -58,6 +58,7 @@ class Gate:
                 stores=host.stores,
                 bounds=Bounds.of_one_process(),
                 routes=host.routes,
+                tokens=host.tokens.tokens,
             ),
         )
         self._own_upstream = UpstreamSwitch(service.upstream)
@@ -161,6 +162,7 @@ class Gate:
 
     async def prepare(self, config: Config, certificates: Certificates) -> Sequence[str]:
         """Make the next service. Raises OpenError."""
+        self.host.tokens.prepare(config)
         self._succession.prepare(config, certificates)
         return ()
 
@@ -171,6 +173,7 @@ class Gate:
     async def switch(self, config: Config, _certificates: Certificates) -> Sequence[str]:
         """Let it take over."""
         self.config = config
+        self.host.tokens.use(config)
         self._succession.switch()
         self._own_upstream.newest = self.service.upstream
         return ()

@@ -31,6 +31,7 @@ from smtpgate.gate.reputation import new_reputation_worker
 from smtpgate.gate.settings import ban_rules
 from smtpgate.gate.sinks import Sinks, run_all
 from smtpgate.gate.stores import Stores
+from smtpgate.gate.token_desk import TokenDesk
 from smtpgate.gate.verification import new_verification_worker
 from smtpgate.http import FeedbackPage, HttpServer, Readiness
 from smtpgate.journal.live import LiveJournal
@@ -79,6 +80,7 @@ class Host:
         self.verification = new_verification_worker(
             config, store, clock, events=self.sinks, on_error=log.error
         )
+        self.tokens = TokenDesk(config, clock, log)
         self.stores = Stores(config, clock, self.sinks, log.error)
         self.stores.show(self.metrics, self.readiness)
         self.reputation = new_reputation_worker(
@@ -90,7 +92,10 @@ class Host:
         self.http: HttpServer | None = None
         self.feedback: FeedbackListener | None = None
         self._feedback_page: FeedbackPage | None = None
-        for source in (log.readings, self._readings):
+        self._show()
+
+    def _show(self) -> None:
+        for source in (self.log.readings, self._readings, self.tokens.readings):
             self.metrics.watch(source)
         if self.reputation is not None:
             self.metrics.watch(self.reputation.readings)
@@ -247,6 +252,7 @@ class Host:
             *(() if self.reputation is None else (self.reputation.stop,)),
             self.stop_deliveries,
             partial(self._for_life.drain, _LAST_WORK_S),
+            self.tokens.close,
             self.stores.stop,
             *(() if self.http is None else (self.http.stop,)),
             self.metrics.pauses.stop,

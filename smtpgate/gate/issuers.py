@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -12,7 +12,7 @@ from smtpgate.config import Config
 from smtpgate.config.issuers import IssuerConfig
 from smtpgate.config.toml import reason
 from smtpgate.gate.errors import OpenError
-from smtpgate.ports import Clock, NoIssuerKeysError, TokenLogins
+from smtpgate.ports import Clock, NoIssuerKeysError, Reading, TokenLogins
 from smtpgate.tasks import TaskOwner
 from smtpgate.webhooks.client import CallError, CallSettings, HttpCaller
 
@@ -25,6 +25,9 @@ OnIssuer = Callable[[str, str | None], None]
 
 class OpenTokenLogins(TokenLogins, Protocol):
     """Logins by token, whose issuers' keys are fetched in the background."""
+
+    def readings(self) -> Iterator[Reading]:
+        """The state of the keys, for a scrape."""
 
     def start(self) -> None:
         """Fetch the keys, now and from time to time."""

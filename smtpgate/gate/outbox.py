@@ -15,7 +15,7 @@ from smtpgate.gate.live import new_live_directory
 from smtpgate.gate.notifications import new_webhooks
 from smtpgate.gate.sinks import OnError
 from smtpgate.gate.stores import Stores
-from smtpgate.gate.upstream import new_upstream
+from smtpgate.gate.upstream import NewTokens, new_upstream
 from smtpgate.gate.upstream_switch import UpstreamSwitch
 from smtpgate.journal.live import LiveJournal
 from smtpgate.log import JsonLog
@@ -101,10 +101,15 @@ class OwnPath:
     """
 
     def __init__(
-        self, config: Config, store: DirectoryStore, clock: Clock, events: EventSink
+        self,
+        config: Config,
+        store: DirectoryStore,
+        clock: Clock,
+        events: EventSink,
+        tokens: NewTokens,
     ) -> None:
         """Put it together; nothing is opened yet. Raises OpenError."""
-        self._clock = clock
+        self._clock, self._tokens = clock, tokens
         self._tasks, self._looks = TaskOwner(), Rhythm()
         self._upstreams = (config.upstreams, config.routes)
         self._pool = self._new_pool(config)
@@ -116,7 +121,7 @@ class OwnPath:
         share = {"max_connections": 1, "max_connections_per_account": 1}
         upstreams = tuple(one.model_copy(update=share) for one in config.upstreams)
         own = config.model_copy(update={"upstreams": upstreams})
-        return new_upstream(own, self._clock, self._tasks)
+        return new_upstream(own, self._clock, self._tasks, tokens=self._tokens)
 
     def prepare(self, config: Config) -> None:
         """Make the upstreams of another configuration; nothing changes. Raises OpenError."""

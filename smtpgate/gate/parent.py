@@ -121,7 +121,9 @@ class Parent:
         self.host.kept_bans = kept_bans = new_kept_list(config, clock)
         self._own_path: OwnPath | None = None
         if config.has_outbox:
-            self._own_path = path = OwnPath(config, store, clock, self.host.sinks)
+            self._own_path = path = OwnPath(
+                config, store, clock, self.host.sinks, self.host.tokens.tokens
+            )
             self.host.carry(
                 new_carriers(config, path.upstream, path.directory, self.host.sns, clock, log)
             )
@@ -142,14 +144,18 @@ class Parent:
         self._reloader.answer_requests(self.host.routes)
         if prepared.http is not None:
             _ = self.host.serve_http(prepared.http, crew.refresh)
-        self.host.metrics.watch(crew.readings)
-        self.host.metrics.watch_histograms(crew.histograms)
-        self.host.metrics.processes.add(lambda: [one.pid for one in crew.members])
-        self.host.readiness.add("workers", crew.check_workers)
+        self._show(crew)
+
+    def _show(self, crew: Crew) -> None:
+        metrics, readiness = self.host.metrics, self.host.readiness
+        metrics.watch(crew.readings)
+        metrics.watch_histograms(crew.histograms)
+        metrics.processes.add(lambda: [one.pid for one in crew.members])
+        readiness.add("workers", crew.check_workers)
         for name in _CHECKED_IN_WORKERS:
-            self.host.readiness.add(name, partial(crew.check, name))
-        for name in _checks_of_relay(config):
-            self.host.readiness.add(name, partial(crew.check_of_relay, name))
+            readiness.add(name, partial(crew.check, name))
+        for name in _checks_of_relay(self.config):
+            readiness.add(name, partial(crew.check_of_relay, name))
 
     @property
     def is_answering(self) -> bool:
@@ -205,6 +211,7 @@ class Parent:
                 f"upstream: max_connections is less than the {self._workers} workers, each of "
                 f"which needs a connection; restart the gate for fewer workers"
             )
+        self.host.tokens.prepare(config)
         if self._own_path is None:
             new_upstream(config, self.host.clock, self.tasks)  # raises what is wrong with it
         else:
@@ -228,6 +235,7 @@ class Parent:
         for name in _checks_of_relay(config):
             readiness.add(name, partial(self.crew.check_of_relay, name))
         self.config = config
+        self.host.tokens.use(config)
         self._changes, self._config_octets = self._changes + 1, pickle.dumps(config)
         if self._own_path is not None:
             self._own_path.use(config)

@@ -37,7 +37,7 @@ from smtpgate.gate.peers import WorkerPeers
 from smtpgate.gate.service_log import ServiceLog
 from smtpgate.gate.settings import admission_rules, ban_rules, pipeline_rules
 from smtpgate.gate.sinks import Sinks, run_all
-from smtpgate.gate.upstream import new_upstream
+from smtpgate.gate.upstream import NewTokens, new_upstream
 from smtpgate.http import Readiness
 from smtpgate.log import JsonLog
 from smtpgate.metrics.scraped import Scrape
@@ -125,8 +125,8 @@ class Surroundings:
     """The parts that a service uses and others own: its process, or the parent of that.
 
     ``sinks`` are the log and the metrics, ``uses`` are the sink of logins. ``routes`` has the
-    handlers of the control socket in this process. ``peers`` are ``None`` without other
-    workers.
+    handlers of the control socket in this process. ``tokens`` gives an upstream's access
+    tokens. ``peers`` are ``None`` without other workers.
     """
 
     clock: Clock
@@ -139,6 +139,7 @@ class Surroundings:
     stores: ServiceStores
     bounds: Bounds
     routes: Routes
+    tokens: NewTokens
     peers: WorkerPeers | None = None
 
 
@@ -217,7 +218,7 @@ class SmtpService:
             self._clock,
             self.tasks,
             on_limit=notes.note_limit,
-            on_token=notes.note_token,
+            tokens=self.around.tokens,
             on_state=notes.note_state,
             tell_peers=None if peers is None else peers.tell,
             on_files=notes.note_files,
@@ -275,8 +276,12 @@ class SmtpService:
                 self.around.readiness.remove(name)
             self._show_upstream()
             self.upstream.start()
-        if self.token_logins is not before.token_logins and self.token_logins is not None:
-            self.token_logins.start()
+        if self.token_logins is not before.token_logins:
+            if before.token_logins is not None:  # its issuers may be the next one's too
+                self.around.metrics.forget(before.token_logins.readings)
+            if self.token_logins is not None:
+                self.around.metrics.watch(self.token_logins.readings)
+                self.token_logins.start()
         if self.pacer is not before.pacer:
             self.around.metrics.watch(self.pacer.readings)
 
@@ -311,6 +316,8 @@ class SmtpService:
         readiness.add("directory", self._check_directory)
         for part in (self.directory, self.pacer, self.spool):
             metrics.watch(part.readings)
+        if self.token_logins is not None:
+            metrics.watch(self.token_logins.readings)
         self._show_upstream()
 
     def _show_upstream(self) -> None:

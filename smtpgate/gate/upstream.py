@@ -2,8 +2,9 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from random import SystemRandom
 from typing import Final
 
@@ -12,8 +13,8 @@ from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.config.values import is_same_place, share_an_address
 from smtpgate.core.upstream import CommandError
 from smtpgate.gate.errors import OpenError
-from smtpgate.gate.tokens import OnToken, new_tokens
-from smtpgate.ports import Clock
+from smtpgate.gate.tokens import new_tokens
+from smtpgate.ports import AccessTokens, Clock
 from smtpgate.relay import PooledUpstream, RoutedUpstream, WatchedUpstream
 from smtpgate.relay.client_tls import OnFiles
 from smtpgate.relay.connection import reason_of
@@ -25,18 +26,24 @@ from smtpgate.tasks import TaskOwner
 _DRAIN_S: Final = 1.0
 _RESOLVER_S: Final = 5.0
 
+NewTokens = Callable[[UpstreamConfig], AccessTokens | None]
+
 
 def new_upstream(
     config: Config,
     clock: Clock,
     tasks: TaskOwner,
     on_limit: OnLimit | None = None,
-    on_token: OnToken | None = None,
+    tokens: NewTokens | None = None,
     on_state: OnState | None = None,
     on_files: OnFiles | None = None,
     tell_peers: Tell | None = None,
 ) -> RoutedUpstream:
-    """The connections to the upstreams, none of them open yet. Raises OpenError."""
+    """The connections to the upstreams, none of them open yet. Raises OpenError.
+
+    ``tokens`` gives those of an upstream; without it this process fetches its own.
+    """
+    tokens_of = tokens or partial(new_tokens, clock=clock, tasks=tasks)
     watched: list[WatchedUpstream] = []
     for upstream in map(config.with_helo, config.upstreams):
         try:
@@ -44,7 +51,7 @@ def new_upstream(
                 upstream,
                 clock=clock,
                 tasks=tasks,
-                tokens=new_tokens(upstream, clock, tasks, on_token),
+                tokens=tokens_of(upstream),
                 on_limit=on_limit,
                 on_files=on_files,
                 tell_peers=tell_peers,

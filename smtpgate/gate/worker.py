@@ -44,6 +44,7 @@ from smtpgate.gate.frames import (
     StoreAnswer,
     SwitchPart,
     TasksWritten,
+    TokenShared,
     ToParent,
     WorkerState,
     decode_for_worker,
@@ -66,6 +67,7 @@ from smtpgate.gate.sinks import Sinks
 from smtpgate.gate.store_link import LinkedStores
 from smtpgate.gate.stores import Stores, has_one_owner
 from smtpgate.gate.succession import Succession
+from smtpgate.gate.token_desk import TokenLink
 from smtpgate.http import Readiness
 from smtpgate.log import JsonLog
 from smtpgate.metrics import WorkerMetrics
@@ -108,6 +110,7 @@ class Worker:
         self._prepared = 0  # that of the one that it is prepared for
         self._is_ending = False
         self._peers = WorkerPeers(self._send)
+        self._tokens = TokenLink(self._send)
         self._stop = asyncio.Event()
         self._routes = Routes()
         self._routes.add(CatchUpPart, self._catch_up)
@@ -237,6 +240,7 @@ class Worker:
                 stores=stores,
                 bounds=inherited.bounds,
                 routes=self._routes,
+                tokens=self._tokens.tokens,
                 peers=self._peers,
             ),
         )
@@ -256,6 +260,8 @@ class Worker:
             received = decode_for_worker(frame)
             if isinstance(received, StoreAnswer | JournalKey):
                 self._take_from_store(received)
+            elif isinstance(received, TokenShared):
+                self._tokens.take(received)
             else:
                 self._obey(received)
 

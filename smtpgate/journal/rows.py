@@ -149,6 +149,7 @@ class _Facts(Struct, gc=False, omit_defaults=True):
 
     key: str
     client: list[object]
+    token: str | None = None
     org: str | None = None
     tags: tuple[tuple[str, str], ...] | None = None
     path: str | None = None
@@ -170,6 +171,7 @@ def _facts(record: Record, texts: dict[str, str]) -> _Facts:
     return _Facts(
         key=record.username,
         client=_client(record.client),
+        token=record.client.token or None,
         org=record.organization_id,
         tags=record.tags or None,
         path=None if path is None else _address(path),
@@ -361,7 +363,7 @@ def record_of(row: Row, texts: Texts) -> Record:
         username=facts.get("key", ""),
         organization_id=facts.get("org"),
         tags=tuple((key, value) for key, value in facts.get("tags", ())),
-        client=_client_in(facts["client"]),
+        client=_client_in(facts["client"], facts.get("token", "")),
         reverse_path=None if path is None else _mailbox_in(path),
         recipients=row.recipients,
         forward_paths=None if to is None else tuple(map(_mailbox_in, to)),
@@ -408,7 +410,7 @@ def _return_path_in(text: str | None) -> Mailbox | None:
     return None if text is None else parse_mailbox(text)
 
 
-def _client_in(facts: list[Any]) -> Client:
+def _client_in(facts: list[Any], token: str) -> Client:
     address, port, listener, protocol, session_id, *smtp = facts
     known = SmtpFacts(*smtp)
     return Client(
@@ -418,6 +420,7 @@ def _client_in(facts: list[Any]) -> Client:
         protocol=protocol,
         is_tls=known.tls_version is not None,
         session_id=session_id,
+        token=token,
         smtp=known,
     )
 

@@ -96,8 +96,7 @@ def auth_failed_line(event: AuthFailed) -> bytes:
 
 def authenticated_line(event: Authenticated) -> bytes:
     """The line of a login, at level ``debug``."""
-    facts = {"subject": event.subject[:MAX_TEXT]} if event.subject else {}
-    return _client_line(event, "debug", "authenticated", facts)
+    return _client_line(event, "debug", "authenticated", {})
 
 
 def api_called_line(event: ApiCalled) -> bytes:
@@ -362,6 +361,7 @@ def _client_line(
             "certificate": client.certificate or None,
             "mechanism": client.smtp.mechanism or None,
             "access_key": client.access_key_id or None,
+            "token": client.token[:MAX_TEXT] or None,
             "account": client.account_id or None,
             **facts,
             "helo": client.smtp.helo[:MAX_TEXT] or None,

@@ -85,6 +85,7 @@ class _Line(Struct, gc=False, omit_defaults=True, kw_only=True):
     account: str
     user: str
     access_key: str
+    token: str | None = None
     client: str
     port: int | None = None
     helo: str
@@ -199,6 +200,7 @@ def _begun(
         account=principal.account.id,
         user=principal.arn,
         access_key=client.access_key_id,
+        token=client.token[:MAX_TEXT] or None,
         client=client.address,
         port=client.port or None,
         helo=smtp.helo[:MAX_TEXT],

@@ -155,6 +155,19 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "gauge.least smtpgate_upstream_token_left_seconds{upstream}": (
         "The time that the upstream's access token lasts; 0 without one."
     ),
+    "gauge.least smtpgate_issuer_keys{issuer}": (
+        "Keys of an issuer of tokens (`[issuer.NAME]`) that the gate has; without any, logins "
+        "by its tokens get 454."
+    ),
+    "gauge.least smtpgate_issuer_keys_up{issuer}": (
+        "1 if the issuer's keys could be read at the last attempt, else 0."
+    ),
+    "gauge.most smtpgate_issuer_keys_age_seconds{issuer}": (
+        "Time since the issuer's keys were last read; absent until they were."
+    ),
+    "counter smtpgate_issuer_keys_failures_total{issuer}": (
+        "Attempts to read the issuer's keys that failed."
+    ),
     "gauge.least smtpgate_upstream_up{upstream}": (
         "1 if the upstream is of use as far as is known: the last probe did not fail, and the "
         "circuit breaker is not open; else 0."

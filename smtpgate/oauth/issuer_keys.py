@@ -5,7 +5,7 @@ since an issuer may have changed its keys. While a fetch fails the keys that the
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from smtpgate.oauth.verifying import (
@@ -15,7 +15,7 @@ from smtpgate.oauth.verifying import (
     keys_for,
     read_keys,
 )
-from smtpgate.ports import NoIssuerKeysError
+from smtpgate.ports import NoIssuerKeysError, Reading
 from smtpgate.tasks import Rhythm, TaskOwner
 
 _AGAIN_S: Final = 30.0
@@ -42,9 +42,23 @@ class IssuerKeys:
         self._octets = b""
         self._problem: str | None = None
         self._tried_at_s: float | None = None
+        self._failures = 0  # so far
+        self._read_at_s: float | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._running: asyncio.Task[None] | None = None
         self._rhythm = Rhythm()
         self._is_started = self._is_closed = False
+
+    def readings(self, issuer: str) -> Iterator[Reading]:
+        """The state of the keys of the issuer of that name, for a scrape."""
+        name = (issuer,)
+        is_up = self._problem is None and bool(self._keys)
+        yield Reading("smtpgate_issuer_keys", len(self._keys), name)
+        yield Reading("smtpgate_issuer_keys_up", float(is_up), name)
+        yield Reading("smtpgate_issuer_keys_failures_total", self._failures, name)
+        if self._read_at_s is not None and self._loop is not None:
+            age_s = self._loop.time() - self._read_at_s
+            yield Reading("smtpgate_issuer_keys_age_seconds", age_s, name)
 
     def start(self) -> None:
         """Fetch the keys now, and again from time to time; a second time does nothing."""
@@ -81,7 +95,8 @@ class IssuerKeys:
     def _begin(self) -> asyncio.Task[None]:
         """The fetch that is under way, or a fresh one."""
         if self._running is None:
-            self._tried_at_s = asyncio.get_running_loop().time()
+            self._loop = asyncio.get_running_loop()
+            self._tried_at_s = self._loop.time()
             self._running = self._tasks.start(self._renew(), name="issuer-keys-fetch")
         return self._running
 
@@ -100,8 +115,10 @@ class IssuerKeys:
                 self._keys, self._octets = keys, octets
                 self.version += 1
         except (NoIssuerKeysError, BadKeysError) as error:
+            self._failures += 1
             self._note(str(error))
         else:
+            self._read_at_s = self._tried_at_s
             self._note(None)
         finally:
             self._running = None

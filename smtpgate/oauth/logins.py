@@ -5,7 +5,7 @@ message. What is remembered ends with the keys that it was verified with.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -22,7 +22,7 @@ from smtpgate.oauth.verifying import (
     read_token,
     verify,
 )
-from smtpgate.ports import Clock, TokenLogin, TokenRefusedError
+from smtpgate.ports import Clock, Reading, TokenLogin, TokenRefusedError
 
 _MAX_REMEMBERED: Final = 10_000
 _MAX_SUBJECT: Final = 200
@@ -64,6 +64,11 @@ class IssuedLogins:
         }
         self._clock = clock
         self._verified: OrderedDict[bytes, _Remembered] = OrderedDict()
+
+    def readings(self) -> Iterator[Reading]:
+        """The state of the keys of all issuers, for a scrape."""
+        for name, keys in self.keys.items():
+            yield from keys.readings(name)
 
     def start(self) -> None:
         """Fetch the keys of all issuers, and again from time to time."""

@@ -2,8 +2,7 @@
 
 The first one is fetched when it is first needed. From then on another one is fetched before it
 ends, after four fifths of its time, so that no message waits for it; while that fails it is
-tried again, with growing pauses, and the token that there is serves until its end. Each worker
-process has its own token, as several clients would.
+tried again, with growing pauses, and the token that there is serves until its end.
 """
 
 import asyncio
@@ -33,6 +32,20 @@ class TokenAnswer:
 
     status: int
     content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SharedToken:
+    """A token for others, the seconds that it lasts from now on, and all its seconds."""
+
+    value: Secret
+    left_s: float
+    lifetime_s: float
+
+
+def is_worth_using(left_s: float, lifetime_s: float) -> bool:
+    """False for a token that may end during a login."""
+    return left_s >= min(_LEAST_S, lifetime_s * _LEAST_PART)
 
 
 Post = Callable[[TokenRequest], Awaitable[TokenAnswer]]
@@ -84,6 +97,14 @@ class TokenSource:
             return kept
         raise NoTokenError(self._problem or "no token")
 
+    async def share(self) -> SharedToken:
+        """The token for a user that keeps it, fetched if there is none. Raises NoTokenError."""
+        value = await self.token()
+        token = self._token
+        if token is None:  # it was refused in this moment
+            raise NoTokenError(self._problem or "no token")
+        return SharedToken(value, self._ends_at - self._now(), token.lifetime_s)
+
     def refused(self, token: Secret) -> bool:
         """Note that the upstream refused that token; whether it is worth asking for another."""
         if self._token is None or self._token.value != token:
@@ -124,8 +145,7 @@ class TokenSource:
     def _kept(self) -> Secret | None:
         if self._token is None:
             return None
-        least_s = min(_LEAST_S, self._token.lifetime_s * _LEAST_PART)
-        if self._ends_at - self._now() < least_s:
+        if not is_worth_using(self._ends_at - self._now(), self._token.lifetime_s):
             return None
         return self._token.value
 

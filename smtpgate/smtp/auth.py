@@ -151,8 +151,7 @@ def _log_in(
     dialogue.forget_client()
     dialogue.lift_bounds_before_auth()
     parts.watch.enter(dialogue, key, changes=changes)
-    subject = "" if login is None else login.subject
-    dialogue.publish(Authenticated(dialogue.client, parts.clock.now(), subject))
+    dialogue.publish(Authenticated(dialogue.client, parts.clock.now()))
     if parts.tracer.traces:
         trace_login(dialogue, key)
     dialogue.reply(CATALOGUE["auth-ok"])

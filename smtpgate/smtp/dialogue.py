@@ -247,6 +247,7 @@ class Dialogue(ChunkProtocol):
             access_key_id="" if key is None else key.id,
             account_id="" if key is None else key.principal.account.id,
             certificate=self.client_certificate,
+            token="" if self.login is None else self.login.subject,
             smtp=SmtpFacts(
                 helo=self.helo,
                 tls_version=cipher[1] if cipher else None,

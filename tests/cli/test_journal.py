@@ -224,6 +224,17 @@ def test_a_table_names_what_one_looks_for(desk: Desk, ids: list[str]) -> None:
     assert desk.says("journal", "search", "--reason", "in-doubt") == "no messages were found\n"
 
 
+def test_in_a_pipe_messages_are_blocks_of_a_readable_width_and_with_wide_a_line_each(
+    desk: Desk, ids: list[str]
+) -> None:
+    blocks = desk.says("journal", "search", "--account", DELEGATE)
+    assert max(map(len, blocks.splitlines())) <= 120
+    assert f"id        {ids[0]}\n" in blocks
+    wide = desk.says("journal", "search", "--account", DELEGATE, "--wide")
+    (line,) = [line for line in wide.splitlines() if ids[0] in line]
+    assert f"arn:aws:iam::{DELEGATE}:user/mailer" in line
+
+
 @pytest.mark.usefixtures("ids")
 def test_who_searches_for_an_account_sees_no_more_than_it_may(desk: Desk) -> None:
     for row in desk.answers("journal", "search", "--account", OWNER):

@@ -86,11 +86,17 @@ def decisions(draw: st.DrawFn) -> Decision:
     return Decision(outcome, (*determining, *strangers), user, identity, miss)
 
 
-def client(text: str, port: int, smtp: SmtpFacts) -> Client:
+def client(text: str, port: int, smtp: SmtpFacts, token: str) -> Client:
     """As a record has it: without the login, which is the record's own."""
     is_tls = smtp.tls_version is not None
     return Client(
-        address=text, port=port, listener=text, protocol=text, is_tls=is_tls, smtp=smtp
+        address=text,
+        port=port,
+        listener=text,
+        protocol=text,
+        is_tls=is_tls,
+        token=token,
+        smtp=smtp,
     )
 
 
@@ -114,6 +120,7 @@ RECORDS: Final = st.builds(
         ANYTHING,
         st.integers(0, 65535),
         st.builds(SmtpFacts, ANYTHING, SOME, SOME, ANYTHING, ANYTHING),
+        ANYTHING,
     ),
     reverse_path=st.none() | MAILBOXES,
     recipients=COUNTS,

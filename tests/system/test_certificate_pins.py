@@ -313,7 +313,12 @@ async def test_the_api_refuses_such_a_key_as_an_unknown_one(tmp_path: Path) -> N
     replace = (KEY, f"{KEY}\n{needing(leaf)}")
     async with open_gate(tmp_path, replace=replace, sections=API) as (gate, _):
         mailer = aws_client("ses", gate.service.apis["ses"].port, MAILER)
-        assert (await refused(mailer.get_send_quota))[:2] == ("InvalidClientTokenId", 403)
-        (line,) = await log_of(gate, tmp_path, "auth-failed")
-        assert (line["listener"], line["username"]) == ("api.ses", MAILER)
-        assert line["reason"] == "invalid-credentials"  # as without the right secret
+        guesser = aws_client("ses", gate.service.apis["ses"].port, MAILER, secret="wrong")
+        answers = [await refused(one.get_send_quota) for one in (mailer, guesser)]
+        assert [answer[:2] for answer in answers] == [("InvalidClientTokenId", 403)] * 2
+        lines = await log_of(gate, tmp_path, "auth-failed")
+        assert {(line["listener"], line["username"]) for line in lines} == {("api.ses", MAILER)}
+        assert [line["reason"] for line in lines] == [
+            "certificate-not-allowed",
+            "invalid-credentials",  # without the right secret it says nothing of the key
+        ]

@@ -20,8 +20,9 @@ from smtpgate.clock import SystemClock
 from smtpgate.config.oauth import OAuthConfig
 from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.core.secret import Secret
+from smtpgate.gate.frames import AskToken, TokenShared, encode
 from smtpgate.gate.tokens import new_tokens, unusable_secrets
-from smtpgate.oauth import Grant, TokenSource
+from smtpgate.oauth import Grant, SharedToken, SharedTokens, TokenSource
 from smtpgate.ports import NoTokenError
 from smtpgate.relay import PooledUpstream
 from smtpgate.tasks import TaskOwner
@@ -564,3 +565,86 @@ client_secret_file = "secret"
         assert log.count('"event":"upstream-token usable","upstream":"sink"') == 1
         assert SECRET not in log
         assert "token-1" not in log
+
+
+# -- tokens that another process fetches -------------------------------------------------------
+
+
+class Desk:
+    """A fetcher of tokens, and those that its user of it reported as refused."""
+
+    def __init__(self, lifetime_s: float = 3600) -> None:
+        self.lifetime_s = lifetime_s
+        self.asked: list[Secret | None] = []
+        self.problem: str | None = None
+
+    async def share(self, refused: Secret | None) -> SharedToken:
+        self.asked.append(refused)
+        if self.problem is not None:
+            raise NoTokenError(self.problem)
+        value = Secret(f"token-{len(self.asked)}")
+        return SharedToken(value, self.lifetime_s, self.lifetime_s)
+
+
+async def test_a_user_of_tokens_keeps_its_token_until_it_is_about_to_end() -> None:
+    desk = Desk()
+    tokens = SharedTokens("sink", desk.share)
+    assert await tokens.token() == await tokens.token() == Secret("token-1")
+    await move_loop(3585)
+    assert await tokens.token() == Secret("token-1")
+    await move_loop(10)
+    assert await tokens.token() == Secret("token-2")
+    assert desk.asked == [None, None]
+    assert list(tokens.readings()) == []
+    tokens.close()
+    with pytest.raises(NoTokenError, match="the gate is stopping"):
+        await tokens.token()
+
+
+async def test_a_user_of_tokens_reports_a_refused_token_once_a_minute() -> None:
+    desk = Desk()
+    tokens = SharedTokens("sink", desk.share)
+    first = await tokens.token()
+    assert tokens.refused(first)
+    second = await tokens.token()
+    assert desk.asked == [None, first]
+    assert not tokens.refused(second), "the server refuses every token"
+    assert await tokens.token() == second
+    assert tokens.refused(first), "another one was shared meanwhile"
+    await move_loop(61)
+    assert tokens.refused(second)
+    assert await tokens.token() == Secret("token-3")
+    assert desk.asked == [None, first, second]
+
+
+async def test_a_user_of_tokens_passes_on_why_there_is_no_token() -> None:
+    desk = Desk()
+    desk.problem = "the token endpoint answered 400"
+    tokens = SharedTokens("sink", desk.share)
+    with pytest.raises(NoTokenError, match="answered 400"):
+        await tokens.token()
+    assert (tokens.state().problem, tokens.state().failures) == (desk.problem, 1)
+    desk.problem = None
+    assert await tokens.token() == Secret("token-2")
+    assert (tokens.state().problem, tokens.state().failures) == (None, 0)
+
+
+async def test_a_source_shares_its_token_with_the_time_that_is_left(
+    oauth: OAuthServer, tmp_path: Path
+) -> None:
+    async with tokens_of(with_secret(oauth, tmp_path)) as tokens:
+        first = await tokens.share()
+        assert 3590 < first.left_s <= first.lifetime_s == 3600
+        await move_loop(100)
+        later = await tokens.share()
+        assert later.value == first.value
+        assert 3490 < later.left_s < 3501
+
+
+def test_frames_with_tokens_do_not_print_them() -> None:
+    for frame in (
+        AskToken(1, "sink", Secret("token-1")),
+        TokenShared(1, Secret("token-1"), 1.0, 2.0, None),
+    ):
+        assert "token-1" not in repr(frame)
+        assert b"token-1" in encode(frame)

@@ -317,7 +317,8 @@ async def test_upstreams_that_a_parent_has_prepared_are_used_whatever_becomes_of
         (upstream,) = gate.config.upstreams
         other = upstream.model_copy(update={"tls": "required", "ca_file": authorities})
         newer = gate.config.model_copy(update={"upstreams": (other,)})
-        path = OwnPath(gate.config, gate.host.store, SystemClock(), gate.host.sinks)
+        host = gate.host
+        path = OwnPath(gate.config, host.store, SystemClock(), host.sinks, host.tokens.tokens)
         before = path.upstream.newest
         path.prepare(newer)
         assert path.upstream.newest is before

@@ -13,9 +13,13 @@ from typing import Any, Final
 import pytest
 import trustme
 
+from smtpgate.cli.record_view import record_fields
 from smtpgate.config.file import ConfigError
 from smtpgate.control import ReloadAnswer
+from smtpgate.core.history.story import as_seen_by, story_of
 from smtpgate.gate.gate import Gate
+from smtpgate.journal.live import LiveJournal
+from smtpgate.journal.reader import JournalReader
 from tests.support.clock import MovableClock
 from tests.support.dialog import Dialog
 from tests.support.inprocess import Opened, client_tls, open_gate, send
@@ -29,6 +33,7 @@ from tests.support.issuer import (
     signed,
 )
 from tests.support.rows import rows
+from tests.support.world import OWNER
 from tests.system.test_reload import change
 from tests.system.test_revocation import log_of
 
@@ -105,7 +110,26 @@ async def test_a_token_sends_as_the_user_of_its_access_key(
         assert len(sink.messages) == 4
         assert server.requests == 1
         lines = await log_of(gate, tmp_path, "submission")
-        assert {line["access_key"] for line in lines} == {KEY}
+        assert {(line["access_key"], line["token"]) for line in lines} == {
+            (KEY, f"cluster:{SUBJECT}")
+        }
+        assert isinstance(gate.journal, LiveJournal)
+        store = gate.journal.store
+        record = await JournalReader(store, store.key()).get(lines[0]["id"])
+        assert record is not None
+        assert (record.username, record.client.token) == (KEY, f"cluster:{SUBJECT}")
+        assert record_fields(record, clock.now())["token"] == f"cluster:{SUBJECT}"
+        words = str(story_of(record, clock.now()))
+        wanted = (
+            f"with access key {KEY}, logged in by the token of cluster:{SUBJECT}, for account"
+        )
+        assert wanted in words
+        seen_by_owner = as_seen_by(record, OWNER)
+        assert (seen_by_owner.username, seen_by_owner.client.token) == ("", "")
+        metrics = gate.metrics.render().decode()
+        assert 'smtpgate_issuer_keys{issuer="cluster"} 1.0' in metrics
+        assert 'smtpgate_issuer_keys_up{issuer="cluster"} 1.0' in metrics
+        assert 'smtpgate_issuer_keys_failures_total{issuer="cluster"} 0.0' in metrics
     assert token not in (tmp_path / "log").read_text()
 
 

@@ -470,3 +470,27 @@ def test_keys_of_unknown_kinds_are_left_out() -> None:
     strange = {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA"}
     found = read_keys(json.dumps({"keys": [strange, public(signing_key(), "one")]}).encode())
     assert [key.key_id for key in found] == ["one"]
+
+
+async def test_the_state_of_an_issuers_keys_is_shown(world: World) -> None:
+    def shown() -> dict[str, float]:
+        readings = {one.metric: one.value for one in keys.readings("cluster")}
+        return {name.removeprefix("smtpgate_issuer_keys"): readings[name] for name in readings}
+
+    keys = world.keys("cluster")
+    assert shown() == {"": 0, "_up": 0, "_failures_total": 0}
+    kept = world.sets["cluster"]
+    world.sets["cluster"] = None
+    keys.start()
+    await move_loop(1)
+    assert shown() == {"": 0, "_up": 0, "_failures_total": 1}
+    world.sets["cluster"] = kept
+    await move_loop(30)
+    await until(lambda: (shown()[""], shown()["_up"]) == (1, 1))
+    assert 0 <= shown()["_age_seconds"] < 5
+    world.sets["cluster"] = None
+    await move_loop(301)
+    await until(lambda: not shown()["_up"])
+    assert (shown()[""], shown()["_failures_total"]) == (1, 2)
+    assert 290 < shown()["_age_seconds"] < 310
+    keys.close()

@@ -286,6 +286,7 @@ def test_every_counter_with_labels_says_which_are_known() -> None:
     # Their sources always offer all of them.
     asked = {
         "smtpgate_directory_answers_total",
+        "smtpgate_issuer_keys_failures_total",
         "smtpgate_outbox_attempts_total",
         "smtpgate_worker_restarts_total",
     }

@@ -50,6 +50,10 @@ SignatureFault = Literal[
 ]
 
 
+# Amazon's text for an access key that there is not.
+UNKNOWN_KEY: Final = "The security token included in the request is invalid."
+
+
 class SignatureError(Exception):
     """A request whose signature is refused; ``fault`` says which way."""
 
@@ -287,6 +291,14 @@ def must_be_for(claim: Claim, regions: Collection[str], services: Collection[str
         raise SignatureError("scope", f"Credential should be scoped to service '{wanted}'.")
 
 
+def must_have_stated_body(request: SignedRequest) -> None:
+    """Raise SignatureError if the request names the hash of another body than it has."""
+    stated = request.values(_PAYLOAD_HASH)
+    if stated and stated != [request.body_sha256.encode()]:
+        text = "The provided 'x-amz-content-sha256' header does not match what was computed."
+        raise SignatureError("mismatch", text)
+
+
 def must_be_signed_by(
     request: SignedRequest, claim: Claim, secret: Secret | None, keys: SigningKeys
 ) -> None:
@@ -296,10 +308,7 @@ def must_be_signed_by(
     ``keys`` has those of earlier requests. Only a right signature is found by one sooner: each
     refusal costs what all cost, so it tells nothing of the key that it names.
     """
-    stated = request.values(_PAYLOAD_HASH)
-    if stated and stated != [request.body_sha256.encode()]:
-        text = "The provided 'x-amz-content-sha256' header does not match what was computed."
-        raise SignatureError("mismatch", text)
+    must_have_stated_body(request)
     text_to_sign, scope = string_to_sign(request, claim), claim.scope
     known = keys.get(secret or _NO_SECRET, scope)
     is_right = hmac.compare_digest(_signed(known or _NO_KEY, text_to_sign), claim.signature)
@@ -308,9 +317,7 @@ def must_be_signed_by(
     key = signing_key(secret or _NO_SECRET, scope)
     is_right = hmac.compare_digest(_signed(key, text_to_sign), claim.signature)
     if secret is None:
-        raise SignatureError(
-            "unknown-key", "The security token included in the request is invalid."
-        )
+        raise SignatureError("unknown-key", UNKNOWN_KEY)
     if not is_right:
         text = (
             "The request signature we calculated does not match the signature you provided. "

@@ -133,6 +133,8 @@ _PARTS: Final = {"login": _login, "mail": _mail, "submission": _submission}
 
 def _sender(record: Record) -> Iterator[str]:
     key = f" with access key {record.username}" if record.username else ""
+    if key and record.client.token:
+        key += f", logged in by the token of {record.client.token}"
     yield f"{record.user_arn} submitted a message{key}, for account {record.account_id}."
 
 
@@ -362,8 +364,9 @@ def as_seen_by(record: Record, account_id: str) -> Record:
 
     A sender sees which statement decided, but not the text of the owner's policies. The owner
     sees the outcome of the sender's policies, but neither their text nor the sender's access
-    key, tags and organization, and only the limits that it set itself. Neither sees an inner
-    error of the gate. A sender that no Allow names does not see whether the identity exists.
+    key, token, tags and organization, and only the limits that it set itself. Neither sees an
+    inner error of the gate. A sender that no Allow names does not see whether the identity
+    exists.
     """
     record = record.masked_for(account_id)
     if reason_row(record.reason).is_inner:
@@ -374,7 +377,12 @@ def as_seen_by(record: Record, account_id: str) -> Record:
     if account_id != record.account_id:
         route = (record.route[0], "")
         record = structs.replace(
-            record, username="", organization_id=None, tags=(), route=route
+            record,
+            username="",
+            organization_id=None,
+            tags=(),
+            route=route,
+            client=structs.replace(record.client, token=""),
         )
         record = _without_limits_of_others(record, account_id)
     decision = record.decision

@@ -42,7 +42,7 @@ class Client(Struct, frozen=True, gc=False, kw_only=True):
 
     ``protocol`` is the word for it in a Received field. The access key and its account are
     those of the login, and empty before it. ``certificate`` is the pin of the one that the
-    client showed in the TLS handshake.
+    client showed in the TLS handshake, ``token`` the owner of the token that it logged in with.
     """
 
     address: str
@@ -54,6 +54,7 @@ class Client(Struct, frozen=True, gc=False, kw_only=True):
     access_key_id: str = ""
     account_id: str = ""
     certificate: str = ""
+    token: str = ""
     smtp: SmtpFacts = _NO_SMTP
 
     def logged_in(self, access_key_id: str, account_id: str) -> Self:
