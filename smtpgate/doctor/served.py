@@ -1,6 +1,7 @@
 """The check of the gate's ports, as clients see them: TLS, certificates, logins."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -84,8 +85,17 @@ def own_ports(config: Config) -> Iterator[OwnPort]:
         )
 
 
-Files = Mapping[str, Sequence[ServedCertificate]]
-"""The certificates in the files of each port, by its label."""
+@dataclass(frozen=True, slots=True)
+class FilesOfPort:
+    """The certificates in the files of a port, and the server's side of TLS with them."""
+
+    certificates: Sequence[ServedCertificate] = ()
+    tls: ssl.SSLContext | None = None
+
+
+Files = Mapping[str, FilesOfPort]
+"""The files of each port, by its label."""
+_NO_FILES: Final = FilesOfPort()
 
 
 async def examine_ports(gate: ExaminedGate, files: Files) -> AsyncIterator[DoctorFinding]:
@@ -94,7 +104,9 @@ async def examine_ports(gate: ExaminedGate, files: Files) -> AsyncIterator[Docto
     for finding in filter(None, map(_not_tried, ports)):
         yield finding
     tried = [one for one in ports if _not_tried(one) is None]
-    answers = await asyncio.gather(*(_answer_of(gate, one) for one in tried))
+    answers = await asyncio.gather(
+        *(_answer_of(gate, one, files.get(one.label, _NO_FILES).tls) for one in tried)
+    )
     is_down = bool(answers) and all(
         isinstance(answer, ConnectionRefusedError) for answer in answers
     )
@@ -103,7 +115,7 @@ async def examine_ports(gate: ExaminedGate, files: Files) -> AsyncIterator[Docto
     now = gate.clock.now()
     seen = dict(zip((one.label for one in tried), answers, strict=True))
     for one in ports:
-        answer, own = seen.get(one.label), files.get(one.label, ())
+        answer, own = seen.get(one.label), files.get(one.label, _NO_FILES).certificates
         if isinstance(answer, PortAnswer):
             findings = _about_answer(one, answer, own, now)
         else:
@@ -123,7 +135,9 @@ def _not_tried(port: OwnPort) -> DoctorFinding | None:
     return None if port.port else found("port-free", port.section, "port = 0")
 
 
-async def _answer_of(gate: ExaminedGate, port: OwnPort) -> PortAnswer | Exception:
+async def _answer_of(
+    gate: ExaminedGate, port: OwnPort, own_tls: ssl.SSLContext | None
+) -> PortAnswer | Exception:
     question = PortQuestion(
         address=port.address,
         port=port.port,
@@ -131,6 +145,7 @@ async def _answer_of(gate: ExaminedGate, port: OwnPort) -> PortAnswer | Exceptio
         server_name=port.host,
         client=gate.config.hostname,
         is_smtp=port.is_smtp,
+        own_tls=own_tls,
     )
     try:
         return await look_at_port(question, _PORT_S)

@@ -16,7 +16,7 @@ from smtpgate.config.toml import reason
 from smtpgate.core.wording import numbered
 from smtpgate.doctor.case import ExaminedGate
 from smtpgate.doctor.finding import DoctorFinding, found
-from smtpgate.doctor.served import Files, examine_ports
+from smtpgate.doctor.served import Files, FilesOfPort, examine_ports
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.listen import shortage_of_files
@@ -145,10 +145,11 @@ async def examine_served(gate: ExaminedGate) -> AsyncIterator[DoctorFinding]:
 
 def _certificates(gate: ExaminedGate) -> Files:
     """The certificates in the files of each port, by its label. Raises OpenError."""
-    octets = Certificates(gate.config).octets
     return {
-        label: tuple(certificate for pair in pairs for certificate in _first(pair.certificate))
-        for label, pairs in octets.items()
+        label: FilesOfPort(
+            tuple(one for pair in tls.octets for one in _first(pair.certificate)), tls.context
+        )
+        for label, tls in Certificates(gate.config).of.items()
     }
 
 

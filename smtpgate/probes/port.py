@@ -21,6 +21,7 @@ _MAX_LINES: Final = 100
 # RFC 5321 §4.5.3.1.5: a reply line has 512 octets at most; EHLO's may be longer in practice.
 _MAX_LINE_OCTETS: Final = 2048
 _CLOSE_S: Final = 1.0
+_MAX_FLIGHTS: Final = 8
 
 
 class PortProblemError(Exception):
@@ -69,7 +70,10 @@ class PortAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortQuestion:
-    """The port to look at; ``is_smtp`` is false for HTTPS. ``client`` is our name in EHLO."""
+    """The port to look at; ``is_smtp`` is false for HTTPS. ``client`` is our name in EHLO.
+
+    ``own_tls`` is the side of the server as the files of the gate make it, if that is known.
+    """
 
     address: str
     port: int
@@ -77,31 +81,76 @@ class PortQuestion:
     server_name: str
     client: str
     is_smtp: bool = True
+    own_tls: ssl.SSLContext | None = None
 
 
 async def look_at_port(question: PortQuestion, timeout_s: float) -> PortAnswer:
-    """Connect twice: once to take any certificate, once to verify it.
+    """Connect and take any certificate, and then verify it.
 
-    Raises PortProblemError, OSError or TimeoutError.
+    Where the files have the same one it is verified with them, without a connection: a
+    handshake that the client breaks off would be a line in the gate's log. Otherwise it is
+    connected to again. Raises PortProblemError, OSError or TimeoutError.
     """
     async with asyncio.timeout(timeout_s):
         answer = await _look(question, _trusting_all())
         certificate = answer.certificate
         if certificate is None:
             return answer
-        problem = await _trust_problem(question)
+        problem = await asyncio.to_thread(_own_trust_problem, question, certificate.octets)
+        if problem is None:
+            problem = await _trust_problem(question)
     return replace(answer, certificate=replace(certificate, trust_problem=problem))
 
 
 async def _trust_problem(question: PortQuestion) -> str:
     """OpenSSL's words about the chain; of names and times there are better ones."""
-    context = await asyncio.to_thread(ssl.create_default_context)
-    context.check_hostname = False
+    context = await asyncio.to_thread(_verifying)
     try:
         _ = await _look(question, context)
     except ssl.SSLCertVerificationError as error:
         return error.verify_message
     return ""
+
+
+def _own_trust_problem(question: PortQuestion, octets: bytes) -> str | None:
+    """The same of the files' chain, if they have that certificate; else ``None``."""
+    server, name = question.own_tls, question.server_name
+    if server is None:
+        return None
+    try:
+        seen = _handshake(_trusting_all(), server, name)
+        if seen.getpeercert(binary_form=True) != octets:
+            return None
+        _ = _handshake(_verifying(), server, name)
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_message
+    except OSError:
+        return None
+    return ""
+
+
+def _handshake(
+    client: ssl.SSLContext, server: ssl.SSLContext, server_name: str
+) -> ssl.SSLObject:
+    """The client's end of a handshake in memory. Raises SSLError."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client_end = client.wrap_bio(to_client, to_server, server_hostname=server_name)
+    server_end = server.wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(_MAX_FLIGHTS):
+        try:
+            client_end.do_handshake()
+        except ssl.SSLWantReadError:
+            with suppress(ssl.SSLWantReadError):
+                server_end.do_handshake()
+        else:
+            return client_end
+    raise ssl.SSLError("the handshake does not end")
+
+
+def _verifying() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    return context
 
 
 def _trusting_all() -> ssl.SSLContext:

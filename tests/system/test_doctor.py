@@ -449,6 +449,23 @@ async def test_a_certificate_that_this_machine_does_not_trust_is_a_note(
     monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
     findings = await world.findings("ports")
     assert seen(findings) == {("note", "certificate-untrusted")}
+    assert len(findings) == 2  # of the ports with TLS
+    await world.gate.log.flush()
+    assert "handshake-failed" not in (world.folder / "log").read_text()
+
+
+async def test_a_certificate_that_is_not_in_the_files_is_verified_as_it_is_served(
+    world: ExaminedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
+    key, certificate = trustme.CA().issue_cert("gate.example"), world.folder / "tls.crt"
+    certificate.write_bytes(key.cert_chain_pems[0].bytes())
+    (world.folder / "tls.key").write_bytes(key.private_key_pem.bytes())
+    findings = await world.findings("ports")
+    assert seen(findings) >= {
+        ("note", "certificate-untrusted"),
+        ("warning", "certificate-old"),
+    }
 
 
 async def test_a_test_message_goes_by_each_upstream_when_it_is_asked_for(
