@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
 
 from smtpgate.core.feedback.kinds import GENERAL
@@ -100,6 +101,12 @@ def must_fit(name: str, document: str) -> None:
 
     Receivers may get members that are added later, so the schema itself lets them pass.
     """
+    _validator(name).validate(json.loads(document))
+
+
+@cache
+def _validator(name: str) -> Any:  # noqa: ANN401 - jsonschema has no types
+    """The validator of a closed schema, made once: it takes long."""
     try:
         import jsonschema  # noqa: PLC0415
     except ImportError:
@@ -107,7 +114,7 @@ def must_fit(name: str, document: str) -> None:
     schema: Any = json.loads((ROOT / f"smtpgate/schemas/{name}.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     _close(schema)
-    jsonschema.Draft202012Validator(schema).validate(json.loads(document))
+    return jsonschema.Draft202012Validator(schema)
 
 
 def _close(schema: Any) -> None:  # noqa: ANN401 - JSON
