@@ -27,7 +27,7 @@ class PlayedCrew:
         yield FromWorker(1, problem="it is stopping")
         await asyncio.Event().wait()
 
-    def check(self, _name: str) -> tuple[bool, str]:
+    def check_of_relay(self, _name: str) -> tuple[bool, str]:
         return True, "up"
 
     def replace(self, number: int, _drain: Drain) -> None:
