@@ -41,7 +41,7 @@ format: .venv/.ready
 # SMTPGATE_REQUIRE_DAEMONS=1 turns "not installed" from a skip into a failure. Some of them take
 # over a minute, and to print the stacks of a process that goes on can crash it.
 integration: .venv/.ready
-	$(BIN)/python -m pytest -q -o faulthandler_timeout=600 -n 4 --dist loadfile --no-loadscope-reorder -m integration tests/integration tests/contract tests/directory tests/system
+	$(BIN)/python -m pytest -q -o faulthandler_timeout=600 -n 3 --dist loadfile --no-loadscope-reorder -m integration tests/integration tests/contract tests/directory tests/system
 
 # Mail through a gate for an hour, with faults on both sides; SMTPGATE_SOAK_S is another time.
 soak: .venv/.ready
