@@ -88,6 +88,7 @@ def test_a_sender_is_found_by_its_exact_name_or_arn(
     assert outcomes == (["allow"] if is_there else ["invalid"]) * 2
 
 
+@pytest.mark.slow
 def test_more_senders_than_a_page_holds_are_all_asked_about(stocked: Desk) -> None:
     stocked.fill_with_users(OWNER, 1203)
     policy = MAY_SEND.replace("'", "''")

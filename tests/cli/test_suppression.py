@@ -123,6 +123,7 @@ def test_a_check_changes_nothing_and_many_errors_are_not_all_shown(stocked: Desk
     assert stocked.answers("suppression", "list", OWNER) == []
 
 
+@pytest.mark.slow
 def test_an_import_of_many_lines_is_a_few_changes(stocked: Desk) -> None:
     text = "".join(f"a{at}@example.org,BOUNCE\n" for at in range(4500))
     stocked.says("suppression", "import", OWNER, "-", stdin=text)

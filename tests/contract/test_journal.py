@@ -328,6 +328,7 @@ async def test_searches_find_what_fits_and_nothing_else(
         assert await found(journal, clock, search) == wanted, search
 
 
+@pytest.mark.slow
 async def test_a_search_through_many_pages_finds_all_newest_first(
     journal: LiveJournal, clock: MovableClock
 ) -> None:

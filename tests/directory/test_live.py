@@ -109,6 +109,7 @@ async def test_new_labels_make_no_query_once_the_domain_is_known(
     assert len(directory.cache) < 20
 
 
+@pytest.mark.slow
 async def test_a_domain_with_very_many_addresses_is_asked_for_each(
     store: DirectoryStore, directory: LiveDirectory
 ) -> None:

@@ -75,6 +75,7 @@ async def test_afterwards_the_old_line_is_not_needed(store: DirectoryStore, url:
             pass
 
 
+@pytest.mark.slow
 async def test_many_rows_are_sealed_again_and_each_for_its_own_place(
     store: DirectoryStore, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -212,6 +212,7 @@ async def test_what_is_deleted_leaves_nothing_but_an_owner_s_pause(
     assert await raw(store, "SELECT * FROM reputation_settings") == []
 
 
+@pytest.mark.slow
 async def test_many_are_read_in_steps_with_turns_of_the_event_loop_between_them(
     store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -148,6 +148,7 @@ async def test_a_message_in_parts_is_made_into_mime(tmp_path: Path) -> None:
         assert len(sink.messages) == 2
 
 
+@pytest.mark.slow
 async def test_policies_by_both_versions(tmp_path: Path) -> None:
     async with serving(tmp_path) as (_, _, port):
         older, newer = (aws_client(one, port, OWNER_ROOT) for one in ("ses", "sesv2"))
@@ -221,6 +222,7 @@ async def test_identities_are_registered_listed_and_deleted(tmp_path: Path) -> N
         assert await called(older.delete_identity, Identity="shop.example.org") == {}
 
 
+@pytest.mark.slow
 async def test_notifications_of_owner_and_delegate(tmp_path: Path) -> None:
     async with serving(tmp_path) as (gate, _, port):
         owner, delegate = (aws_client("ses", port, key) for key in (OWNER_ROOT, DELEGATE_ROOT))
@@ -274,6 +276,7 @@ async def test_notifications_of_owner_and_delegate(tmp_path: Path) -> None:
         assert text.startswith("Invalid notification type: Open.")
 
 
+@pytest.mark.slow
 async def test_configuration_sets_by_both_versions(tmp_path: Path) -> None:
     async with serving(tmp_path) as (_, _, port):
         older, newer = (aws_client(one, port, DELEGATE_ROOT) for one in ("ses", "sesv2"))

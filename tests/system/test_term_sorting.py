@@ -67,6 +67,7 @@ def counted(folder: Path) -> tuple[int, int]:
         connection.close()
 
 
+@pytest.mark.slow
 async def test_each_search_finds_the_same_before_and_after(
     journal: LiveJournal, clock: MovableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

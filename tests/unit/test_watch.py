@@ -25,6 +25,8 @@ RULES = WatchRules()
 WEEKS: Final = 6
 AFTER: Final = MONDAY + 7 * WEEKS  # a Monday
 NIGHT, DAY = AFTER * 24 + 3, AFTER * 24 + 11
+# The senders with the most messages in a week.
+BUSY: Final = frozenset({"company", "transactional"})
 AUTHOR: Final = {
     "business": "employee1@example.com",
     "newsletter": "news@example.com",
@@ -87,7 +89,13 @@ def elsewhere(hour: int, seed: int = 1) -> list[Use]:
 # -- ordinary months -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sender", ORDINARY)
+@pytest.mark.parametrize(
+    "sender",
+    [
+        pytest.param(sender, marks=[pytest.mark.slow] if sender in BUSY else [])
+        for sender in ORDINARY
+    ],
+)
 def test_ordinary_weeks_give_no_alarm(sender: str) -> None:
     assert [one for one in six_weeks(sender)[1] if one.level == "alarm"] == []
 
