@@ -11,14 +11,7 @@ from smtpgate.admin.journal import JournalSession
 from smtpgate.admin.session import OPERATOR, CallerSession
 from smtpgate.cli.arguments import AccountOption
 from smtpgate.cli.journal_session import JOURNAL_SESSION_ERRORS, run
-from smtpgate.cli.listing import (
-    View,
-    print_facts,
-    print_pages,
-    shown,
-    to_json,
-    width_of_rows,
-)
+from smtpgate.cli.listing import View, print_facts, print_pages, shown, to_json, width_of_rows
 from smtpgate.cli.moments import Since, Until, moment_option
 from smtpgate.cli.notation import user_ref
 from smtpgate.cli.record_view import record_fields

@@ -1,11 +1,10 @@
 """The options that name sending limits, and how limits are shown."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from functools import partial
+from typing import Annotated, Final, TypeAlias, TypeVar
 
-import typer
-
-from smtpgate.cli.terminal import misused
+from smtpgate.cli.terminal import misused, option
 from smtpgate.core.account import UNLIMITED
 
 N = TypeVar("N", int, float)
@@ -14,21 +13,20 @@ _QUOTA: Final = "--max-24h-send"
 _RATE: Final = "--max-send-rate"
 
 
-def _option(name: str, what: str) -> Any:  # noqa: ANN401 - as typer.Option
-    return typer.Option(name, metavar="N", help=what, show_default=False)
-
-
+_option: Final = partial(option, metavar="N")
 _USUAL: Final = "a number, unlimited, or default."
 _RAISED: Final = "a number, or unlimited."  # the default is no raise
 QuotaOption: TypeAlias = Annotated[
-    str | None, _option(_QUOTA, f"Recipients in any 24 hours: {_USUAL}")
+    str | None, _option(_QUOTA, help=f"Recipients in any 24 hours: {_USUAL}")
 ]
-RateOption: TypeAlias = Annotated[str | None, _option(_RATE, f"Recipients a second: {_USUAL}")]
+RateOption: TypeAlias = Annotated[
+    str | None, _option(_RATE, help=f"Recipients a second: {_USUAL}")
+]
 RaisedQuotaOption: TypeAlias = Annotated[
-    str | None, _option(_QUOTA, f"Recipients in any 24 hours: {_RAISED}")
+    str | None, _option(_QUOTA, help=f"Recipients in any 24 hours: {_RAISED}")
 ]
 RaisedRateOption: TypeAlias = Annotated[
-    str | None, _option(_RATE, f"Recipients a second: {_RAISED}")
+    str | None, _option(_RATE, help=f"Recipients a second: {_RAISED}")
 ]
 
 

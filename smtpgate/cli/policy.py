@@ -1,7 +1,6 @@
 """``smtpgate policy``: tools for owners of identities; nothing is sent, no gate is needed."""
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
@@ -17,39 +16,38 @@ from smtpgate.core.policy.generate import PolicyOptions, PolicyOptionsError, gen
 policy_app: Final = typer.Typer(no_args_is_help=True)
 
 
-_option: Final = partial(typer.Option, show_default=False)
 _Texts: TypeAlias = list[str] | None
-_Identity: TypeAlias = Annotated[str, _option(metavar="ARN", help="The identity.")]
+_Identity: TypeAlias = Annotated[str, option(metavar="ARN", help="The identity.")]
 _Principal: TypeAlias = Annotated[
-    _Texts, _option(metavar="WHO", help="An account id or a user's ARN; * with --deny.")
+    _Texts, option(metavar="WHO", help="An account id or a user's ARN; * with --deny.")
 ]
-_Deny: TypeAlias = Annotated[bool, _option("--deny", help="Forbid it instead.")]
+_Deny: TypeAlias = Annotated[bool, option("--deny", help="Forbid it instead.")]
 _Action: TypeAlias = Annotated[
-    _Texts, _option(metavar="ACTION", help="An action; else ses:SendRawEmail.")
+    _Texts, option(metavar="ACTION", help="An action; else ses:SendRawEmail.")
 ]
 _From: TypeAlias = Annotated[
-    _Texts, _option("--from", metavar="ADDRESS", help="A From address, as it is.")
+    _Texts, option("--from", metavar="ADDRESS", help="A From address, as it is.")
 ]
 _Tagged: TypeAlias = Annotated[
-    _Texts, _option("--from-with-tags", metavar="ADDRESS", help="One with any +tag or none.")
+    _Texts, option("--from-with-tags", metavar="ADDRESS", help="One with any +tag or none.")
 ]
-_FromDomain: TypeAlias = Annotated[_Texts, _option(metavar="DOMAIN", help="All From in it.")]
+_FromDomain: TypeAlias = Annotated[_Texts, option(metavar="DOMAIN", help="All From in it.")]
 _RecipientDomain: TypeAlias = Annotated[
-    _Texts, _option(metavar="DOMAIN", help="Recipients in it alone.")
+    _Texts, option(metavar="DOMAIN", help="Recipients in it alone.")
 ]
 _Subdomains: TypeAlias = Annotated[
-    bool, _option("--subdomains", help="The domains mean their subdomains too.")
+    bool, option("--subdomains", help="The domains mean their subdomains too.")
 ]
-_DisplayName: TypeAlias = Annotated[_Texts, _option(metavar="NAME", help="The name in From.")]
-_Feedback: TypeAlias = Annotated[_Texts, _option(metavar="ADDRESS", help="MAIL FROM.")]
+_DisplayName: TypeAlias = Annotated[_Texts, option(metavar="NAME", help="The name in From.")]
+_Feedback: TypeAlias = Annotated[_Texts, option(metavar="ADDRESS", help="MAIL FROM.")]
 _SourceNetwork: TypeAlias = Annotated[
-    _Texts, _option(metavar="CIDR", help="Where the client must be.")
+    _Texts, option(metavar="CIDR", help="Where the client must be.")
 ]
-_NotBefore: TypeAlias = Annotated[str | None, _option(metavar="TIME", help="From then on.")]
-_Until: TypeAlias = Annotated[str | None, _option(metavar="TIME", help="Until then.")]
-_Sid: TypeAlias = Annotated[str | None, _option(metavar="NAME", help="The statement's name.")]
+_NotBefore: TypeAlias = Annotated[str | None, option(metavar="TIME", help="From then on.")]
+_Until: TypeAlias = Annotated[str | None, option(metavar="TIME", help="Until then.")]
+_Sid: TypeAlias = Annotated[str | None, option(metavar="NAME", help="The statement's name.")]
 _Interactive: TypeAlias = Annotated[
-    bool, _option("--interactive", "-i", help="Ask for everything on the terminal.")
+    bool, option("--interactive", "-i", help="Ask for everything on the terminal.")
 ]
 
 
@@ -152,10 +150,10 @@ def generate(
 
 @policy_app.command("check-access")
 def check_access(
-    from_: Annotated[str, _option("--from", metavar="FROM", help="The From, such as ceo@….")],
+    from_: Annotated[str, option("--from", metavar="FROM", help="The From, such as ceo@….")],
     config: ConfigFile = DEFAULT_CONFIG,
     identity: Annotated[
-        str | None, _option(metavar="ARN|NAME", help="Only with this identity.")
+        str | None, option(metavar="ARN|NAME", help="Only with this identity.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
 ) -> None:

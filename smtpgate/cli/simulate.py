@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final
 
@@ -15,7 +14,7 @@ from smtpgate.admin import preview
 from smtpgate.admin.preview import MessageToTry, PreviewSession
 from smtpgate.cli.listing import print_tree, shown
 from smtpgate.cli.preview_session import run
-from smtpgate.cli.terminal import DEFAULT_CONFIG, OptionalConfig
+from smtpgate.cli.terminal import DEFAULT_CONFIG, OptionalConfig, option
 from smtpgate.core.account import Principal
 from smtpgate.core.message.author import AuthorError, parse_authors
 from smtpgate.core.policy import Outcome
@@ -27,7 +26,6 @@ from smtpgate.core.whatif.simulation import (
 )
 from smtpgate.core.whatif.trial import TrialResult
 
-_option: Final = partial(typer.Option, show_default=False)
 _NEEDS_CONFIG: Final = (
     "a request without policies is about the directory: name it with --config FILE"
 )
@@ -58,31 +56,31 @@ def simulate(
     config: OptionalConfig = None,
     sender: Annotated[
         str | None,
-        _option(
+        option(
             "--as",
             metavar="ACCOUNT[/USER]",
             help="The sender of one message; without it requests are read.",
         ),
     ] = None,
     identity: Annotated[
-        str | None, _option(metavar="ARN", help="The identity for From. Default: as for mail.")
+        str | None, option(metavar="ARN", help="The identity for From. Default: as for mail.")
     ] = None,
     from_: Annotated[
-        str | None, _option("--from", metavar="FROM", help="The From field.")
+        str | None, option("--from", metavar="FROM", help="The From field.")
     ] = None,
     to: Annotated[
-        list[str] | None, _option(metavar="ADDRESS", help="A recipient; may be repeated.")
+        list[str] | None, option(metavar="ADDRESS", help="A recipient; may be repeated.")
     ] = None,
     mail_from: Annotated[
         str | None,
-        _option(metavar="ADDRESS", help="MAIL FROM; <> for none. Default: the From address."),
+        option(metavar="ADDRESS", help="MAIL FROM; <> for none. Default: the From address."),
     ] = None,
     at: Annotated[
         str | None,
-        _option(metavar="TIME", help="The time, such as 2027-01-31T12:00Z. Default: now."),
+        option(metavar="TIME", help="The time, such as 2027-01-31T12:00Z. Default: now."),
     ] = None,
     source_ip: Annotated[
-        str | None, _option(metavar="ADDRESS", help="The client's address. Default: 127.0.0.1.")
+        str | None, option(metavar="ADDRESS", help="The client's address. Default: 127.0.0.1.")
     ] = None,
 ) -> None:
     """Decide about messages without sending them.
