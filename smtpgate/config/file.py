@@ -4,7 +4,7 @@ Code makes the models as the file does. All problems of a file are reported at o
 """
 
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -14,11 +14,11 @@ from pydantic import Field, PrivateAttr
 from smtpgate.config import sections
 from smtpgate.config.issuers import IssuerConfig, LoginConfig, issuer_problems
 from smtpgate.config.routes import RouteConfig, route_problems, route_table, unused_upstreams
+from smtpgate.config.sound_keys import Check, Problem
 from smtpgate.config.toml import (
     Array,
     FileProblemsError,
     FileReading,
-    Problem,
     Table,
     read_toml,
     validate,
@@ -171,18 +171,31 @@ class Config(Table):
         """The ways of messages; without ``[[route]]`` one to all upstreams."""
         return route_table(self.upstreams, self.routes)
 
+    def checks(self) -> Sequence[Check]:
+        """The checks of how sections go together, each by itself."""
+        return (
+            self._about_upstreams,
+            self._about_addresses,
+            self._about_leases,
+            self._about_waits,
+            self._about_octets,
+            self._about_workers,
+            lambda: issuer_problems(self.issuers, self.logins),
+            self._about_reputation,
+            self._about_feedback,
+        )
+
     def contradictions(self) -> Iterator[Problem]:
         """The keys of one section that do not go together with those of another."""
-        yield from self._about_upstreams()
-        yield from self._about_addresses()
-        yield from self._about_leases()
-        yield from self._about_waits()
-        yield from self._about_octets()
-        yield from self._about_workers()
-        yield from issuer_problems(self.issuers, self.logins)
+        for check in self.checks():
+            yield from check()
+
+    def _about_reputation(self) -> Iterator[Problem]:
         if self.reputation.auto_pause and not self.journal.enabled:
             text = "needs journal.enabled: the rates are those of what it has"
             yield ("reputation", "auto_pause"), text
+
+    def _about_feedback(self) -> Iterator[Problem]:
         if self.feedback.enabled and not self.has_outbox:
             text = "needs journal.enabled and outbox.enabled: they keep what bounces are about"
             yield ("feedback", "enabled"), text

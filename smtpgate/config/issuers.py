@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from smtpgate.config.oauth import Text
-from smtpgate.config.toml import Array, ExistingFile, Problem, Table
+from smtpgate.config.sound_keys import Problem
+from smtpgate.config.toml import Array, ExistingFile, Table
 from smtpgate.config.values import Name, Seconds
 from smtpgate.core.naming import is_access_key_id
 from smtpgate.core.policy.problem import hint

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from smtpgate.config.toml import ExistingFile, ExistingPrivateFile, Problem, Table
+from smtpgate.config.sound_keys import Problem
+from smtpgate.config.toml import ExistingFile, ExistingPrivateFile, Table
 from smtpgate.config.values import is_loopback
 from smtpgate.core.upstream.sasl import WITH_PASSWORD, WITH_TOKEN, Mechanism
 

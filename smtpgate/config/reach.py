@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from smtpgate.config.toml import Array, Problem
+from smtpgate.config.sound_keys import Problem
+from smtpgate.config.toml import Array
 
 
 def _sources(values: tuple[str, ...]) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from smtpgate.config.toml import Array, Problem, Table
+from smtpgate.config.sound_keys import Problem
+from smtpgate.config.toml import Array, Table
 from smtpgate.config.upstream import UpstreamConfig
 from smtpgate.config.values import AccountId, Domain, Name
 from smtpgate.core.policy.problem import hint

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field
 
+from smtpgate.config.sound_keys import Problem
 from smtpgate.config.tls_port import CertificateConfig, TlsPort
 from smtpgate.config.toml import (
     Array,
@@ -16,7 +17,6 @@ from smtpgate.config.toml import (
     MadeFile,
     OwnPath,
     PrivateFile,
-    Problem,
     Table,
 )
 from smtpgate.config.values import (

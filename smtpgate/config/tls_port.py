@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
+from smtpgate.config.sound_keys import Problem
 from smtpgate.config.toml import (
     Array,
     ExistingFile,
     ExistingPrivateFile,
     MadeFile,
     PrivateFile,
-    Problem,
     Table,
 )
 from smtpgate.config.values import Address, Name, Port

@@ -1,13 +1,14 @@
 """TOML files read into models. Each problem names file and key, and the nearest known key.
 
 All problems of a file are reported at once. A model checks how its keys go together in
-:meth:`Table.contradictions`, so that each of these problems has its own key too.
+:meth:`Table.contradictions`, so that each of these problems has its own key too. Where some
+keys cannot be read, the others are checked all the same (``sound_keys``).
 """
 
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, get_args
 
@@ -22,14 +23,19 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from smtpgate.config.sound_keys import (
+    Check,
+    CheckedTable,
+    Location,
+    Problem,
+    location_of,
+    problems_of_sound_keys,
+)
 from smtpgate.core.policy.problem import hint, shown
 from smtpgate.core.secret import Secret
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
-Location = tuple[int | str, ...]
-# A key, relative to the model, and what is wrong with it.
-Problem = tuple[Location, str]
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _TUPLE: Final = re.compile(r"\('[^']*'(?:, '[^']*')*,?\)")
@@ -52,6 +58,7 @@ class FileReading:
     folder: Path
     require_files: bool = True
     warnings: list[str] = field(default_factory=list)
+    look: Callable[[CheckedTable], None] | None = None  # instead of the tables' own checks
 
 
 class Table(BaseModel):
@@ -78,8 +85,15 @@ class Table(BaseModel):
         """The keys that do not go together with others, each with its problem."""
         return iter(())
 
+    def checks(self) -> Sequence[Check]:
+        """The checks for contradictions: one that needs a key which is absent ends alone."""
+        return (self.contradictions,)
+
     @model_validator(mode="after")
-    def _has_no_contradictions(self) -> Self:
+    def _has_no_contradictions(self, info: ValidationInfo) -> Self:
+        if isinstance(info.context, FileReading) and info.context.look is not None:
+            info.context.look(self)
+            return self
         if found := tuple(self.contradictions()):
             raise problems(found)
         return self
@@ -215,16 +229,19 @@ def validate(model: type[M], data: Mapping[str, Any], file: Path, reading: FileR
     try:
         return model.model_validate(data, context=reading)
     except ValidationError as error:
-        found = [
-            f"{file}: {dotted_key(location, data)}: {text}"
-            for details in error.errors(include_url=False)
-            for location, text in _problems_of(details, model)
-        ]
-        raise FileProblemsError(found) from None
+        errors = error.errors(include_url=False)
+        found = [one for details in errors for one in _problems_of(details, model)]
+        if not any(one["type"] == "problems" and not one["loc"] for one in errors):
+            again = FileReading(reading.folder, reading.require_files)
+            found += problems_of_sound_keys(
+                model, data, errors, lambda look: replace(again, look=look)
+            )
+        lines = [f"{file}: {dotted_key(location, data)}: {text}" for location, text in found]
+        raise FileProblemsError(dict.fromkeys(lines)) from None
 
 
 def _problems_of(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]:
-    location = tuple(part for part in details["loc"] if part != "[key]")
+    location = location_of(details)
     table = _table_at(model, location[:-1])
     if details["type"] == "problems":
         for key, text in details["ctx"]["problems"]:

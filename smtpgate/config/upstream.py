@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 
 from smtpgate.config.oauth import MECHANISMS, Auth, OAuthConfig, login_problems
 from smtpgate.config.reach import Sources, tls_problems
-from smtpgate.config.toml import ExistingFile, ExistingPrivateFile, Problem, Table, problems
+from smtpgate.config.sound_keys import Problem
+from smtpgate.config.toml import ExistingFile, ExistingPrivateFile, Table, problems
 from smtpgate.config.values import Count, Domain, Host, Name, Seconds, SecretFile, is_loopback
 from smtpgate.core.upstream.sasl import Mechanism
 

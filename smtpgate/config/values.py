@@ -10,14 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, ValidationInfo
 
-from smtpgate.config.toml import (
-    FileReading,
-    Problem,
-    as_path,
-    problems,
-    read_secret,
-    read_secrets,
-)
+from smtpgate.config.sound_keys import Problem
+from smtpgate.config.toml import FileReading, as_path, problems, read_secret, read_secrets
 from smtpgate.core.account import MAX_RATE, UNLIMITED
 from smtpgate.core.address import AddressError, parse_domain, parse_forward_path
 from smtpgate.core.naming import network

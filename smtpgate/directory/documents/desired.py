@@ -6,7 +6,8 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from smtpgate.config.toml import Location, dotted_key
+from smtpgate.config.sound_keys import Location
+from smtpgate.config.toml import dotted_key
 from smtpgate.core.identity import PrivateKey
 from smtpgate.core.proof.dkim_stages import KeyStage
 from smtpgate.core.secret import Secret

@@ -22,11 +22,11 @@ from pydantic import (
     model_validator,
 )
 
+from smtpgate.config.sound_keys import Location
 from smtpgate.config.toml import (
     Array,
     FileProblemsError,
     FileReading,
-    Location,
     Table,
     problems,
     read_toml,
