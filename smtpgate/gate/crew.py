@@ -7,6 +7,7 @@ pinged every second; one that gives no answer for too long is killed, and so rep
 
 import asyncio
 import signal
+import socket
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal, get_args
@@ -44,6 +45,7 @@ from smtpgate.relay.routed import UP
 from smtpgate.tasks import Rhythm, TaskOwner
 from smtpgate.workers.channel import Channel
 from smtpgate.workers.fork_server import ForkServer, ForkServerError
+from smtpgate.workers.line import PacketLine
 from smtpgate.workers.shared_sums import SharedSums
 from smtpgate.workers.watch import Heartbeat, Restarts
 
@@ -300,21 +302,23 @@ class Crew:
             if self.is_draining:
                 raise ForkServerError("the gate drains")
             member = Member(number, self._clock.monotonic(), self._most_unanswered, self._take)
-            member.pid, connection = await self._fork_server.fork(number)
+            member.pid, channel, line = await self._fork_server.fork(number)
             self._members[number] = member
             member.send(self._new_setup())
-            await member.channel.attach(connection)
-            self._open_desk(member)
+            await member.channel.attach(channel)
+            self._open_desk(member, line)
             member.channel.listen()
             return member
 
-    def _open_desk(self, member: Member) -> None:
+    def _open_desk(self, member: Member, line: socket.socket) -> None:
         """Have the worker use the store of this process, if it is one that needs an owner."""
         stores = self._host.stores
         if stores.owner is None:
+            line.close()
             return
         desk = StoreDesk(stores.owner, member.send, stores.ledger_watch, self._log.error)
         member.desk = desk
+        desk.serve(PacketLine(line))
         member.send(desk.key)
 
     def _bury(self, member: Member, status: int, wait_s: float) -> None:

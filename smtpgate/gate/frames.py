@@ -306,8 +306,9 @@ class Keep(Frame):
     entry: Entry
 
 
+OfMessage: TypeAlias = AskBegin | AskFinish
 StoreAnswer: TypeAlias = BeginDone | BeginRefused | FinishDone | LookDone | NoteDone | NotDone
-StoreRequest: TypeAlias = AskBegin | AskFinish | AskLook | AskNote | Keep
+StoreRequest: TypeAlias = OfMessage | AskLook | AskNote | Keep
 ToWorker: TypeAlias = (
     Setup
     | Ping
@@ -332,7 +333,13 @@ ToParent: TypeAlias = (
     | OfAnswer
     | AskToken
 )
+NoFrameError = msgspec.DecodeError
+"""The octets are no frame, or no packet."""
 _encoder: Final = msgspec.msgpack.Encoder()
 encode: Final = _encoder.encode
 decode_for_worker: Final = msgspec.msgpack.Decoder(ToWorker).decode
 decode_for_parent: Final = msgspec.msgpack.Decoder(ToParent).decode
+# Packets of a line to the store.
+encode_packet: Final = _encoder.encode
+decode_requests: Final = msgspec.msgpack.Decoder(list[OfMessage]).decode
+decode_answers: Final = msgspec.msgpack.Decoder(list[StoreAnswer]).decode

@@ -71,7 +71,7 @@ class Prepared:
         self.http = sockets["http"] if config.http.enabled else None
         self.feedback = sockets["feedback"] if config.feedback.enabled else None
 
-        def run(number: int, connection: socket.socket) -> int:
+        def run(number: int, channel: socket.socket, line: socket.socket) -> int:
             for ignored in (signal.SIGINT, signal.SIGHUP):
                 _ = signal.signal(ignored, signal.SIG_IGN)
             inherited = Inheritance(
@@ -89,7 +89,7 @@ class Prepared:
                 if own is not None:
                     own.close()
             with asyncio.Runner(loop_factory=new_loop) as runner:
-                return runner.run(run_worker(inherited, connection))
+                return runner.run(run_worker(inherited, channel, line))
 
         settle()  # so that no collection writes to what all processes share
         self.fork_server = ForkServer.start(run, sockets.close)

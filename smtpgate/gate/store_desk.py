@@ -1,36 +1,36 @@
-"""The requests of one worker to the store that the parent owns, and what it leaves behind."""
+"""The requests of one worker to the store that the parent owns, and what it leaves behind.
+
+Those of messages come over the worker's line to the store's thread, as long as they go as they
+should (:mod:`smtpgate.gate.store_inlet`). This is the part in the event loop.
+"""
 
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
-from smtpgate.core.limits import LimitExceededError
 from smtpgate.gate.frames import (
-    AskBegin,
     AskFinish,
     AskLook,
     AskNote,
-    BeginDone,
-    BeginRefused,
-    FinishDone,
     JournalKey,
     Keep,
     LookDone,
-    NotDone,
     NoteDone,
+    OfMessage,
     StoreAnswer,
     StoreRequest,
 )
-from smtpgate.ports import Begun, JournalUnavailableError, Ledger, LedgerUnavailableError
+from smtpgate.gate.store_answers import answer_of, encodable, failure
+from smtpgate.gate.store_inlet import Answered, StoreInlet
+from smtpgate.ports import Begun, JournalUnavailableError, Ledger
 from smtpgate.store.owner import Result, StoreOwner
 from smtpgate.tasks import TaskOwner
+from smtpgate.workers.line import PacketLine
 
 # Beyond the time that a request may take.
 _PATIENCE_S: Final = 5.0
-
-OfMessage: TypeAlias = AskBegin | AskFinish
 
 
 class StoreDesk:
@@ -46,16 +46,24 @@ class StoreDesk:
         ledger: Ledger,
         on_error: Callable[[BaseException], None],
     ) -> None:
+        self.begun: set[str] = set()
         self._owner = owner
         self._send = send
         self._ledger = ledger
         self._on_error = on_error
-        self._begun: set[str] = set()
         self._asked = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
+        self._has_no_line = asyncio.Event()
+        self._has_no_line.set()
         self._is_closed = False
         self._tasks = TaskOwner()
+
+    def serve(self, line: PacketLine) -> None:
+        """Have the store's thread carry out what comes over that line."""
+        self._has_no_line.clear()
+        loop = asyncio.get_running_loop()
+        self._owner.thread.add_inlet(StoreInlet(line, self._owner, self, loop))
 
     @property
     def key(self) -> JournalKey:
@@ -84,31 +92,55 @@ class StoreDesk:
         self._asked -= 1
         if not self._asked:
             self._is_idle.set()
+        self._send_results(asked, results)
+
+    def _send_results(self, asked: Sequence[OfMessage], results: Sequence[Result]) -> None:
         for one, result in zip(asked, results, strict=True):
             if isinstance(result, Begun):
-                self._take_begun(one, result)
-                answer: StoreAnswer = BeginDone(one.number, result.reservation, result.problem)
-            elif isinstance(result, Exception):
-                answer = _failure(one.number, result)
-            else:
-                answer = FinishDone(one.number, result.crossings, result.is_recorded)
+                # With a problem of the journal too: its row may have been written late.
+                self.begun.add(one.request.message_id)
             if isinstance(one, AskFinish):
-                self._begun.discard(one.request.message_id)
+                self.begun.discard(one.request.message_id)
+            self._send(answer_of(one.number, result))
+        if self._is_closed:
+            self.give_back(results)
+
+    # -- for the line --------------------------------------------------------------------------
+
+    def settle(self, answered: Sequence[Answered]) -> None:
+        """Do what is left to do after these answers, and send them."""
+        asked = [one for one, _ in answered]
+        requests = [(one.request, answer) for one, answer in answered]
+        self._send_results(asked, self._owner.settled(requests))
+
+    def send_all(self, answers: Sequence[StoreAnswer]) -> None:
+        """Send answers for which the line has no room."""
+        for answer in answers:
             self._send(answer)
 
-    def _take_begun(self, asked: OfMessage, begun: Begun) -> None:
-        # With a problem of the journal too: its row may have been written late.
-        self._begun.add(asked.request.message_id)
-        if self._is_closed and begun.reservation is not None:
-            # Its worker has ended without this answer, and so has not relayed it.
-            self._owner.give_back(begun.reservation)
+    def give_back(self, results: Sequence[Result]) -> None:
+        """Give back what was counted for a worker that has ended without its answer.
+
+        It has not relayed these messages.
+        """
+        for result in results:
+            if isinstance(result, Begun) and result.reservation is not None:
+                self._owner.give_back(result.reservation)
+
+    def end_line(self, problem: Exception | None) -> None:
+        """The line has ended, and all that came over it has its answer."""
+        self._has_no_line.set()
+        if problem is not None:
+            self._on_error(problem)
+
+    # -- other requests ------------------------------------------------------------------------
 
     async def _look(self, request: AskLook) -> None:
         look, number = request.request, request.number
         try:
             found = await self._ledger.limit_statuses(look.charges, look.at)
         except Exception as error:  # noqa: BLE001 - the worker's message is refused for it
-            self._send(_failure(number, error))
+            self._send(failure(number, error))
         else:
             self._send(LookDone(number, found))
 
@@ -116,9 +148,9 @@ class StoreDesk:
         try:
             await self._owner.note(request.tasks, request.events)
         except JournalUnavailableError as error:
-            self._send(NoteDone(request.number, _encodable(str(error))))
+            self._send(NoteDone(request.number, encodable(str(error))))
         except Exception as error:  # noqa: BLE001 - the worker's message is refused for it
-            self._send(_failure(request.number, error))
+            self._send(failure(request.number, error))
         else:
             self._send(NoteDone(request.number, None))
 
@@ -127,8 +159,10 @@ class StoreDesk:
         self._is_closed = True
         _ = await self._tasks.finish(self._owner.timeout_s + _PATIENCE_S)
         with contextlib.suppress(TimeoutError):  # what is begun later is completed at the end
-            await asyncio.wait_for(self._is_idle.wait(), self._owner.timeout_s + _PATIENCE_S)
-        begun, self._begun = self._begun, set()
+            async with asyncio.timeout(self._owner.timeout_s + _PATIENCE_S):
+                await self._has_no_line.wait()
+                await self._is_idle.wait()
+        begun, self.begun = self.begun, set()
         self._owner.leave(begun)
         try:
             await self._owner.journal.give_up(begun)
@@ -136,25 +170,3 @@ class StoreDesk:
             pass  # their outcome is written when the gate ends
         except Exception as error:  # noqa: BLE001 - it must not keep the next worker away
             self._on_error(error)
-
-
-def _failure(number: int, error: Exception) -> StoreAnswer:
-    """The answer to a request that failed."""
-    if isinstance(error, LimitExceededError):
-        return BeginRefused(
-            number,
-            error.charge,
-            error.limit,
-            error.recipients,
-            error.left,
-            error.retry_after,
-        )
-    if isinstance(error, LedgerUnavailableError):
-        return NotDone(number, _encodable(str(error)), is_defect=False)
-    words = f"{type(error).__name__}: {error}"
-    return NotDone(number, _encodable(words), is_defect=True)
-
-
-def _encodable(text: str) -> str:
-    """The text, with octets of a path that are not UTF-8 as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,5 @@
-"""The store of the parent, as a worker has it: requests go over the channel, answers come back.
+"""The store of the parent, as a worker has it: requests of messages go over the line,
+others over the channel, and answers come back.
 
 Rows are made here, so that their making is the worker's time and not the parent's.
 """
@@ -24,9 +25,11 @@ from smtpgate.gate.frames import (
     LookDone,
     NotDone,
     NoteDone,
+    OfMessage,
     StoreAnswer,
     StoreRequest,
 )
+from smtpgate.gate.store_line import StoreLine
 from smtpgate.http import Readiness
 from smtpgate.journal.entries import Entries
 from smtpgate.journal.events import EventRow
@@ -54,7 +57,7 @@ _BESIDE_STORE_S: Final = 2.0
 
 
 class StoreLink:
-    """Implements the Owner of a store over the channel to its parent."""
+    """Implements the Owner of a store that is in the parent."""
 
     def __init__(self, timeout_s: float, send: Callable[[StoreRequest], None]) -> None:
         self._timeout_s = timeout_s + WRITTEN_WITHIN_S + _BESIDE_STORE_S
@@ -197,19 +200,34 @@ class LinkedStores:
     """The stores of a worker whose parent owns the files."""
 
     def __init__(
-        self, config: Config, workers: int, clock: Clock, send: Callable[[StoreRequest], None]
+        self,
+        config: Config,
+        workers: int,
+        clock: Clock,
+        send: Callable[[StoreRequest], None],
+        line: StoreLine,
     ) -> None:
+        """``send`` sends over the channel."""
         self._config = config
         self._workers = workers
         self._clock = clock
         self._left_out = 0
         self._has_key = asyncio.Event()
-        self.link = StoreLink(config.ledger.timeout_s, send)
+        self._line = line
+        self._send_over_channel = send
+        self.link = StoreLink(config.ledger.timeout_s, self._send)
+        line.take = self.link.take
         self.journal = LinkedJournal(send)
         self.ledger_watch = SqliteLedger(
             config.ledger_path, timeout_s=config.ledger.timeout_s, ask=self.link.look
         )
         self.of_messages = HostStore(self.link, self.ledger_watch, self.journal)
+
+    def _send(self, request: StoreRequest) -> None:
+        if isinstance(request, OfMessage):
+            self._line.send(request)
+        else:
+            self._send_over_channel(request)
 
     def take_key(self, key: JournalKey) -> None:
         """Make entries with that key."""
@@ -238,4 +256,5 @@ class LinkedStores:
         await self._has_key.wait()
 
     async def stop(self) -> None:
-        """The parent closes the files."""
+        """End the line; the parent closes the files."""
+        self._line.close()

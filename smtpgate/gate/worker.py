@@ -64,6 +64,7 @@ from smtpgate.gate.service import (
 )
 from smtpgate.gate.shares import config_of_worker
 from smtpgate.gate.sinks import Sinks
+from smtpgate.gate.store_line import StoreLine
 from smtpgate.gate.store_link import LinkedStores
 from smtpgate.gate.stores import Stores, has_one_owner
 from smtpgate.gate.succession import Succession
@@ -74,6 +75,7 @@ from smtpgate.metrics import WorkerMetrics
 from smtpgate.ports import Clock, EventSink
 from smtpgate.smtp.certificate import PairOctets
 from smtpgate.workers.channel import Channel
+from smtpgate.workers.line import PacketLine
 
 _ORPHANS_FINISH_S: Final = 5.0
 _MOST_EARLY: Final = 10_000
@@ -102,7 +104,8 @@ class _Nothing:
 class Worker:
     """One worker, from its fork to its end."""
 
-    def __init__(self, inherited: Inheritance) -> None:
+    def __init__(self, inherited: Inheritance, line: socket.socket) -> None:
+        """``line`` is its end of the line to the store, for the case that the parent has it."""
         self._inherited = inherited
         self._channel: Channel
         self._succession: Succession | None = None
@@ -126,7 +129,12 @@ class Worker:
         self._drain = Drain(config.gate.drain_s, time_to_finish_s(config))
         self._linked: LinkedStores | None = None
         if has_one_owner(config):
-            self._linked = LinkedStores(config, inherited.workers, inherited.clock, self._send)
+            to_store = StoreLine(PacketLine(line), self._send, self.lose_parent)
+            self._linked = LinkedStores(
+                config, inherited.workers, inherited.clock, self._send, to_store
+            )
+        else:
+            line.close()
 
     async def run(self, channel: Channel) -> int:
         """Take mail until the parent says so, or is gone; the exit status."""
@@ -363,7 +371,9 @@ class Worker:
         self._prepared = settings.number
 
 
-async def run_worker(inherited: Inheritance, connection: socket.socket) -> int:
-    """Run a worker with its end of the socket pair; the exit status."""
-    worker = Worker(inherited)
-    return await worker.run(await Channel.open(connection, worker.take, worker.lose_parent))
+async def run_worker(
+    inherited: Inheritance, channel: socket.socket, line: socket.socket
+) -> int:
+    """Run a worker with its ends of channel and line; the exit status."""
+    worker = Worker(inherited, line)
+    return await worker.run(await Channel.open(channel, worker.take, worker.lose_parent))

@@ -4,6 +4,8 @@ A transaction costs as much as the work of several requests, so grouping makes s
 at once several times cheaper each than one by one. The event loop is woken once for a group.
 A lone request does not wait for others. Under load a group waits a moment for more, but not
 once all messages on their way wait for it.
+
+Requests come from event loops, or from inlets: sockets that the thread reads itself.
 """
 
 import asyncio
@@ -12,6 +14,8 @@ from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
+
+from smtpgate.sql.inlets import Inlet, Inlets, TimeLeft
 
 R_contra = TypeVar("R_contra", contravariant=True)
 R = TypeVar("R")
@@ -22,6 +26,8 @@ MAX_GROUP: Final = 500
 _LOADED: Final = 4
 _LINGER_A_MESSAGE_S: Final = 0.0005
 _LONGEST_LINGER_S: Final = 0.006
+# Requests at inlets come from other processes: a longer wait leaves them without work.
+_LINGER_WITH_INLETS_S: Final = 0.001
 
 IsAbandoned = Callable[[int], bool]
 Answer = Any
@@ -64,6 +70,20 @@ class _Job(Generic[R]):
     future: "Future[Answer]"
     until_s: float
 
+    @property
+    def is_abandoned(self) -> bool:
+        """True if the caller gave up."""
+        return self.future.done()
+
+
+@dataclass(slots=True, eq=False)
+class _Visit(Generic[R]):
+    """Requests that came together at an inlet."""
+
+    inlet: Inlet[R]
+    requests: Sequence[R]
+    is_abandoned = False
+
 
 class _Mailbox(Generic[R]):
     """The jobs that wait for the thread, which is woken once when there are enough of them.
@@ -73,13 +93,14 @@ class _Mailbox(Generic[R]):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # of everything here
-        self._jobs: list[_Job[R]] = []
+        self._jobs: list[_Job[R] | _Visit[R]] = []
         self._requests = 0
         self._is_nudged = False
         self._is_closed = False
         self._wanted = 0  # the requests to be woken for; 0 while the thread does not wait
         self._wake = threading.Lock()
         self._wake.acquire()
+        self._inlets: Inlets[R] | None = None
 
     def put(self, job: _Job[R]) -> None:
         """Add a job."""
@@ -96,17 +117,42 @@ class _Mailbox(Generic[R]):
             if self._wanted:
                 self._wake_up()
 
+    def add_inlet(self, inlet: Inlet[R]) -> None:
+        """Have the thread read that inlet too."""
+        with self._lock:
+            if self._inlets is None:
+                if self._wanted:
+                    self._wake_up()  # to wait for inlets from now on
+                self._is_nudged = True
+                self._inlets = Inlets()
+            self._inlets.add(inlet)
+
     def close(self) -> None:
         """Let the thread wait no more."""
         self._is_closed = True
         self.nudge()
 
+    @property
+    def has_inlets(self) -> bool:
+        """True if there are, or were, inlets."""
+        return self._inlets is not None
+
+    def close_inlets(self) -> None:
+        """Close all inlets; the thread has ended."""
+        if self._inlets is not None:
+            self._inlets.close()
+
     def _wake_up(self) -> None:
         self._wanted = 0
-        self._wake.release()
+        if self._inlets is None:
+            self._wake.release()
+        else:
+            self._inlets.ring()
 
     def wait(self, requests: int, timeout_s: float | None) -> bool:
         """Wait until there are so many requests, or a nudge; false after the timeout."""
+        if self._inlets is not None:
+            return self._wait_and_read(self._inlets, requests, timeout_s)
         with self._lock:
             if self._is_nudged or self._requests >= requests:
                 return True
@@ -119,7 +165,23 @@ class _Mailbox(Generic[R]):
             self._wanted = 0
             return False
 
-    def take(self) -> list[_Job[R]]:
+    def _wait_and_read(self, inlets: Inlets[R], requests: int, timeout_s: float | None) -> bool:
+        left = TimeLeft(timeout_s)
+        while True:
+            with self._lock:
+                if self._is_nudged or self._requests >= requests:
+                    return True
+                self._wanted = requests
+            found = inlets.wait(left.seconds)
+            with self._lock:
+                self._wanted = 0
+                for inlet, asked in found or ():
+                    self._jobs.append(_Visit(inlet, asked))
+                    self._requests += len(asked)
+            if found is None:
+                return False
+
+    def take(self) -> list[_Job[R] | _Visit[R]]:
         """The jobs that wait, up to a group."""
         with self._lock:
             self._is_nudged = self._is_closed
@@ -197,6 +259,15 @@ class BatchThread(Generic[R]):
         self._mailbox.put(job)
         return job.future
 
+    def add_inlet(self, inlet: Inlet[R]) -> None:
+        """Carry out what comes there, too, until it ends.
+
+        Its answers are given to the inlet only, in the thread.
+        """
+        if self._thread is None:
+            self._start()
+        self._mailbox.add_inlet(inlet)
+
     def abandon(self, request: R, answer: Answer) -> None:
         """Note an answer whose caller gave up, and have done soon what is owed for it."""
         self.work.answered(request, answer, is_abandoned=True)
@@ -225,9 +296,10 @@ class BatchThread(Generic[R]):
                 break
             self._carry_out(jobs)
             self.work.tidy()
+        self._mailbox.close_inlets()
         self.work.close()
 
-    def _next_jobs(self) -> list[_Job[R]]:
+    def _next_jobs(self) -> list[_Job[R] | _Visit[R]]:
         """The next jobs; waits for them, but only for a while when work is owed."""
         mailbox = self._mailbox
         if not mailbox.wait(1, self.work.wait_s):
@@ -235,32 +307,45 @@ class BatchThread(Generic[R]):
         load = self.load
         if load >= _LOADED:
             linger_s = min(load * _LINGER_A_MESSAGE_S, _LONGEST_LINGER_S)
+            if mailbox.has_inlets:
+                linger_s = _LINGER_WITH_INLETS_S
             mailbox.wait(load, linger_s)
         return mailbox.take()
 
-    def _carry_out(self, jobs: list[_Job[R]]) -> None:
+    def _carry_out(self, jobs: Sequence[_Job[R] | _Visit[R]]) -> None:
         requests: list[R] = []
-        futures: list[Future[Answer]] = []
+        job_of: list[_Job[R] | _Visit[R]] = []
         for job in jobs:
             requests += job.requests
-            futures += [job.future] * len(job.requests)
+            job_of += [job] * len(job.requests)
         try:
-            answers = self.work.run(requests, lambda at: futures[at].done())
+            answers = self.work.run(requests, lambda at: job_of[at].is_abandoned)
         except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
             answers = [error] * len(requests)
+        by_inlet: dict[Inlet[R], list[Answer]] = {}
         by_loop: dict[AbstractEventLoop, list[tuple[_Job[R], list[Answer]]]] = {}
         begin = 0
         for job in jobs:
             end = begin + len(job.requests)
-            by_loop.setdefault(job.loop, []).append((job, answers[begin:end]))
+            if isinstance(job, _Visit):
+                by_inlet.setdefault(job.inlet, []).extend(answers[begin:end])
+            else:
+                by_loop.setdefault(job.loop, []).append((job, answers[begin:end]))
             begin = end
+        for inlet, of_inlet in by_inlet.items():
+            inlet.answer(of_inlet)
         for loop, of_loop in by_loop.items():
-            try:
-                loop.call_soon_threadsafe(self._deliver, of_loop)
-            except RuntimeError:  # the loop was closed: no caller waits
-                for job, of_job in of_loop:
-                    for request, answer in zip(job.requests, of_job, strict=True):
-                        self.work.answered(request, answer, is_abandoned=True)
+            self._hand_over(loop, of_loop)
+
+    def _hand_over(
+        self, loop: AbstractEventLoop, answered: Sequence[tuple[_Job[R], list[Answer]]]
+    ) -> None:
+        try:
+            loop.call_soon_threadsafe(self._deliver, answered)
+        except RuntimeError:  # the loop was closed: no caller waits
+            for job, answers in answered:
+                for request, answer in zip(job.requests, answers, strict=True):
+                    self.work.answered(request, answer, is_abandoned=True)
 
     # -- in the event loop ---------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
-from smtpgate.core.limits import Reservation
+from smtpgate.core.limits import LimitExceededError, Reservation
 from smtpgate.journal.events import EventRow
 from smtpgate.journal.file import JournalFile
 from smtpgate.journal.groups import not_in_time
@@ -34,6 +34,17 @@ Asked: TypeAlias = tuple[Q, str | None]
 """A request as it is carried out now, and the problem of a journal without its entry."""
 Result: TypeAlias = Begun | Finished | Exception
 """The value that a request returns, or the exception that it raises."""
+
+
+def result_without_trouble(answer: BeginAnswer | FinishAnswer | Exception) -> Result | None:
+    """The result after which nothing is left to do; ``None`` if something is."""
+    if isinstance(answer, Exception) or answer.not_written is not None:
+        return None
+    if isinstance(answer, FinishAnswer):
+        return Finished(answer.crossings) if answer.not_counted is None else None
+    if isinstance(answer.counted, LimitExceededError):
+        return answer.counted
+    return None if isinstance(answer.counted, Exception) else Begun(answer.counted)
 
 
 def new_thread(
@@ -72,7 +83,8 @@ class StoreOwner:
         self.timeout_s = timeout_s + WRITTEN_WITHIN_S  # of any request
         self._on_ledger_problem = on_ledger_problem
         self._on_error = on_error
-        self._open: set[str] = set()  # messages between begin and finish
+        self._open: set[str] = set()  # messages between begin and finish; also the thread's
+        self._work = work
         work.not_written = journal.writer.not_written
 
     async def begin(self, request: Begin) -> Begun:
@@ -117,6 +129,31 @@ class StoreOwner:
         """Write the entry soon, without a caller that waits for it."""
         self.journal.writer.add(entry)
 
+    @property
+    def is_untroubled(self) -> bool:
+        """True if requests need nothing of the event loop before they are carried out.
+
+        Asked by the thread.
+        """
+        writer = self.journal.writer
+        return writer.problem is None and not writer.owed
+
+    def settled(self, answered: Iterable[tuple[Begin | Finish, Any]]) -> list[Result]:
+        """The results of requests that the thread took, after which something is left to do."""
+        results = []
+        for request, answer in answered:
+            try:
+                self._work.answered(request, answer, is_abandoned=False)
+            except Exception as error:  # noqa: BLE001 - the others get their answers
+                self._on_error(error)
+            results.append(self._result(request, None, answer))
+        return results
+
+    def enter(self, message_ids: Iterable[str]) -> None:
+        """These messages are on their way."""
+        self._open.update(message_ids)
+        self.thread.load = len(self._open)
+
     def leave(self, message_ids: Iterable[str]) -> None:
         """These messages will not be finished, or are."""
         self._open.difference_update(message_ids)
@@ -129,8 +166,7 @@ class StoreOwner:
     # -- requests ------------------------------------------------------------------------------
 
     def _begin(self, request: Begin) -> Asked[Begin]:
-        self._open.add(request.message_id)
-        self.thread.load = len(self._open)
+        self.enter((request.message_id,))
         entry, problem = self._admitted(request.entry)
         if entry is not request.entry:
             request = Begin(request.reserve, entry, request.message_id)

@@ -22,6 +22,8 @@ import time
 from collections.abc import Callable
 from typing import Final, NoReturn
 
+from smtpgate.workers.line import PacketLine
+
 # What the parent asks: a letter, and the number or the process id of the worker.
 _REQUEST: Final = struct.Struct("!cI")
 _FORK: Final = b"f"
@@ -37,8 +39,10 @@ _LOOK_S: Final = 0.05
 _ANSWER_S: Final = 10.0
 _IGNORED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-RunWorker = Callable[[int, socket.socket], int]
-"""Runs the worker of that number, with its end of the channel; returns its exit status."""
+_SOCKETS: Final = 2
+
+RunWorker = Callable[[int, socket.socket, socket.socket], int]
+"""Runs the worker of that number, with its ends of channel and line; returns its status."""
 
 
 class ForkServerError(Exception):
@@ -83,30 +87,39 @@ class ForkServer:
         self._on_end, self._on_lost = on_end, on_lost
         asyncio.get_running_loop().add_reader(self._connection, self._read)
 
-    async def fork(self, number: int) -> tuple[int, socket.socket]:
-        """Fork a worker: its process id, and the parent's end of its channel.
+    async def fork(self, number: int) -> tuple[int, socket.socket, socket.socket]:
+        """Fork a worker: its process id, and the parent's ends of its channel and its line.
 
         One at a time. Raises ForkServerError.
         """
         if self._is_lost:
             raise ForkServerError("the fork server has ended")
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        pairs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM), PacketLine.new_pair()
+        (channel, _), (line, _) = pairs
         asked = self._asked = asyncio.get_running_loop().create_future()
         try:
-            with theirs:
-                request = _REQUEST.pack(_FORK, number)
-                socket.send_fds(self._connection, [request], [theirs.fileno()])
+            self._ask_for(number, [theirs for _, theirs in pairs])
             async with asyncio.timeout(_ANSWER_S):
-                return await asked, ours
-        except (OSError, TimeoutError) as error:
-            ours.close()
-            raise ForkServerError(f"no worker was forked: {error!r}") from None
-        except BaseException:
-            ours.close()
+                return await asked, channel, line
+        except BaseException as error:
+            channel.close()
+            line.close()
+            if isinstance(error, OSError | TimeoutError):
+                raise ForkServerError(f"no worker was forked: {error!r}") from None
             raise
         finally:
             self._asked = None
             self._late += asked.cancelled()
+
+    def _ask_for(self, number: int, sockets: list[socket.socket]) -> None:
+        """Pass the worker's sockets on. Raises OSError."""
+        try:
+            descriptors = [one.fileno() for one in sockets]
+            request = _REQUEST.pack(_FORK, number)
+            socket.send_fds(self._connection, [request], descriptors)
+        finally:
+            for one in sockets:
+                one.close()
 
     def release(self) -> None:
         """Let it close what only workers need; it forks no more."""
@@ -195,7 +208,9 @@ class _Server:
     def _obey(self) -> bool:
         """Carry out one request; false when the parent is gone."""
         try:
-            request, descriptors, _, _ = socket.recv_fds(self._requests, _REQUEST.size, 1)
+            request, descriptors, _, _ = socket.recv_fds(
+                self._requests, _REQUEST.size, _SOCKETS
+            )
         except ConnectionError:  # it was killed before it had read every report
             return False
         if not request:
@@ -203,19 +218,21 @@ class _Server:
         what, number = _REQUEST.unpack(request)
         if what == _RELEASE:
             self._release()
-        elif what == _FORK and not descriptors:  # this process has no free one for it
-            self._report(_FAILED, errno.EMFILE, 0)
         elif what == _FORK:
-            self._fork(number, descriptors[0])
+            self._fork(number, descriptors)
+            for one in descriptors:
+                os.close(one)
         elif number in self._children:
             os.kill(number, signal.SIGKILL)
         return True
 
-    def _fork(self, number: int, descriptor: int) -> None:
+    def _fork(self, number: int, descriptors: list[int]) -> None:
+        if len(descriptors) < _SOCKETS:  # this process has no free ones for it
+            self._report(_FAILED, errno.EMFILE, 0)
+            return
         try:
             pid = os.fork()
         except OSError as error:
-            os.close(descriptor)
             self._report(_FAILED, error.errno or 0, 0)
             return
         if pid == 0:
@@ -223,8 +240,8 @@ class _Server:
             _ = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for one in (self._requests, self._wakeup, self._woken):
                 one.close()
-            _end_with(lambda: self._run(number, socket.socket(fileno=descriptor)))
-        os.close(descriptor)
+            channel, line = (socket.socket(fileno=one) for one in descriptors)
+            _end_with(lambda: self._run(number, channel, line))
         self._children.add(pid)
         self._report(_FORKED, number, pid)
 

@@ -1,6 +1,7 @@
 """A thread that carries out requests in groups: the size of a group, and its wait for more."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -134,3 +135,100 @@ def test_requests_of_several_event_loops_come_to_the_thread_and_back() -> None:
     made.stop(10)
     expected = {2 * (n * 1000 + at) for n in range(3) for at in range(200)}
     assert {number for some in found for number in some} == expected
+
+
+# -- inlets ------------------------------------------------------------------------------------
+
+
+class Numbers:
+    """An inlet of octets, each of which is a request; it remembers the answers."""
+
+    def __init__(self) -> None:
+        ours, self.theirs = socket.socketpair()
+        self._ours = ours
+        ours.setblocking(False)
+        self.fileno = ours.fileno
+        self.answers: list[Any] = []
+        self.is_closed = threading.Event()
+        self.has = threading.Condition()
+
+    def read(self) -> Sequence[int] | None:
+        return list(self._ours.recv(100)) or None
+
+    def answer(self, answers: Sequence[Any]) -> None:
+        with self.has:
+            self.answers += answers
+            self.has.notify_all()
+
+    def close(self) -> None:
+        self._ours.close()
+        self.theirs.close()
+        self.is_closed.set()
+
+    def await_answers(self, number: int) -> list[Any]:
+        with self.has:
+            assert self.has.wait_for(lambda: len(self.answers) >= number, 10)
+            return list(self.answers)
+
+
+async def test_requests_at_inlets_and_of_the_event_loop_are_one_group(
+    thread: BatchThread[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing but the number of requests ends the wait.
+    monkeypatch.setattr(module, "_LINGER_WITH_INLETS_S", 60)
+    work, one, other = work_of(thread), Numbers(), Numbers()
+    assert await answers(thread.ask(100, 10)) == [200], "the thread waits for the loop alone"
+    for inlet in (one, other):
+        thread.add_inlet(inlet)
+    assert await answers(thread.ask(101, 10)) == [202], "it waits for inlets too"
+    thread.load = 5
+    one.theirs.send(bytes([1, 2, 3]))
+    asked = thread.ask(5, 10)
+    await asyncio.sleep(0)
+    assert not asked.done()
+    other.theirs.send(bytes([4]))
+    assert await answers(asked) == [10]
+    assert await asyncio.to_thread(one.await_answers, 3) == [2, 4, 6]
+    assert await asyncio.to_thread(other.await_answers, 1) == [8]
+    groups = [sorted(group) for group in work.groups if group]
+    assert groups == [[100], [101], [1, 2, 3, 4, 5]]
+
+
+async def test_an_inlet_that_has_ended_is_closed_and_the_others_go_on(
+    thread: BatchThread[int],
+) -> None:
+    one, other = Numbers(), Numbers()
+    for inlet in (one, other):
+        thread.add_inlet(inlet)
+    one.theirs.send(bytes([1]))
+    one.theirs.close()
+    assert await asyncio.to_thread(one.is_closed.wait, 10)
+    other.theirs.send(bytes([2]))
+    assert await asyncio.to_thread(other.await_answers, 1) == [4]
+    assert one.await_answers(1) == [2]
+    assert await answers(thread.ask(3, 10)) == [6]
+
+
+async def test_a_defect_is_the_answer_to_the_requests_at_an_inlet(
+    thread: BatchThread[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> list[Any]:
+        raise ZeroDivisionError
+
+    inlet = Numbers()
+    thread.add_inlet(inlet)
+    with monkeypatch.context() as patch:
+        patch.setattr(thread.work, "run", fail)
+        inlet.theirs.send(bytes([1, 2]))
+        found = await asyncio.to_thread(inlet.await_answers, 2)
+    assert {type(error) for error in found} == {ZeroDivisionError}
+    inlet.theirs.send(bytes([3]))
+    assert (await asyncio.to_thread(inlet.await_answers, 3))[2:] == [6]
+
+
+async def test_the_end_closes_inlets_whose_other_end_is_open() -> None:
+    made, inlet = BatchThread(Doubling(), "test"), Numbers()
+    made.add_inlet(inlet)
+    assert await answers(made.ask(1, 10)) == [2]
+    await asyncio.to_thread(made.stop, 10)
+    assert inlet.is_closed.is_set()

@@ -308,7 +308,7 @@ async def test_octets_that_are_no_frame_end_the_channel() -> None:
 async def test_a_fork_server_is_not_forked_beside_a_thread() -> None:
     await asyncio.to_thread(lambda: None)
     with pytest.raises(ForkServerError):
-        ForkServer.start(lambda _number, _socket: 0, lambda: None)
+        ForkServer.start(lambda _number, _channel, _line: 0, lambda: None)
 
 
 # -- a fork server that the test plays ---------------------------------------------------------
@@ -325,8 +325,10 @@ class PlayedForkServer:
 
     async def asked_to_fork(self) -> socket.socket:
         """Wait for a request; the worker's end of the channel."""
-        _, descriptors, _, _ = await asyncio.to_thread(socket.recv_fds, self._requests, 100, 1)
-        return socket.socket(fileno=descriptors[0])
+        _, descriptors, _, _ = await asyncio.to_thread(socket.recv_fds, self._requests, 100, 2)
+        channel, line = (socket.socket(fileno=one) for one in descriptors)
+        line.close()
+        return channel
 
     def report(self, what: bytes, value: int, pid: int) -> None:
         """Send a report."""
@@ -371,8 +373,9 @@ async def test_the_answer_to_a_fork_that_was_given_up_is_not_taken_for_the_next_
     (await played.asked_to_fork()).close()
     played.report(b"f", 0, 1001)
     played.report(b"f", 0, 1002)
-    pid, channel = await again
-    channel.close()
+    pid, *sockets = await again
+    for one in sockets:
+        one.close()
     assert pid == 1002
     await server.close()
 
@@ -480,7 +483,7 @@ async def test_a_place_that_is_not_filled_because_the_gate_drains_is_no_error(
 
 def test_a_request_whose_descriptor_did_not_come_is_answered_by_an_error() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    server = _Server(theirs, lambda _number, _socket: 0, lambda: None)
+    server = _Server(theirs, lambda _number, _channel, _line: 0, lambda: None)
     with ours, theirs, server._wakeup, server._woken:
         ours.send(struct.pack("!cI", b"f", 1))
         assert server._obey(), "the fork server goes on"

@@ -1,0 +1,142 @@
+"""The line of one worker, as the thread of the store reads it.
+
+A request that goes as it should is decoded, carried out and answered in this thread, and wakes
+up no event loop. The loop gets the others: requests while the journal is in trouble, and
+answers after which something is left to do.
+"""
+
+import contextlib
+from asyncio import AbstractEventLoop
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from smtpgate.gate.frames import (
+    AskFinish,
+    NoFrameError,
+    OfMessage,
+    StoreAnswer,
+    decode_requests,
+    encode_packet,
+)
+from smtpgate.gate.store_answers import answer_of
+from smtpgate.ports import Begun
+from smtpgate.store.owner import Result, StoreOwner, result_without_trouble
+from smtpgate.store.requests import Begin, Finish
+from smtpgate.workers.line import PacketLine
+
+Answered: TypeAlias = tuple[OfMessage, Any]
+"""A request, and the answer of the store's thread to it."""
+
+
+class Desk(Protocol):
+    """The desk of the same worker, in the event loop."""
+
+    begun: set[str]
+
+    def take(self, requests: Sequence[OfMessage]) -> None:
+        """Carry out requests that need the event loop."""
+
+    def settle(self, answered: Sequence[Answered]) -> None:
+        """Do what is left to do after these answers, and send them."""
+
+    def send_all(self, answers: Sequence[StoreAnswer]) -> None:
+        """Send answers for which the line has no room."""
+
+    def give_back(self, results: Sequence[Result]) -> None:
+        """Give back what was counted for a worker that has ended without its answer."""
+
+    def end_line(self, problem: Exception | None) -> None:
+        """The line has ended, and all that came over it has its answer."""
+
+
+class StoreInlet:
+    """Implements Inlet over a line."""
+
+    def __init__(
+        self, line: PacketLine, owner: StoreOwner, desk: Desk, loop: AbstractEventLoop
+    ) -> None:
+        self.fileno = line.fileno
+        self.close = line.close
+        self._line = line
+        self._owner = owner
+        self._desk = desk
+        self._loop = loop
+        self._asked: deque[OfMessage] = deque()
+        self._has_ended = False
+        self._problem: Exception | None = None
+
+    def read(self) -> Sequence[Begin | Finish] | None:
+        """The requests of a packet; ``None`` once no more come."""
+        packet = self._line.receive()
+        if packet is None:
+            self._end(None)
+            return None
+        if not packet:
+            return ()
+        try:
+            requests = decode_requests(packet)
+        except NoFrameError as error:
+            self._end(error)
+            return None
+        if not self._owner.is_untroubled:
+            self._in_loop(self._desk.take, requests)
+            return ()
+        self._owner.enter(
+            [one.request.message_id for one in requests if isinstance(one.request, Begin)]
+        )
+        self._asked += requests
+        return [one.request for one in requests]
+
+    def _end(self, problem: Exception | None) -> None:
+        self._has_ended, self._problem = True, problem
+        self._note_end()
+
+    def _note_end(self) -> None:
+        if self._has_ended and not self._asked:
+            self._in_loop(self._desk.end_line, self._problem)
+
+    def answer(self, answers: Sequence[Any]) -> None:
+        """Send the answers to the requests that were read first, in their order."""
+        results: list[Result] = []
+        frames: list[StoreAnswer] = []
+        left: list[Answered] = []
+        for answer in answers:
+            asked = self._asked.popleft()
+            result = result_without_trouble(answer)
+            if result is None:
+                left.append((asked, answer))
+                continue
+            self._note(asked, result)
+            results.append(result)
+            frames.append(answer_of(asked.number, result))
+        if frames:
+            self._send(frames, results)
+        if left:
+            self._in_loop(self._desk.settle, left)
+        self._note_end()
+
+    def _note(self, asked: OfMessage, result: Result) -> None:
+        message_id = asked.request.message_id
+        if isinstance(result, Begun):
+            self._desk.begun.add(message_id)
+            return
+        self._owner.leave((message_id,))
+        if isinstance(asked, AskFinish):
+            self._desk.begun.discard(message_id)
+            entry = asked.request.entry
+            if entry is not None and entry.tasks:
+                self._in_loop(self._owner.on_tasks)
+
+    def _send(self, frames: Sequence[StoreAnswer], results: Sequence[Result]) -> None:
+        try:
+            is_sent = self._line.send(encode_packet(frames))
+        except ConnectionError:
+            self._in_loop(self._desk.give_back, results)
+            return
+        if not is_sent:
+            self._in_loop(self._desk.send_all, frames)
+
+    def _in_loop(self, do: Callable[..., object], *words: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed: no worker waits
+            _ = self._loop.call_soon_threadsafe(do, *words)

@@ -1,0 +1,65 @@
+"""The line of a worker to the store's thread of its parent, in the worker's event loop."""
+
+import asyncio
+from collections.abc import Callable
+
+from smtpgate.gate.frames import OfMessage, StoreAnswer, decode_answers, encode_packet
+from smtpgate.workers.line import PacketLine
+
+
+def _ignore(_: StoreAnswer) -> None:
+    """Nothing was asked yet."""
+
+
+class StoreLine:
+    """The worker's end of its line to the store's thread.
+
+    What is sent in one turn of the event loop is one packet. Requests for which there is no
+    room go over the channel. ``take`` is called with each answer.
+    """
+
+    def __init__(
+        self,
+        line: PacketLine,
+        send_over_channel: Callable[[OfMessage], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self.take: Callable[[StoreAnswer], None] = _ignore
+        self._line = line
+        self._send_over_channel = send_over_channel
+        self._on_end = on_end
+        self._is_closed = False
+        self._unsent: list[OfMessage] = []
+        asyncio.get_running_loop().add_reader(line.fileno(), self._read)
+
+    def send(self, request: OfMessage) -> None:
+        """Send a request, with all others of this turn."""
+        if not self._unsent:
+            _ = asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(request)
+
+    def _flush(self) -> None:
+        requests, self._unsent = self._unsent, []
+        try:
+            is_sent = self._line.send(encode_packet(requests))
+        except ConnectionError:
+            return  # that it has ended is read
+        if not is_sent:
+            for request in requests:
+                self._send_over_channel(request)
+
+    def _read(self) -> None:
+        packet = self._line.receive()
+        if packet is None:
+            self.close()
+            self._on_end()
+        elif packet:
+            for answer in decode_answers(packet):
+                self.take(answer)
+
+    def close(self) -> None:
+        """Close this end; the second time does nothing."""
+        if not self._is_closed:
+            self._is_closed = True
+            _ = asyncio.get_running_loop().remove_reader(self._line.fileno())
+            self._line.close()

@@ -1,0 +1,95 @@
+"""Sockets that a thread reads itself, without an event loop between it and who asks."""
+
+import os
+import select
+import time
+from collections.abc import Sequence
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+_EVENTS: Final = select.EPOLLIN
+
+
+class Inlet(Protocol[R_co]):
+    """A socket with requests; used by the thread alone. Nothing here raises an exception."""
+
+    def fileno(self) -> int:
+        """The descriptor to wait for."""
+
+    def read(self) -> Sequence[R_co] | None:
+        """The requests that have come together; ``None`` once no more come."""
+
+    def answer(self, answers: Sequence[Any]) -> None:
+        """Take the answers to the requests that were read first, in their order.
+
+        The answer to a request that failed is the exception.
+        """
+
+    def close(self) -> None:
+        """Close the socket; it may still get answers."""
+
+
+class TimeLeft:
+    """The end of a wait that is made of several."""
+
+    def __init__(self, timeout_s: float | None) -> None:
+        self._at_s = None if timeout_s is None else time.monotonic() + timeout_s
+
+    @property
+    def seconds(self) -> float | None:
+        """The time that is left, or ``None`` where the wait has no end."""
+        return None if self._at_s is None else max(0.0, self._at_s - time.monotonic())
+
+
+class Inlets(Generic[R]):
+    """Waits for requests at several inlets, and for a call of ``ring``.
+
+    ``add`` and ``ring`` may be called by any thread.
+    """
+
+    def __init__(self) -> None:
+        self._inlets: dict[int, Inlet[R]] = {}
+        self._epoll = select.epoll()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._bell, _EVENTS)
+
+    def add(self, inlet: Inlet[R]) -> None:
+        """Wait for its requests too, from now on."""
+        descriptor = inlet.fileno()
+        self._inlets[descriptor] = inlet
+        self._epoll.register(descriptor, _EVENTS)
+
+    def ring(self) -> None:
+        """End the wait, or the next one."""
+        os.eventfd_write(self._bell, 1)
+
+    def wait(self, timeout_s: float | None) -> list[tuple[Inlet[R], Sequence[R]]] | None:
+        """The requests of those that have some; ``None`` after the timeout."""
+        ready = self._epoll.poll(timeout_s)
+        if not ready:
+            return None
+        found: list[tuple[Inlet[R], Sequence[R]]] = []
+        for descriptor, _ in ready:
+            if descriptor == self._bell:
+                _ = os.eventfd_read(self._bell)
+                continue
+            inlet = self._inlets[descriptor]
+            requests = inlet.read()
+            if requests is None:
+                self._remove(descriptor)
+            elif requests:
+                found.append((inlet, requests))
+        return found
+
+    def _remove(self, descriptor: int) -> None:
+        self._epoll.unregister(descriptor)
+        self._inlets.pop(descriptor).close()
+
+    def close(self) -> None:
+        """Close all of them."""
+        for descriptor in tuple(self._inlets):
+            self._remove(descriptor)
+        self._epoll.close()
+        os.close(self._bell)

@@ -1,0 +1,240 @@
+"""The line of a worker to the store's thread: what it decides, and what the event loop gets."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from smtpgate.core.events import SubmissionDone
+from smtpgate.core.limits import LimitExceededError
+from smtpgate.gate.frames import (
+    BeginDone,
+    StoreAnswer,
+    StoreRequest,
+    decode_for_parent,
+    decode_for_worker,
+    encode,
+)
+from smtpgate.gate.store_desk import StoreDesk
+from smtpgate.gate.store_line import StoreLine
+from smtpgate.gate.store_link import StoreLink
+from smtpgate.ports import Begun, LedgerUnavailableError
+from smtpgate.store.host import HostStore
+from smtpgate.store.owner import StoreOwner
+from smtpgate.store.work import StoreWork
+from smtpgate.workers.line import PacketLine
+from tests.support.clock import MovableClock
+from tests.support.journal import Breakable, all_rows, must_add_up, submission
+from tests.support.ledgers import soon, used_24h
+from tests.support.stores import OpenedStore, open_host_store
+
+
+class Linked:
+    """A worker's store over a line, with its desk, and what the channel carries."""
+
+    def __init__(self, store: OpenedStore) -> None:
+        ours, self.theirs = map(PacketLine, PacketLine.new_pair())
+        self.sent: list[StoreAnswer] = []
+        self.asked: list[StoreRequest] = []
+        self.has_ended = asyncio.Event()
+        owner = store._owner
+        assert isinstance(owner, StoreOwner)
+        self.owner, on_error = owner, store.received.errors.append
+        self.desk = StoreDesk(owner, self._send, store.ledger, on_error)
+        self.desk.serve(ours)
+        self.line = StoreLine(self.theirs, self._ask, self.has_ended.set)
+        self.link = StoreLink(5, cast("Callable[[StoreRequest], None]", self.line.send))
+        self.line.take = self.link.take
+        self.store = HostStore(self.link, store.ledger, store.journal)
+
+    def _send(self, answer: StoreAnswer) -> None:
+        self.sent.append(answer)
+        received = decode_for_worker(encode(answer))
+        self.link.take(cast("StoreAnswer", received))
+
+    def _ask(self, request: StoreRequest) -> None:
+        self.asked.append(request)
+        self.desk.take([cast("StoreRequest", decode_for_parent(encode(request)))])
+
+    async def begin(self, event: SubmissionDone) -> Begun:
+        return await self.store.begin(event, event.charges, event.submission.received_at)
+
+    async def finish(self, event: SubmissionDone, begun: Begun | None) -> bool:
+        reservation = None if begun is None else begun.reservation
+        now = event.submission.received_at
+        return (await self.store.finish(event, reservation, now)).is_recorded
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: MovableClock) -> AsyncIterator[OpenedStore]:
+    async with open_host_store(tmp_path, clock=clock, busy_s=0.05) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def linked(store: OpenedStore) -> AsyncIterator[Linked]:
+    made = Linked(store)
+    yield made
+    made.line.close()
+    await made.desk.close()
+
+
+async def used(store: OpenedStore, event: SubmissionDone) -> int:
+    return await used_24h(store.ledger, event.charges[0].subject, event.submission.received_at)
+
+
+async def outcomes(store: OpenedStore) -> list[str]:
+    return [row.outcome for row in await all_rows(store.journal.store)]
+
+
+async def test_messages_are_begun_and_finished_without_the_channel(
+    store: OpenedStore, linked: Linked, clock: MovableClock
+) -> None:
+    events = [submission(clock, recipients=2) for _ in range(4)]
+    begun = await asyncio.gather(*map(linked.begin, events))
+    assert linked.desk.begun == {event.submission.message_id for event in events}
+    assert linked.owner.thread.load == 4
+    assert await used(store, events[0]) == 8
+    for event in events:
+        event.counted = 2
+    events[0].counted = 1
+    assert all(await asyncio.gather(*map(linked.finish, events, begun)))
+    assert await outcomes(store) == ["accepted"] * 4
+    assert await used(store, events[0]) == 7
+    assert (linked.sent, linked.asked, linked.desk.begun) == ([], [], set())
+    assert linked.owner.thread.load == 0
+    await must_add_up(store.journal.store, clock.now())
+
+
+async def test_a_message_over_a_limit_is_refused_and_leaves_nothing(
+    store: OpenedStore, linked: Linked, clock: MovableClock
+) -> None:
+    event = submission(clock, recipients=3, max_24h_send=2)
+    with pytest.raises(LimitExceededError):
+        await linked.begin(event)
+    assert (await used(store, event), await outcomes(store)) == (0, [])
+    assert (linked.owner.thread.load, linked.desk.begun, linked.sent) == (0, set(), [])
+
+
+async def test_what_a_dead_worker_got_no_answer_to_is_given_back(
+    store: OpenedStore, linked: Linked, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = submission(clock, recipients=3)
+    begin = asyncio.create_task(linked.begin(event))
+    run, is_running, has_ended = StoreWork.run, threading.Event(), threading.Event()
+
+    def wait_for_the_end(work: StoreWork, *words: Any) -> list[Any]:  # noqa: ANN401 - any request's
+        is_running.set()
+        assert has_ended.wait(10)
+        return run(work, *words)
+
+    monkeypatch.setattr(StoreWork, "run", wait_for_the_end)
+    await asyncio.to_thread(is_running.wait, 10)
+    begin.cancel()
+    linked.line.close()
+    has_ended.set()
+    await linked.desk.close()
+    await soon(lambda: used(store, event), 0)
+    assert await outcomes(store) == ["in-doubt"]
+    assert linked.owner.thread.load == 0
+
+
+async def test_what_a_worker_had_begun_when_it_died_stays_counted_and_in_doubt(
+    store: OpenedStore, linked: Linked, clock: MovableClock
+) -> None:
+    event = submission(clock, recipients=3)
+    await linked.begin(event)
+    linked.line.close()
+    await linked.desk.close()
+    assert (await used(store, event), await outcomes(store)) == (3, ["in-doubt"])
+
+
+async def test_a_journal_in_trouble_is_the_event_loops_and_the_verdict_is_owed(
+    store: OpenedStore, linked: Linked, clock: MovableClock, tmp_path: Path
+) -> None:
+    file, event = Breakable(tmp_path / "journal.sqlite"), submission(clock)
+    file.break_()
+    for _ in range(2):  # the first is an answer that is no good, the second is not tried
+        begun = await linked.begin(event)
+        assert "cannot be opened" in str(begun.problem)
+        event.counted = 0
+        assert not await linked.finish(event, begun)
+    assert await used(store, event) == 0
+    assert store.journal.owed == 1
+    assert linked.sent
+    file.mend()
+    await store.journal.writer.retry()
+    assert await outcomes(store) == ["accepted"]
+    linked.sent.clear()
+    assert (await linked.begin(submission(clock))).problem is None
+    assert linked.sent == [], "the line is used again"
+
+
+async def test_a_defect_of_a_batch_is_an_error_for_its_callers(
+    store: OpenedStore, linked: Linked, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    event = submission(clock)
+    begun = await linked.begin(event)
+    event.counted = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWork, "_together", fail)
+        with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+            await linked.begin(submission(clock))
+        with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+            await linked.finish(event, begun)
+    await soon(lambda: used(store, event), 0)
+    assert linked.owner.thread.load == 0
+
+
+async def test_a_request_and_an_answer_without_room_go_over_the_channel(
+    store: OpenedStore, linked: Linked, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, event = PacketLine.send, submission(clock)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PacketLine, "send", lambda line, _: line is linked.theirs and None)
+        begun = await linked.begin(event)
+        assert len(linked.asked) == 1
+    with monkeypatch.context() as patch:
+
+        def send_requests_only(line: PacketLine, packet: bytes) -> bool:
+            return line is linked.theirs and send(line, packet)
+
+        patch.setattr(PacketLine, "send", send_requests_only)
+        linked.sent.clear()
+        other = submission(clock)
+        assert (await linked.begin(other)).reservation is not None
+        assert [type(answer) for answer in linked.sent] == [BeginDone]
+    assert await linked.finish(event, begun)
+    assert sorted(await outcomes(store)) == ["accepted", "relaying"]
+
+
+async def test_octets_that_are_no_requests_end_the_line(
+    store: OpenedStore, linked: Linked
+) -> None:
+    assert linked.theirs.send(b"GET / HTTP/1.1\r\n")
+    await asyncio.wait_for(linked.has_ended.wait(), 10)
+    await asyncio.wait_for(linked.desk.close(), 10)
+    (error,) = store.received.errors
+    assert type(error).__name__ in {"DecodeError", "ValidationError"}
+
+
+async def test_a_worker_that_waits_learns_that_the_ledger_is_gone(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    folder = tmp_path / "\udcff"
+    folder.mkdir()
+    async with open_host_store(tmp_path, clock=clock, ledger_folder=folder) as store:
+        linked = Linked(store)
+        folder.rename(tmp_path / "moved")
+        with pytest.raises(LedgerUnavailableError, match="udcff"):
+            await linked.begin(submission(clock))
+        assert store.problems
+        linked.line.close()
+        await linked.desk.close()
