@@ -114,7 +114,7 @@ def copy(
 ) -> None:
     """Copy everything into another database, such as from SQLite to PostgreSQL.
 
-    Secrets are copied sealed: the other database needs the same master key file. The
+    Secrets stay encrypted: the other database needs the same master key file. The
     configuration stays as it is. Stop the gates before: what is changed after the copy is in
     the old database alone.
     """

@@ -66,7 +66,7 @@ def apply(
 
     What was changed by command meanwhile stays, and is listed: a line with ! for each
     difference. --force makes the directory what the documents say. Deleting, and replacing
-    secrets or private keys, needs a yes.
+    secrets or private keys, asks for confirmation.
     """
     proposal = run(
         config,

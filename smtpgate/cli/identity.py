@@ -155,7 +155,7 @@ def verify(
 ) -> None:
     """Check a domain's DNS record now; mail a code to an address.
 
-    Exit status 1 if the domain is not verified yet. The gate itself checks again and again, for
+    Exit status 1 if the domain is not verified yet. The gate itself checks it regularly, for
     72 hours.
     """
 

@@ -85,7 +85,7 @@ _Address: TypeAlias = Annotated[
     str | None,
     option(
         metavar="ADDRESS",
-        help="To it, or from it: recipients, MAIL FROM, From, Sender.",
+        help="This address is a recipient, MAIL FROM, From or Sender.",
         parse=_address,
     ),
 ]
@@ -95,7 +95,7 @@ _Reason: TypeAlias = Annotated[
 ]
 _Outcome: TypeAlias = Annotated[
     RecordOutcome | None,
-    option(metavar="OUTCOME", help=f"Of which this became: {one_of(get_args(RecordOutcome))}."),
+    option(metavar="OUTCOME", help=f"With this outcome: {one_of(get_args(RecordOutcome))}."),
 ]
 
 
@@ -144,7 +144,8 @@ def search(
     until: Until = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = _USUAL,
     follow_: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what comes, a line each.")
+        bool,
+        typer.Option("--follow", "-f", help="Wait for new ones, and print a line for each."),
     ] = False,
     wide: Annotated[bool, typer.Option("--wide", help="A row a line, however long.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,

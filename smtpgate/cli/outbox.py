@@ -109,7 +109,7 @@ def list_(
 ) -> None:
     """List tasks, the newest first: each is the delivery of an event to one destination.
 
-    With --account only those that its own settings brought about.
+    With --account only those that follow from its own settings.
     """
     wanted = TaskFilter(
         account_id=account, message_id=message, state=state, kind=kind, destination=to

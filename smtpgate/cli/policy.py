@@ -21,30 +21,35 @@ _Identity: TypeAlias = Annotated[str, option(metavar="ARN", help="The identity."
 _Principal: TypeAlias = Annotated[
     _Texts, option(metavar="WHO", help="An account id or a user's ARN; * with --deny.")
 ]
-_Deny: TypeAlias = Annotated[bool, option("--deny", help="Forbid it instead.")]
+_Deny: TypeAlias = Annotated[bool, option("--deny", help="Deny instead of allow.")]
 _Action: TypeAlias = Annotated[
-    _Texts, option(metavar="ACTION", help="An action; else ses:SendRawEmail.")
+    _Texts, option(metavar="ACTION", help="An action. Default: ses:SendRawEmail.")
 ]
 _From: TypeAlias = Annotated[
-    _Texts, option("--from", metavar="ADDRESS", help="A From address, as it is.")
+    _Texts, option("--from", metavar="ADDRESS", help="Exactly this From address.")
 ]
 _Tagged: TypeAlias = Annotated[
-    _Texts, option("--from-with-tags", metavar="ADDRESS", help="One with any +tag or none.")
+    _Texts,
+    option(
+        "--from-with-tags", metavar="ADDRESS", help="This From address, with any +tag or none."
+    ),
 ]
-_FromDomain: TypeAlias = Annotated[_Texts, option(metavar="DOMAIN", help="All From in it.")]
+_FromDomain: TypeAlias = Annotated[
+    _Texts, option(metavar="DOMAIN", help="All From addresses of this domain.")
+]
 _RecipientDomain: TypeAlias = Annotated[
-    _Texts, option(metavar="DOMAIN", help="Recipients in it alone.")
+    _Texts, option(metavar="DOMAIN", help="Only recipients of this domain.")
 ]
 _Subdomains: TypeAlias = Annotated[
-    bool, option("--subdomains", help="The domains mean their subdomains too.")
+    bool, option("--subdomains", help="Also the subdomains of these domains.")
 ]
 _DisplayName: TypeAlias = Annotated[_Texts, option(metavar="NAME", help="The name in From.")]
 _Feedback: TypeAlias = Annotated[_Texts, option(metavar="ADDRESS", help="MAIL FROM.")]
 _SourceNetwork: TypeAlias = Annotated[
-    _Texts, option(metavar="CIDR", help="Where the client must be.")
+    _Texts, option(metavar="CIDR", help="The network of the client.")
 ]
-_NotBefore: TypeAlias = Annotated[str | None, option(metavar="TIME", help="From then on.")]
-_Until: TypeAlias = Annotated[str | None, option(metavar="TIME", help="Until then.")]
+_NotBefore: TypeAlias = Annotated[str | None, option(metavar="TIME", help="From this time.")]
+_Until: TypeAlias = Annotated[str | None, option(metavar="TIME", help="Until this time.")]
 _Sid: TypeAlias = Annotated[str | None, option(metavar="NAME", help="The statement's name.")]
 _Interactive: TypeAlias = Annotated[
     bool, option("--interactive", "-i", help="Ask for everything on the terminal.")
@@ -66,9 +71,7 @@ def lint(
     ],
     kind: Annotated[
         PolicyKind | None,
-        option(
-            help="What they are; without it a policy that names principals is an identity's."
-        ),
+        option(help="Their kind. Default: a policy that names principals is an identity's."),
     ] = None,
     identity: Annotated[
         str | None,
@@ -117,8 +120,8 @@ def generate(
 ) -> None:
     """Write an identity policy from options; each option adds a condition.
 
-    The policy goes to standard output. It lints clean, and allows (or denies) what was wished
-    and nothing else.
+    The policy goes to standard output. Lint finds nothing in it, and it allows (or denies) only
+    what the options say.
     """
     options = PolicyOptions(
         identity_arn=identity,
