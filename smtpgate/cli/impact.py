@@ -71,9 +71,7 @@ def impact(
         IdentityArn,
         option(metavar="ARN", help="The identity that it is for.", parse=identity_arn),
     ],
-    since: Annotated[
-        str, typer.Option(metavar="TIME", help="From this time: 7d, 2027-01-31.")
-    ] = "7d",
+    since: Annotated[str, typer.Option(metavar="TIME", help="From this time on.")] = "7d",
     name: Annotated[
         str | None,
         option(

@@ -130,9 +130,7 @@ def usage(
     account: AccountOption = None,
     user: UserFilter = None,
     identity: _IdentityFilter = None,
-    since: Annotated[
-        str, typer.Option(metavar="TIME", help="From this time: 7d, 2027-01-31.")
-    ] = "1d",
+    since: Annotated[str, typer.Option(metavar="TIME", help="From this time on.")] = "1d",
     by: Annotated[
         Literal["15m", "day"] | None, option(help="By 15 minutes (kept 14 days), or by day.")
     ] = None,
