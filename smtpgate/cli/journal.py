@@ -97,11 +97,12 @@ _Outcome: TypeAlias = Annotated[
     RecordOutcome | None,
     option(metavar="OUTCOME", help=f"With this outcome: {one_of(get_args(RecordOutcome))}."),
 ]
-
-
 _Event: TypeAlias = Annotated[
     EventKind | None,
     option(metavar="KIND", help=f"With an event of this kind: {one_of(_LATER)}."),
+]
+_Follow: TypeAlias = Annotated[
+    bool, option("--follow", "-f", help="Wait for new ones, and print a line for each.")
 ]
 
 
@@ -143,10 +144,7 @@ def search(
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = _USUAL,
-    follow_: Annotated[
-        bool,
-        typer.Option("--follow", "-f", help="Wait for new ones, and print a line for each."),
-    ] = False,
+    follow_: _Follow = False,
     wide: Annotated[bool, typer.Option("--wide", help="A row a line, however long.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
