@@ -3,6 +3,7 @@
 https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
 """
 
+import base64
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -63,6 +64,8 @@ def rest_input(
 
     ``pairs`` are those of the query, decoded. Raises RestError.
     """
+    if not operation.input:
+        return {}
     shape = service.shapes[operation.input]
     in_query: dict[str, list[str]] = {}
     for key, text in pairs:
@@ -204,6 +207,8 @@ def _plain(service: Service, shape: Shape, value: Any) -> Any:  # noqa: ANN401 -
         case "map":
             of_value = service.shapes[shape.value]
             return {key: _plain(service, of_value, one) for key, one in value.items()}
+        case "blob":
+            return base64.b64encode(value).decode("ascii")
         case "timestamp":
             return _seconds(value)
         case _:
