@@ -8,6 +8,7 @@ from email import message_from_bytes
 import pytest
 
 from smtpgate.api.served import services
+from smtpgate.core.api.model import Operation, Service, Shape, StructureMember
 from smtpgate.core.api.query import (
     MAX_PARAMETERS,
     QueryError,
@@ -389,3 +390,18 @@ def test_a_charset_has_the_name_that_mail_knows(given: str, name: str) -> None:
     written = mime_of(message(text=Text("Grüße", given)))
     assert f'charset="{name}"'.encode() in written
     assert message_from_bytes(written).get_payload(decode=True) == "Grüße\r\n".encode(name)
+
+
+# -- forms of REST-JSON that no served operation has -------------------------------------------
+
+
+def test_an_operation_without_input_has_none_and_octets_are_written_in_base64() -> None:
+    operation = Operation("GetNothing", (), output="Picture")
+    shapes = {
+        "Picture": Shape("Picture", "structure", {"Octets": StructureMember("Blob")}),
+        "Blob": Shape("Blob", "blob"),
+    }
+    service = Service("made-up", "1", "", {"GetNothing": operation}, shapes, frozenset())
+    assert rest_input(service, operation, {}, [], b"ignored") == {}
+    written = rest_output(service, operation, {"Octets": b"\xff\x00"})
+    assert json.loads(written) == {"Octets": "/wA="}
