@@ -85,8 +85,9 @@ async def test_a_scrape_of_a_whole_gate_has_every_metric_of_the_catalogue(
     ]
     # Their series come with the first judgement of an account.
     of_judged = {f"smtpgate_reputation_{measure}_ratio" for measure in MEASURES}
-    # Those come with an access token for an upstream, and with a certificate for one.
-    names = ("upstream_token_", "upstream_certificate_")
+    # Those come with an access token for an upstream, with a certificate for one, and with an
+    # issuer of workloads' tokens.
+    names = ("upstream_token_", "upstream_certificate_", "issuer_keys")
     of_settings = {
         one for one in CATALOGUE if one.startswith(tuple(f"smtpgate_{n}" for n in names))
     }
