@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Self, assert_never
+from typing import Final, assert_never
 
 from smtpgate.admission import Admission
 from smtpgate.core.account import usable_key
@@ -36,7 +36,7 @@ from smtpgate.core.authorization.roles import (
     identity_names,
     takes_long,
 )
-from smtpgate.core.events import BudgetExhausted, Stage, SubmissionDone
+from smtpgate.core.events import BudgetExhausted, SubmissionDone
 from smtpgate.core.feedback.return_path import PathTagger
 from smtpgate.core.identity import DkimKey, Identity
 from smtpgate.core.limits import Charge, LimitExceededError
@@ -72,6 +72,7 @@ from smtpgate.ports import (
     Upstream,
 )
 from smtpgate.publishing import EventPublisher
+from smtpgate.stopwatch import Stopwatch
 from smtpgate.tasks import Offload
 from smtpgate.withholding import Withholding
 
@@ -156,7 +157,7 @@ class Pipeline:
         return done.reply
 
     async def _carry(self, done: SubmissionDone, client_gone: ClientGone) -> Reply:
-        with _Stopwatch(self._clock, done) as stopwatch:
+        with Stopwatch(self._clock, done) as stopwatch:
             stopwatch.begin("message")
             message = await self._read(done)
             stopwatch.begin("authorization")
@@ -542,30 +543,6 @@ class Pipeline:
             return False
         done.crossings += finished.crossings
         return finished.is_recorded
-
-
-class _Stopwatch:
-    """Notes how long each stage took, however it ends; it ends where the next one begins."""
-
-    __slots__ = ("_clock", "_done", "_since_s", "_stage")
-
-    def __init__(self, clock: Clock, done: SubmissionDone) -> None:
-        self._clock, self._done = clock, done
-        self._stage: Stage | None = None
-        self._since_s = 0.0
-
-    def begin(self, stage: Stage | None) -> None:
-        """The next stage begins."""
-        now_s = self._clock.monotonic()
-        if self._stage is not None:
-            self._done.stage_s[self._stage] = now_s - self._since_s
-        self._stage, self._since_s = stage, now_s
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.begin(None)
 
 
 def _charges(authorization: Authorization, submission: Submission) -> tuple[Charge, ...]:

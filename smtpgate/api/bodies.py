@@ -49,7 +49,7 @@ class Bodies:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def release(self, body: bytes) -> None:
-        """The body, or a piece of it, counts no longer."""
+        """Count a body, or a piece of one, no longer."""
         self.octets -= len(body)
 
     async def _read_into(self, pieces: list[bytes], receive: Receive, most: int) -> None:

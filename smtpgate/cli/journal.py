@@ -101,7 +101,7 @@ _Event: TypeAlias = Annotated[
     EventKind | None,
     option(metavar="KIND", help=f"With an event of this kind: {one_of(_LATER)}."),
 ]
-_Follow: TypeAlias = Annotated[
+_FollowOption: TypeAlias = Annotated[
     bool, option("--follow", "-f", help="Wait for new ones, and print a line for each.")
 ]
 
@@ -144,7 +144,7 @@ def search(
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = _USUAL,
-    follow_: _Follow = False,
+    follow: _FollowOption = False,
     wide: Annotated[bool, typer.Option("--wide", help="A row a line, however long.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
@@ -165,16 +165,17 @@ def search(
         since=moment_option(since, "--since"),
         until=moment_option(until, "--until"),
     )
-    if follow_ and wanted.until is not None:
+    if follow and wanted.until is not None:
         raise misused("--until has no use with --follow")
-    if follow_ and event is not None:
+    if follow and event is not None:
         raise misused("--event has no use with --follow: events come later than the message")
 
     async def operation(session: JournalSession) -> None:
-        if follow_:
-            await _follow(session, wanted, as_json=json)
+        if follow:
+            await _print_new(session, wanted, as_json=json)
             return
-        pages, width = journal.search(session, wanted, limit=limit), width_of_rows(is_wide=wide)
+        pages = journal.search(session, wanted, limit=limit)
+        width = width_of_rows(is_wide=wide)
         await print_pages(pages, _view(session.now()), as_json=json, width=width)
 
     try:
@@ -183,7 +184,8 @@ def search(
         raise typer.Exit from None
 
 
-async def _follow(session: JournalSession, wanted: Search, *, as_json: bool) -> None:
+async def _print_new(session: JournalSession, wanted: Search, *, as_json: bool) -> None:
+    """Print a line for each message that comes in from now on; it does not end."""
     async for record in journal.follow(session, wanted, lambda: asyncio.sleep(_EVERY_S)):
         typer.echo(_line(record, session.now(), as_json=as_json))
 

@@ -21,8 +21,8 @@ from rich.tree import Tree
 T = TypeVar("T")
 P = TypeVar("P")
 
-WIDE: Final = 4096  # lines are folded for people only
-READABLE: Final = 120  # for people where there is no terminal to ask
+_WIDE: Final = 4096  # lines are folded for people only
+_READABLE: Final = 120  # for people where there is no terminal to ask
 _PAGE: Final = 500
 _BORDER: Final = 3  # a line and a blank on each side of a cell
 
@@ -82,15 +82,15 @@ def print_json(value: object) -> None:
 def console(width: int | None = None) -> Console:
     """The console for output; lines for another program are not folded."""
     if width is None and not sys.stdout.isatty():
-        width = WIDE
+        width = _WIDE
     return Console(highlight=False, width=width)
 
 
 def width_of_rows(*, is_wide: bool) -> int | None:
     """The width for rows that are too long to be read as one line, unless that is wanted."""
     if is_wide:
-        return WIDE
-    return None if sys.stdout.isatty() else READABLE
+        return _WIDE
+    return None if sys.stdout.isatty() else _READABLE
 
 
 def print_table(
@@ -172,7 +172,7 @@ def _print_lines(facts: Iterable[tuple[str, str]]) -> None:
 def print_tree(tree: Tree) -> None:
     """Print a tree, a node a line; the terminal wraps a line that is too long for it."""
     # At the terminal's own width Rich would cut the line.
-    Console(highlight=False, width=WIDE).print(tree, soft_wrap=True)
+    Console(highlight=False, width=_WIDE).print(tree, soft_wrap=True)
 
 
 def print_rows(rows: Sequence[T], view: View[T], *, as_json: bool) -> None:

@@ -14,7 +14,6 @@ from smtpgate.config.toml import reason
 
 DEFAULT_CONFIG: Final = Path("/etc/smtpgate/smtpgate.toml")
 CONFIG_VARIABLE: Final = "SMTPGATE_CONFIG"
-_CURE: Final = "name another file, or make one with `smtpgate init'"
 
 errors: Final = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 output: Final = Console(highlight=False, soft_wrap=True, markup=False)
@@ -147,9 +146,10 @@ def loaded_config(path: Path) -> Config:
     try:
         return load_config(path)
     except (ConfigError, PermissionError) as error:
-        is_absent = path == DEFAULT_CONFIG and not path.exists()
-        absent = f"there is no configuration {path}: {_CURE}"
-        raise fail(absent if is_absent else error) from None
+        if path != DEFAULT_CONFIG or path.exists():
+            raise fail(error) from None
+        cure = "name another file, or make one with `smtpgate init'"
+        raise fail(f"there is no configuration {path}: {cure}") from None
 
 
 def print_upgrade(before: str | None, head: str) -> None:

@@ -1,8 +1,8 @@
-"""The checks of keys that can be read, in a file that has others which cannot.
+"""How sound keys of a file contradict each other, where other keys are wrong.
 
 The file is read once more without the wrong keys. Their defaults must not make problems that
 the file does not have, so these keys are then taken out of the models: a check that needs one
-of them ends there, and what it has found before is a problem of sound keys.
+of them ends there, and the problems that it found before are of sound keys.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,16 +38,16 @@ def problems_of_sound_keys(
     errors: Sequence[ErrorDetails],
     context_with: Callable[[Callable[[CheckedTable], None]], object],
 ) -> list[Problem]:
-    """The contradictions of a file's keys beside those with errors, as far as they are checked.
+    """The contradictions between the keys of a file that have no error, as far as checked.
 
-    Those of tables without a wrong key are known already, but for those of the whole file.
-    ``context_with`` is the context of a reading in which a function looks at the tables.
+    Tables without a wrong key have been checked already, except the whole file.
+    ``context_with`` makes the context of a reading in which a function looks at the tables.
     """
     left_out, found = set(_wrong_keys(errors)), list[Problem]()
 
     def look(table: CheckedTable) -> None:
         if isinstance(table, model):
-            found.extend(_looked_at(table, left_out))
+            found.extend(_contradictions(table, left_out))
 
     context = context_with(look)
     for _ in range(_MOST_TRIES):
@@ -107,7 +107,7 @@ def _names_at(data: Mapping[str, Any], location: Location) -> list[str]:
     return list(at)
 
 
-def _looked_at(root: CheckedTable, left_out: set[Location]) -> Iterator[Problem]:
+def _contradictions(root: CheckedTable, left_out: set[Location]) -> Iterator[Problem]:
     """The problems that checks of the root and of tables with wrong keys have without these."""
     tables: dict[Location, Any] = {(): root}
     absent: list[tuple[Any, str]] = []

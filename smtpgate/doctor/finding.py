@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, cast
+from typing import Final, Literal, NamedTuple, get_args
 
 Level = Literal["error", "warning", "note"]
 
 
 class FindingKind(NamedTuple):
-    """A kind of finding: the check that makes it, its level, its sense, and its cure."""
+    """A kind of finding: the check that makes it, its level, why it matters, what to do."""
 
     check: str
     level: Level
@@ -18,7 +18,7 @@ class FindingKind(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorFinding:
-    """Something that was found: its kind, what it is about, and what is the matter there."""
+    """Something that was found: its kind, what it is about, and the problem there."""
 
     kind: str
     subject: str
@@ -37,7 +37,7 @@ def found(kind: str, subject: str, problem: str) -> DoctorFinding:
     return DoctorFinding(kind=kind, subject=subject, problem=problem)
 
 
-# By the check, the level and the kind: why it matters, and what to do.
+# For each check its kinds of findings, behind their levels: why each matters, and what to do.
 _ROWS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "configuration": {
         "error config-invalid": (
@@ -358,11 +358,14 @@ _ROWS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
 }
 
 
+_LEVELS: Final[Mapping[str, Level]] = {one: one for one in get_args(Level)}
+
+
 def _kinds() -> Iterator[tuple[str, FindingKind]]:
     for check, rows in _ROWS.items():
         for text, (why, cure) in rows.items():
             level, _, kind = text.partition(" ")
-            yield kind, FindingKind(check, cast("Level", level), why, cure)
+            yield kind, FindingKind(check, _LEVELS[level], why, cure)
 
 
 KINDS: Final[Mapping[str, FindingKind]] = dict(_kinds())

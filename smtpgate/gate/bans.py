@@ -28,8 +28,8 @@ def answer_requests(
     """Have requests of the control socket answered, by all processes that take mail.
 
     A ban may be younger in one than in another, so the longest of a client is shown. ``kept``
-    is the list for workers that start later, if there are workers: it changes in the moment in
-    which those that there are get the request.
+    is the list for workers that start later, if there are workers; it is changed at the moment
+    when the others get the request.
     """
 
     async def answer(request: BansRequest) -> AsyncGenerator[object]:

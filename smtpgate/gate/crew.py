@@ -37,7 +37,7 @@ from smtpgate.gate.frames import (
 from smtpgate.gate.host import Host
 from smtpgate.gate.questions import Questions
 from smtpgate.gate.store_desk import StoreDesk
-from smtpgate.http.readiness import of_all, of_any
+from smtpgate.http.readiness import passes_in_all, passes_in_one
 from smtpgate.metrics.catalogue import CATALOGUE
 from smtpgate.metrics.histogram import HistogramState
 from smtpgate.ports import Reading
@@ -254,7 +254,7 @@ class Crew:
         """The state of a part that each worker has: ready if it is so in all of them."""
         if self.is_draining:
             return False, "draining"
-        return of_all(self._states(name))
+        return passes_in_all(self._states(name))
 
     def check_of_relay(self, name: str) -> tuple[bool, str]:
         """The state of an upstream or a route: ready if it is so in one worker.
@@ -263,7 +263,7 @@ class Crew:
         """
         if self.is_draining:
             return False, "draining"
-        return of_any(self._states(name), UP)
+        return passes_in_one(self._states(name), UP)
 
     def _states(self, name: str) -> list[tuple[bool, str]]:
         """The check of that name in all workers that have it."""

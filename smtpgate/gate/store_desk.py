@@ -1,7 +1,7 @@
 """The requests of one worker to the store that the parent owns, and what it leaves behind.
 
-Those of messages come over the worker's line to the store's thread, as long as they go as they
-should (:mod:`smtpgate.gate.store_inlet`). This is the part in the event loop.
+This is the part in the event loop. Requests of messages come over the worker's line, and reach
+it only where there is trouble (:mod:`smtpgate.gate.store_inlet`).
 """
 
 import asyncio

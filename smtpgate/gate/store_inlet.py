@@ -1,8 +1,8 @@
-"""The line of one worker, as the thread of the store reads it.
+"""The parent's end of the line of one worker, which the thread of the store reads.
 
-A request that goes as it should is decoded, carried out and answered in this thread, and wakes
-up no event loop. The loop gets the others: requests while the journal is in trouble, and
-answers after which something is left to do.
+A request without trouble is decoded, carried out and answered in this thread, and wakes up no
+event loop. The loop gets the others: requests while the journal is in trouble, and answers
+after which something is left to do.
 """
 
 import contextlib
@@ -30,7 +30,11 @@ Answered: TypeAlias = tuple[OfMessage, Any]
 
 
 class Desk(Protocol):
-    """The desk of the same worker, in the event loop."""
+    """The desk of the same worker. Its methods are for the event loop alone.
+
+    ``begun`` has the messages between begin and finish. Also the thread changes it, by single
+    calls of its methods.
+    """
 
     begun: set[str]
 
@@ -51,7 +55,7 @@ class Desk(Protocol):
 
 
 class StoreInlet:
-    """Implements Inlet over a line."""
+    """Implements Inlet over a line; only the store's thread calls it."""
 
     def __init__(
         self, line: PacketLine, owner: StoreOwner, desk: Desk, loop: AbstractEventLoop

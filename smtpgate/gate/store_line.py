@@ -1,4 +1,4 @@
-"""The line of a worker to the store's thread of its parent, in the worker's event loop."""
+"""The worker's end of its line to the store's thread of its parent, in its event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,10 +12,10 @@ def _ignore(_: StoreAnswer) -> None:
 
 
 class StoreLine:
-    """The worker's end of its line to the store's thread.
+    """Sends requests of messages, and passes each answer to ``take``.
 
-    What is sent in one turn of the event loop is one packet. Requests for which there is no
-    room go over the channel. ``take`` is called with each answer.
+    All that is sent in one turn of the event loop is one packet. A packet for which there is no
+    room goes over the channel, request by request.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class StoreLine:
         try:
             is_sent = self._line.send(encode_packet(requests))
         except ConnectionError:
-            return  # that it has ended is read
+            return  # _read finds that it has ended
         if not is_sent:
             for request in requests:
                 self._send_over_channel(request)

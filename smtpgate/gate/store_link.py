@@ -1,7 +1,7 @@
-"""The store of the parent, as a worker has it: requests of messages go over the line,
-others over the channel, and answers come back.
+"""The store of the parent, as a worker has it.
 
-Rows are made here, so that their making is the worker's time and not the parent's.
+Requests of messages go over the line, others over the channel, and answers come back. Rows are
+made here, so that their making is the worker's time and not the parent's.
 """
 
 import asyncio

@@ -1,10 +1,11 @@
-"""The access tokens of a host: its one process fetches them, or the parent for its workers.
+"""The access tokens for the upstreams of a host, which one process fetches: with workers the
+parent.
 
-So a host asks a token endpoint once for all its processes, and a refresh token that may be used
-only once is used by one of them. Tokens go to workers over their channels, in a frame that does
-not print them. A source is known by its settings, so it stays the same over reloads that change
-other settings; one that a reload has replaced stays until the next, for connections that are
-opened for older messages.
+So a host asks a token endpoint once, and a refresh token that may be used only once is used by
+one process. Tokens go to workers over their channels, in a frame that does not print them. A
+source is known by its settings, so it stays the same over reloads that change others. One that
+a reload replaces stays until the next reload, for connections that are opened for older
+messages.
 """
 
 import asyncio

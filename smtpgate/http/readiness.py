@@ -44,22 +44,23 @@ class Readiness:
             return False, _NOT_KNOWN
 
 
-def of_all(states: Sequence[tuple[bool, str]]) -> tuple[bool, str]:
-    """One check of several processes, which passes if it does in all of them."""
+def passes_in_all(states: Sequence[tuple[bool, str]]) -> tuple[bool, str]:
+    """A check that passes if it does so in all processes, from its states in these."""
     failed = next((state for state in states if not state[0]), None)
     return failed or next(iter(states), (False, _NOT_KNOWN))
 
 
-def of_any(states: Sequence[tuple[bool, str]], well: str) -> tuple[bool, str]:
-    """One check of several processes, which passes if it does in one of them.
+def passes_in_one(states: Sequence[tuple[bool, str]], usual: str) -> tuple[bool, str]:
+    """A check that passes if it does so in one worker, from its states in all workers.
 
-    The text is that of a process where it is another than ``well``, with their number.
+    The text is ``usual`` if all have that one. Otherwise it is the first other text, and says
+    in how many workers there is another.
     """
     if not states:
         return False, _NOT_KNOWN
-    holds = any(passes for passes, _ in states)
-    texts = [text for _, text in states if text != well]
-    if not texts:
-        return holds, well
-    some = "" if len(texts) == len(states) else f" (in {len(texts)} of {len(states)} workers)"
-    return holds, f"{texts[0]}{some}"
+    passes = any(passes for passes, _ in states)
+    others = [text for _, text in states if text != usual]
+    if not others:
+        return passes, usual
+    some = "" if len(others) == len(states) else f" (in {len(others)} of {len(states)} workers)"
+    return passes, f"{others[0]}{some}"

@@ -49,8 +49,8 @@ class MemoryLedger:
         self._ids = count(1)
 
     def __len__(self) -> int:
-        """The number of subjects with usage."""
-        return len(self._entries)
+        """The number of subjects with usage, and of open reservations."""
+        return len(self._entries) + len(self._open)
 
     async def reserve(
         self, charges: Sequence[Charge], recipients: int, now: datetime

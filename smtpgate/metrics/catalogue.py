@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import starmap
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal, get_args
 
+Kind = Literal["counter", "gauge", "histogram"]
 # How the values of several workers become the value of the gate.
 Together = Literal["sum", "least", "most"]
 
@@ -14,7 +15,7 @@ class MetricRow:
     """One metric: its name as scraped, its kind, its labels, and its meaning."""
 
     name: str
-    kind: Literal["counter", "gauge", "histogram"]
+    kind: Kind
     labels: tuple[str, ...]
     meaning: str
     buckets: tuple[float, ...] = ()
@@ -34,7 +35,8 @@ _BUCKETS: Final[Mapping[str, tuple[float, ...]]] = {
     "smtpgate_collector_pause_seconds": _PAUSES_S,
 }
 
-# By kind, name and labels. Behind the kind of a gauge: how the values of workers become one.
+# The meaning of each metric, by kind, name and labels. Behind the kind of a gauge stands how
+# the values of workers become one; without it they are added.
 _MEANINGS: Final[Mapping[str, str]] = {
     "counter smtpgate_submissions_total{outcome,reason}": (
         "Messages that were received completely, by outcome (accepted, refused, deferred, "
@@ -85,7 +87,7 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "counter smtpgate_paced_total": (
         "Messages that waited for their rate, whether they passed or not."
     ),
-    "counter smtpgate_paced_seconds_total": ("Total time that they waited."),
+    "counter smtpgate_paced_seconds_total": "Total time that they waited.",
     "gauge.least smtpgate_ledger_up": (
         "1 if the ledger could count at the last check, else 0."
     ),
@@ -96,9 +98,9 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "histogram smtpgate_stage_seconds{stage}": (
         "Time of messages in a stage (message, authorization, limits, signing, relay)."
     ),
-    "histogram smtpgate_submission_seconds": ("Time from the final dot to the reply."),
-    "histogram smtpgate_message_octets": ("Size of messages as received, accepted or not."),
-    "gauge smtpgate_sessions{listener}": ("Open sessions."),
+    "histogram smtpgate_submission_seconds": "Time from the final dot to the reply.",
+    "histogram smtpgate_message_octets": "Size of messages as received, accepted or not.",
+    "gauge smtpgate_sessions{listener}": "Open sessions.",
     "counter smtpgate_budget_exhausted_total{listener,budget}": (
         "Times that a client reached a bound, by the name of the budget."
     ),
@@ -119,8 +121,8 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "counter smtpgate_sessions_ended_total{reason}": (
         "Sessions ended with 421 because their access key can no longer be used."
     ),
-    "counter smtpgate_auth_successes_total{listener}": ("Logins."),
-    "counter smtpgate_auth_failures_total{listener,reason}": ("Failed logins."),
+    "counter smtpgate_auth_successes_total{listener}": "Logins.",
+    "counter smtpgate_auth_failures_total{listener,reason}": "Failed logins.",
     "gauge.least smtpgate_certificate_not_after_timestamp_seconds{listener,name}": (
         "When a listener's TLS certificate expires, in seconds since 1970, by its first name."
     ),
@@ -194,8 +196,8 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "gauge smtpgate_directory_drift": (
         "Differences between documents and directory at the last start or reload."
     ),
-    "gauge smtpgate_directory_cache_entries": ("Answers of the directory in the cache."),
-    "gauge smtpgate_directory_cache_octets": ("Approximate memory of the cache."),
+    "gauge smtpgate_directory_cache_entries": "Answers of the directory in the cache.",
+    "gauge smtpgate_directory_cache_octets": "Approximate memory of the cache.",
     "counter smtpgate_directory_answers_total{from}": (
         "Answers of the directory, by source (cache, database)."
     ),
@@ -212,25 +214,25 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "gauge smtpgate_dkim_alarms": (
         "Active DKIM keys whose published record is missing or differs."
     ),
-    "gauge smtpgate_spooled_messages": ("Large messages in flight that are kept in files."),
-    "gauge smtpgate_spooled_octets": ("Octets in these files."),
+    "gauge smtpgate_spooled_messages": "Large messages in flight that are kept in files.",
+    "gauge smtpgate_spooled_octets": "Octets in these files.",
     "gauge.least smtpgate_journal_up": (
         "1 if the journal could be written at the last attempt, else 0."
     ),
     "gauge.least smtpgate_journal_retention_up": (
         "1 if old records could be deleted at the last attempt, else 0."
     ),
-    "gauge.most smtpgate_journal_records": ("Approximate number of records in the journal."),
-    "gauge.most smtpgate_journal_octets": ("Approximate size of these records."),
+    "gauge.most smtpgate_journal_records": "Approximate number of records in the journal.",
+    "gauge.most smtpgate_journal_octets": "Approximate size of these records.",
     "gauge smtpgate_journal_owed": (
         "Records that wait in memory until the journal can be written."
     ),
-    "counter smtpgate_journal_written_total": ("Records that were written or completed."),
+    "counter smtpgate_journal_written_total": "Records that were written or completed.",
     "counter smtpgate_journal_commits_total": (
         "Transactions for them; under load one has many records."
     ),
-    "counter smtpgate_journal_commit_seconds_total": ("Total time of these transactions."),
-    "counter smtpgate_journal_failures_total": ("Failed writes of the journal."),
+    "counter smtpgate_journal_commit_seconds_total": "Total time of these transactions.",
+    "counter smtpgate_journal_failures_total": "Failed writes of the journal.",
     "counter smtpgate_journal_lost_total": (
         "Records that are lost, because the gate ended before they could be written."
     ),
@@ -287,7 +289,7 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "histogram smtpgate_collector_pause_seconds{generation}": (
         "Time for which Python's garbage collector stopped the gate, by generation (0, 1, 2)."
     ),
-    "gauge smtpgate_workers": ("Processes that take mail now (`gate.workers`)."),
+    "gauge smtpgate_workers": "Processes that take mail now (`gate.workers`).",
     "counter smtpgate_worker_restarts_total{reason}": (
         "Workers that ended by themselves and were replaced, by reason: `exited`, `killed` "
         "by a signal, or `hung`: without an answer for `gate.worker_timeout_s`."
@@ -298,17 +300,21 @@ _MEANINGS: Final[Mapping[str, str]] = {
 }
 
 
+_KINDS: Final[Mapping[str, Kind]] = {one: one for one in get_args(Kind)}
+_TOGETHER: Final[Mapping[str, Together]] = {one: one for one in get_args(Together)}
+
+
 def _row(text: str, meaning: str) -> MetricRow:
     kind, _, name = text.partition(" ")
     name, _, labels = name.partition("{")
     kind, _, together = kind.partition(".")
     return MetricRow(
         name=name,
-        kind=cast("Any", kind),
+        kind=_KINDS[kind],
         labels=tuple(labels.rstrip("}").split(",")) if labels else (),
         meaning=meaning,
         buckets=_BUCKETS.get(name, ()),
-        together=cast("Any", together or "sum"),
+        together=_TOGETHER[together or "sum"],
     )
 
 

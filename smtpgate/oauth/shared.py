@@ -1,7 +1,7 @@
-"""One upstream's access token as a user of it has it: others fetch it, for all users on a host.
+"""An upstream's access token in a process that uses it; one process of the host fetches it.
 
-The token is asked for when it is needed, and kept until shortly before its end. The fetcher
-fetches ahead of time, so it mostly answers at once.
+The token is asked for when it is needed, and kept until shortly before its end. It is fetched
+ahead of time, so the answer mostly comes at once.
 """
 
 import asyncio

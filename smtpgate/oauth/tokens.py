@@ -36,7 +36,7 @@ class TokenAnswer:
 
 @dataclass(frozen=True, slots=True)
 class SharedToken:
-    """A token for others, the seconds that it lasts from now on, and all its seconds."""
+    """A token for another process; the seconds that it lasts from now on, and in all."""
 
     value: Secret
     left_s: float

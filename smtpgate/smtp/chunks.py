@@ -10,11 +10,12 @@ from functools import partial
 
 from smtpgate.core.message.body import StoredMessage
 from smtpgate.smtp.arrival import Chunk, IncomingMessage
-from smtpgate.smtp.protocol import AHEAD_OCTETS, PAUSE_OCTETS, GateProtocol, Work
+from smtpgate.smtp.messages import AHEAD_OCTETS, MessageProtocol
+from smtpgate.smtp.protocol import PAUSE_OCTETS, Work
 from smtpgate.spool import SpoolError
 
 
-class ChunkProtocol(GateProtocol):
+class ChunkProtocol(MessageProtocol):
     """A connection whose messages may come in chunks."""
 
     @abstractmethod
@@ -101,9 +102,8 @@ class ChunkProtocol(GateProtocol):
     def _end_chunk(self, chunk: Chunk, stored: bytes | StoredMessage = b"") -> Work | None:
         """All of a chunk has come; behind the last one the message is whole."""
         incoming, self.chunk, message = self.incoming, None, stored
-        self._pause_octets = (
-            PAUSE_OCTETS  # what comes next is no message's before it is looked at
-        )
+        # What comes next is no message's before it is looked at.
+        self._pause_octets = PAUSE_OCTETS
         if incoming is not None and chunk.is_last:
             if incoming.kept:
                 message = bytes(incoming.kept)

@@ -1,9 +1,10 @@
 """The octets of a session: commands in, replies out, time-outs, TLS, and an orderly end.
 
+Messages are taken by :mod:`smtpgate.smtp.messages`, chunks by :mod:`smtpgate.smtp.chunks`.
+
 - Input goes to one buffer of our own. A command is obeyed where its last octet arrives, in the
   event loop's call and without a task. The session has one task, which wakes only for what has
   to wait: AUTH, the message's way, STARTTLS, and the end. While it works, commands wait.
-- The message is taken in bulk, with one search for the final dot, never line by line.
 - Replies are collected and written together, so a pipelined group of commands is answered with
   one write (RFC 2920 §3.2).
 - A client that pipelines without end does not stop the others: after some commands, or some
@@ -19,16 +20,12 @@ import asyncio
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Final, NoReturn, cast
 
 from smtpgate.config.sections import ListenerConfig
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
-from smtpgate.core.message.body import StoredMessage
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
-from smtpgate.smtp.arrival import Arrival, Chunk, IncomingMessage
-from smtpgate.smtp.intake import MessageIntake
-from smtpgate.spool import SpoolError
+from smtpgate.smtp.arrival import Chunk, IncomingMessage
 from smtpgate.tasks import Deadline, LoopTurns, TaskOwner
 
 # What a command leaves to the session's task, because it has to wait.
@@ -43,8 +40,6 @@ _MAX_LINE_OCTETS: Final = 12_288
 # cost a hundred times as much, such as RCPT with a long internationalized domain.
 _COMMANDS_AT_ONCE: Final = 50
 PAUSE_OCTETS: Final = 64 * 1024
-# As much of a large message may come while the part before it is written to the file.
-AHEAD_OCTETS: Final = 256 * 1024
 # After a read of more than that the others come first.
 _MUCH_OCTETS: Final = 16 * 1024
 # What a read costs that fills the buffer, with TLS, and that the event loop does later.
@@ -135,13 +130,8 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         """
 
     @abstractmethod
-    def take_message(
-        self, incoming: IncomingMessage, message: bytes | StoredMessage | None
-    ) -> Work | None:
-        """Take a message that has come; ``None`` if the intake refused it.
-
-        One in memory is still dot-stuffed.
-        """
+    def take_part(self, incoming: IncomingMessage) -> bool:
+        """Take the message, or what has come of a large one; false until there is more."""
 
     @abstractmethod
     def take_chunk(self, chunk: Chunk) -> bool:
@@ -308,7 +298,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         if self.chunk is not None:
             return self.take_chunk(self.chunk)
         if self.incoming is not None and self.incoming.kept is None:
-            return self._take_part(self.incoming)
+            return self.take_part(self.incoming)
         line = self._cut_line()
         if line is None:
             return False
@@ -384,65 +374,6 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         if self._waiter is not None and not self._waiter.cancelled():
             self._waiter.set_exception(error)
             self._waiter = None
-
-    # -- the message ---------------------------------------------------------------------------
-
-    def expect_message(self, intake: MessageIntake, arrival: Arrival) -> None:
-        """Take what comes as a message, up to the final dot; all of it within the time."""
-        deadline = self.loop.time() + self._config.data_timeout_s
-        self.incoming = IncomingMessage(intake, arrival, deadline)
-        self._pause_octets = intake.spool_octets
-
-    def _take_part(self, incoming: IncomingMessage) -> bool:
-        """Take the message, or what has come of a large one; false until there is more."""
-        intake = incoming.intake
-        size = intake.look(self._input)
-        if intake.refusal:
-            incoming.arrival.close()
-        elif intake.goes_to_file:
-            if size is None and len(self._input) <= PAUSE_OCTETS:
-                return False
-            is_last = size is not None
-            part = len(self._input) - 4 if size is None else size
-            self._obeyed(partial(self._move, incoming, part, is_last=is_last))
-            return True
-        if size is None:
-            return False
-        message = None if intake.refusal else bytes(memoryview(self._input)[:size])
-        self._end_message(size)
-        self._obeyed(self.take_message(incoming, message))
-        return True
-
-    def _end_message(self, size: int) -> None:
-        # A new buffer: the memory of a large message is not kept for the session's life.
-        self._input = self._input[size + 3 :]
-        self.incoming, self._pause_octets = None, PAUSE_OCTETS
-
-    async def _move(self, incoming: IncomingMessage, size: int, *, is_last: bool) -> None:
-        """Move the first octets of the input to the message's file; more come in meanwhile."""
-        intake, arrival, wire = incoming.intake, incoming.arrival, self._input
-        self._input = wire[size:]
-        del wire[size:]
-        intake.moved(size)
-        self._pause_octets = AHEAD_OCTETS
-        self._resume_input()
-        await self._store(incoming, wire)
-        if is_last:
-            self._end_message(0)
-            work = self.take_message(incoming, None if intake.refusal else arrival.conclude())
-            if work is not None:
-                await work()
-
-    async def _store(self, incoming: IncomingMessage, wire: bytearray) -> None:
-        """Write octets to the message's file, within the message's time."""
-        try:
-            async with asyncio.timeout_at(incoming.deadline):
-                await incoming.arrival.add(wire)
-        except TimeoutError:
-            raise OutOfBudget("message-time") from None
-        except SpoolError:
-            incoming.intake.refuse("storage")
-            incoming.arrival.close()
 
     # -- what the session calls ----------------------------------------------------------------
 

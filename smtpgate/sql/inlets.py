@@ -1,4 +1,4 @@
-"""Sockets that a thread reads itself, without an event loop between it and who asks."""
+"""Sockets whose requests a thread reads itself, without an event loop in between."""
 
 import os
 import select
@@ -13,7 +13,7 @@ _EVENTS: Final = select.EPOLLIN
 
 
 class Inlet(Protocol[R_co]):
-    """A socket with requests; used by the thread alone. Nothing here raises an exception."""
+    """A socket on which requests come. Only the thread calls it; no method raises anything."""
 
     def fileno(self) -> int:
         """The descriptor to wait for."""
@@ -44,7 +44,7 @@ class TimeLeft:
 
 
 class Inlets(Generic[R]):
-    """Waits for requests at several inlets, and for a call of ``ring``.
+    """The inlets of a thread, which waits for their requests, or for a call of ``ring``.
 
     ``add`` and ``ring`` may be called by any thread.
     """
@@ -56,17 +56,17 @@ class Inlets(Generic[R]):
         self._epoll.register(self._bell, _EVENTS)
 
     def add(self, inlet: Inlet[R]) -> None:
-        """Wait for its requests too, from now on."""
+        """Have the thread wait for its requests too."""
         descriptor = inlet.fileno()
         self._inlets[descriptor] = inlet
         self._epoll.register(descriptor, _EVENTS)
 
     def ring(self) -> None:
-        """End the wait, or the next one."""
+        """End the wait; the next one, if there is none now."""
         os.eventfd_write(self._bell, 1)
 
     def wait(self, timeout_s: float | None) -> list[tuple[Inlet[R], Sequence[R]]] | None:
-        """The requests of those that have some; ``None`` after the timeout."""
+        """Wait; the requests of the inlets that have some, ``None`` after the timeout."""
         ready = self._epoll.poll(timeout_s)
         if not ready:
             return None

@@ -1,8 +1,9 @@
-"""Packets between a worker and a thread of its parent, over a pair of sockets that keep bounds.
+"""The line of a worker: packets to a thread of its parent, and back.
 
-The channel is of both event loops. A line is read where its packets are used, so that they wake
-up one thread only. It takes packets of a limited size, and none while the other end does not
-read: they have to go by the channel then.
+A channel connects the event loops of both. A line is read by the thread that uses its packets,
+so that they wake up no other. It is a pair of sockets that keep the bounds of packets. It takes
+packets of a limited size, and none while the other end does not read; what it does not take
+goes over the channel.
 """
 
 import errno
@@ -28,7 +29,7 @@ class PacketLine:
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def fileno(self) -> int:
-        """The descriptor, which can be read when a packet or the end has come."""
+        """The descriptor; it is readable when a packet or the end has come."""
         return self._connection.fileno()
 
     def send(self, packet: bytes) -> bool:

@@ -495,7 +495,6 @@ async def test_memory_ends_with_the_day_after_the_last_sender() -> None:
     for _ in range(600):
         await ledger.commit(await ledger.reserve(charge(ANY, B), 1, later), 1, later)
     assert len(ledger) == 1
-    assert len(ledger._open) == 0
 
 
 async def test_memory_keeps_an_account_that_owes_tokens() -> None:
@@ -518,8 +517,7 @@ async def test_memory_does_not_grow_for_ever_when_the_clock_was_once_ahead() -> 
     later = START + 3 * WINDOW
     for _ in range(100):
         await ledger.commit(await ledger.reserve(charge(ANY, B), 1, later), 1, later)
-    assert len(ledger) == 2
-    assert len(ledger._open) == 1
+    assert len(ledger) == 3, "two subjects and a reservation"
 
 
 async def test_a_probe_counts_nothing(ledger: Ledger) -> None:

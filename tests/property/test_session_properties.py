@@ -15,7 +15,7 @@ from smtpgate.core.message.body import StoredMessage, head_of, pieces_of
 from smtpgate.core.message.envelope import Submission
 from smtpgate.core.reply import Reply, reply_of
 from smtpgate.ports import ClientGone
-from smtpgate.smtp import chunks, protocol
+from smtpgate.smtp import chunks, messages, protocol
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.session_parts import SessionParts
 from tests.oracle.naive_session import MAILS, RCPTS, NaiveSession, NotInTheTableError
@@ -112,14 +112,15 @@ class _Accepting:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
         # Small pieces, so that a message of a few octets goes the way of a large one.
-        for module in (protocol, chunks):
+        for module in (protocol, messages, chunks):
             patch.setattr(module, "PAUSE_OCTETS", 16)
+        for module in (messages, chunks):
             patch.setattr(module, "AHEAD_OCTETS", 32)
         loop = runner.get_loop()
         folder: Path = tmp_path_factory.mktemp("session")
         context = open_gate(folder)
         gate, _ = loop.run_until_complete(context.__aenter__())
-        messages: list[bytes] = []
+        kept: list[bytes] = []
         errors: list[BaseException] = []
         parts = gate.listeners["plain"].parts
         free = {"max_errors": MUCH, "max_junk_commands": MUCH, "max_excess_recipients": MUCH}
@@ -127,13 +128,13 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         parts = replace(
             parts,
             config=config,
-            pipeline=_Accepting(messages),  # type: ignore[arg-type]
+            pipeline=_Accepting(kept),  # type: ignore[arg-type]
             max_message_octets=MAX_OCTETS,
             max_recipients=MAX_RECIPIENTS,
             on_error=errors.append,
         )
         try:
-            yield Bench(loop, parts, messages, errors)
+            yield Bench(loop, parts, kept, errors)
         finally:
             loop.run_until_complete(context.__aexit__(None, None, None))
         assert "Traceback" not in (folder / "log").read_text()

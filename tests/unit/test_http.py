@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from smtpgate.http import HttpServer, Readiness
-from smtpgate.http.readiness import of_all, of_any
+from smtpgate.http.readiness import passes_in_all, passes_in_one
 from tests.support.daemons import LOOPBACK, free_port
 
 
@@ -247,7 +247,7 @@ async def test_a_connection_has_its_time(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("states", "all_of_them", "any_of_them"),
+    ("states", "in_all", "in_one"),
     [
         ([], (False, "not known"), (False, "not known")),
         ([(True, "up")] * 2, (True, "up"), (True, "up")),
@@ -265,7 +265,7 @@ async def test_a_connection_has_its_time(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_the_checks_of_several_processes_become_one(
-    states: list[tuple[bool, str]], all_of_them: tuple[bool, str], any_of_them: tuple[bool, str]
+    states: list[tuple[bool, str]], in_all: tuple[bool, str], in_one: tuple[bool, str]
 ) -> None:
-    assert of_all(states) == all_of_them
-    assert of_any(states, "up") == any_of_them
+    assert passes_in_all(states) == in_all
+    assert passes_in_one(states, "up") == in_one

@@ -1,4 +1,4 @@
-"""The keys that sign requests: derived of a secret access key, one for each day and service.
+"""The keys that sign requests, derived from a secret access key: one for each day and service.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -22,9 +22,9 @@ def signing_key(secret: Secret, scope: str) -> bytes:
 
 
 class SigningKeys:
-    """The signing keys of the latest secrets and scopes, up to ``most``.
+    """The signing keys that were derived last, up to ``most``.
 
-    They say nothing of who may call: whether an access key may be used is asked each time.
+    A key that is here permits nothing: each call asks whether its access key may be used.
     """
 
     def __init__(self, most: int = _MOST) -> None:
@@ -39,7 +39,7 @@ class SigningKeys:
         return self._keys.get((secret, scope))
 
     def keep(self, secret: Secret, scope: str, key: bytes) -> None:
-        """Keep a key; with too many, the one that was kept longest is dropped."""
+        """Keep a key, and forget the one that was kept first if there are too many."""
         self._keys[secret, scope] = key
         if len(self._keys) > self._most:
             _ = self._keys.popitem(last=False)

@@ -305,8 +305,8 @@ def must_be_signed_by(
     """Raise SignatureError if the signature is not by that secret; in constant time.
 
     ``None`` is the secret of a key that there is not: it costs the same, and always raises.
-    ``keys`` has those of earlier requests. Only a right signature is found by one sooner: each
-    refusal costs what all cost, so it tells nothing of the key that it names.
+    ``keys`` has the keys of earlier requests, which spare a right signature the derivation. All
+    refusals cost the same, so their time does not show whether the access key exists.
     """
     must_have_stated_body(request)
     text_to_sign, scope = string_to_sign(request, claim), claim.scope

@@ -1,9 +1,9 @@
 """One SMTP connection as its client sees it, without a socket.
 
 Constitution: everything that decides which command comes next, and what the server's replies
-amount to, is in this module. It does no input or output and knows no time. The owner of the
-socket feeds in octets and the failures of the connection, and carries out the steps that come
-back.
+amount to, is in this module; :mod:`smtpgate.core.upstream.login` says how a login begins. It
+does no input or output and knows no time. The owner of the socket feeds in octets and the
+failures of the connection, and carries out the steps that come back.
 
 Theory of operation. A server answers commands in their order (RFC 5321 §4.1.4, RFC 2920 §3.2),
 so one queue, ``_due``, says what the coming replies answer. ``TRANSITIONS`` says what follows
@@ -33,12 +33,11 @@ was accepted.
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Final, cast
+from typing import Final
 
 from smtpgate.core.message.body import Body, StoredBody
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.reply import Reply
-from smtpgate.core.secret import Secret
 from smtpgate.core.upstream.commands import (
     CommandError,
     chunk_commands,
@@ -57,6 +56,7 @@ from smtpgate.core.upstream.delivery import (
     UpstreamUnavailableError,
 )
 from smtpgate.core.upstream.limits import NO_LIMITS, limits_of
+from smtpgate.core.upstream.login import UpstreamLogin, login_at
 from smtpgate.core.upstream.recipient_limit import is_too_many
 from smtpgate.core.upstream.replies import (
     Answer,
@@ -65,17 +65,7 @@ from smtpgate.core.upstream.replies import (
     as_reply,
     extensions_of,
 )
-from smtpgate.core.upstream.sasl import (
-    PROBLEM_SEEN,
-    WITH_PASSWORD,
-    WITH_TOKEN,
-    Mechanism,
-    auth_commands,
-    chosen,
-    login_response,
-    plain_response,
-    token_response,
-)
+from smtpgate.core.upstream.sasl import PROBLEM_SEEN, login_response
 from smtpgate.core.upstream.steps import (
     Done,
     Due,
@@ -108,8 +98,7 @@ class UpstreamSession:
         self._reader = ReplyReader()
         self._due = deque([Due.GREETING])
         self._steps: list[Step] = []
-        self._mechanism: Mechanism = "PLAIN"
-        self._response = b""
+        self._login: UpstreamLogin  # once it has begun
         self._last_verdict: Answer | None = None
         self._forget_transaction()
 
@@ -279,7 +268,7 @@ class UpstreamSession:
     # -- inside --------------------------------------------------------------------------------
 
     def _named(self, text: str) -> str:
-        return f"upstream {self._terms.name}: {text}"
+        return self._terms.named(text)
 
     def _send(self, due: Due, octets: bytes) -> None:
         self._due.append(due)
@@ -361,42 +350,24 @@ class UpstreamSession:
         self._log_in()
 
     def _log_in(self) -> None:
-        terms = self._terms
-        if terms.username is None or (terms.password is None and terms.token is None):
+        offered = self.extensions.get("AUTH", "").split()
+        login = login_at(self._terms, offered, is_verified=self._is_verified)
+        if login is None:
             self._get_ready()
             return
-        # RFC 4954 §9; and TLS that verifies nothing leads to any machine that answers.
-        if not (self._is_verified or terms.is_loopback):
-            problem = "credentials are not sent without TLS that verifies the certificate"
-            raise UpstreamUnavailableError(self._named(problem), "login")
-        fitting = WITH_PASSWORD if terms.token is None else WITH_TOKEN
-        mechanism = chosen(fitting, terms.auth, self.extensions.get("AUTH", "").split())
-        if mechanism is None:
-            wanted = " or ".join(f"AUTH {one}" for one in fitting if terms.auth in (None, one))
-            raise UpstreamUnavailableError(self._named(f"it does not offer {wanted}"), "login")
-        self._begin_login(mechanism, terms.username)
-
-    def _begin_login(self, mechanism: Mechanism, username: str) -> None:
-        terms, self._mechanism = self._terms, mechanism
-        if mechanism == "LOGIN":
-            self._send(Due.LOGIN, b"AUTH LOGIN\r\n")
-            return
-        if terms.token is not None:
-            response = token_response(mechanism, username, terms.token, terms.host, terms.port)
-        else:
-            response = plain_response(username, cast("Secret", terms.password))
-        command, self._response = auth_commands(mechanism, response)
-        self._send(Due.AUTH if self._response else Due.CREDENTIALS, command)
+        self._login = login
+        self._send(login.due, login.command)
 
     def _send_credentials(self, _: Answer) -> None:
-        self._send(Due.CREDENTIALS, self._response)
+        self._send(Due.CREDENTIALS, self._login.response)
 
     def _end_login(self, answer: Answer) -> None:
         """Answer the challenge with which a server refuses a token."""
+        mechanism = self._login.mechanism
         if self._terms.token is None:
-            problem = f"it answered AUTH {self._mechanism} with {as_reply(answer)}"
+            problem = f"it answered AUTH {mechanism} with {as_reply(answer)}"
             raise UpstreamProtocolError(self._named(problem))
-        self._send(Due.REFUSED_TOKEN, PROBLEM_SEEN[self._mechanism])
+        self._send(Due.REFUSED_TOKEN, PROBLEM_SEEN[mechanism])
 
     def _send_username(self, _: Answer) -> None:
         self._send(Due.USERNAME, login_response(self._terms.username))

@@ -52,6 +52,10 @@ class Terms:
         if self.token is not None:
             token_response("XOAUTH2", self.username, self.token, self.host, self.port)
 
+    def named(self, problem: str) -> str:
+        """The problem, with the name of the server that has it."""
+        return f"upstream {self.name}: {problem}"
+
 
 class State(Enum):
     """The states of a connection."""
