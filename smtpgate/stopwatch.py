@@ -1,4 +1,4 @@
-"""How long each stage of a message takes."""
+"""The time that each stage of a message takes."""
 
 from typing import Self
 

@@ -70,7 +70,9 @@ _Action: TypeAlias = Annotated[
 _Kind: TypeAlias = Annotated[
     AuditKind | None, option(metavar="KIND", help=f"About what: {one_of(get_args(AuditKind))}.")
 ]
-_Name: TypeAlias = Annotated[str | None, option(metavar="NAME", help="Of which user, key, …")]
+_Name: TypeAlias = Annotated[
+    str | None, option(metavar="NAME", help="The name of the user, the key, …")
+]
 
 
 @audit_app.command("list", epilog=example("audit list --account 888888888888 --since 7d"))
@@ -82,8 +84,9 @@ def list_(
     name: _Name = None,
     since: Since = None,
     until: Until = None,
-    follow_: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what is added, a line each.")
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", "-f", help="Wait for new entries, and print a line for each."),
     ] = False,
     limit: Limit = None,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -101,7 +104,7 @@ def list_(
     )
 
     async def operation(session: Session) -> None:
-        if not follow_:
+        if not follow:
             pages = audit.pages(session, wanted, limit=limit)
             await print_pages(pages, _VIEW, as_json=json)
             return

@@ -43,7 +43,8 @@ def list_bans(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> N
 def add(
     address: _Address,
     until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="2h, 7d, 2027-01-31; an hour by default.")
+        str | None,
+        typer.Option(metavar="TIME", help="The end: 2h, 7d, 2027-01-31. Default: in an hour."),
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:

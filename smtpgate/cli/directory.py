@@ -70,8 +70,8 @@ def print_master_key(
 def rekey(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Encrypt all secrets with the first key of the master key file.
 
-    First restart the gates with that file; they may run meanwhile. Afterwards the other keys
-    can be deleted from the file.
+    First restart the gates with that file; they need not be stopped for this. Afterwards the
+    other keys can be deleted from the file.
     """
     for what, number in change(config, maintenance.rekey).items():
         output.print(f"{numbered(number, what)} encrypted with the first master key")

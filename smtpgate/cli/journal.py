@@ -101,8 +101,11 @@ _Event: TypeAlias = Annotated[
     EventKind | None,
     option(metavar="KIND", help=f"With an event of this kind: {one_of(_LATER)}."),
 ]
+_Wide: TypeAlias = Annotated[
+    bool, option("--wide", help="Print each row on one line, however long.")
+]
 _FollowOption: TypeAlias = Annotated[
-    bool, option("--follow", "-f", help="Wait for new ones, and print a line for each.")
+    bool, option("--follow", "-f", help="Wait for new records, and print a line for each.")
 ]
 
 
@@ -145,7 +148,7 @@ def search(
     until: Until = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = _USUAL,
     follow: _FollowOption = False,
-    wide: Annotated[bool, typer.Option("--wide", help="A row a line, however long.")] = False,
+    wide: _Wide = False,
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
 ) -> None:

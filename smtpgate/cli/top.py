@@ -41,7 +41,7 @@ def top(
     Messages are those of the last interval, of all workers. The states of a session are: no
     login, idle, transaction, message (it is being received), verdict (it is being decided about
     and relayed). Quotas are shown from 80 percent on. It ends with Ctrl-C. If the output is not
-    a terminal, each look follows the one before; with --json each is an object on a line.
+    a terminal, all is printed again after each interval; with --json as an object on a line.
     """
     path = loaded_config(config).control_path
     loads = ask(path, TopRequest(interval), GateLoad, timeout_s=interval + _PATIENCE_S)

@@ -1,4 +1,4 @@
-"""How sound keys of a file contradict each other, where other keys are wrong.
+"""The contradictions between sound keys of a file in which other keys are wrong.
 
 The file is read once more without the wrong keys. Their defaults must not make problems that
 the file does not have, so these keys are then taken out of the models: a check that needs one
