@@ -109,6 +109,8 @@ def _names_at(data: Mapping[str, Any], location: Location) -> list[str]:
 
 def _contradictions(root: CheckedTable, left_out: set[Location]) -> Iterator[Problem]:
     """The problems that checks of the root and of tables with wrong keys have without these."""
+    # A section that is left out is the default one, which all models of the process share.
+    root = deepcopy(root)
     tables: dict[Location, Any] = {(): root}
     absent: list[tuple[Any, str]] = []
     for location in left_out:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import Connection, MetaData, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.sql.database import Database
@@ -75,7 +75,7 @@ async def upgrade(database: Database, schema: Schema) -> tuple[str | None, str]:
         if before is not None and before < schema.oldest:
             raise SchemaError(_too_old(database, schema, before))
         if before != schema.head:
-            await connection.run_sync(_bring_to_head, schema, before, _later(database, before))
+            await connection.run_sync(_bring_to_head, schema, before, database)
     return before, schema.head
 
 
@@ -149,14 +149,25 @@ def _too_old(database: Database, schema: Schema, revision: str) -> str:
 
 
 def _bring_to_head(
-    connection: Connection, schema: Schema, before: str | None, if_unknown: str
+    connection: Connection, schema: Schema, before: str | None, database: Database
 ) -> None:
     # Imported when needed: alembic takes a tenth of a second, and most starts change nothing.
     migrations = importlib.import_module("smtpgate.sql.migrations")
     if before is None:
-        schema.tables.create_all(connection)
+        _make(connection, schema, database)
     bring = migrations.mark_as_newest if before is None else migrations.migrate
     try:
         bring(connection, schema.revisions, schema.version_table)
     except migrations.UnknownRevisionError:
-        raise SchemaError(if_unknown) from None
+        raise SchemaError(_later(database, before)) from None
+
+
+def _make(connection: Connection, schema: Schema, database: Database) -> None:
+    """Make all tables. Raises SchemaError if one of such a name is there already."""
+    known = inspect(connection)
+    if others := sorted(name for name in schema.tables.tables if known.has_table(name)):
+        raise SchemaError(
+            f"{database.name}: has tables of another program: {', '.join(others)}; use another "
+            f"database"
+        )
+    schema.tables.create_all(connection, checkfirst=False)

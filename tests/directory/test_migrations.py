@@ -1,5 +1,6 @@
 """Tables of this version, with data, become those of a later one; never the other way."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -347,3 +348,44 @@ async def test_tables_too_old_to_be_upgraded_are_left_alone(
 async def test_an_upgrade_that_is_done_does_nothing(database: Database) -> None:
     _ = await schemas.upgrade(database, SCHEMA)
     assert await schemas.upgrade(database, SCHEMA) == (HEAD, HEAD)
+
+
+async def test_tables_of_another_program_are_not_taken_for_those_of_a_directory(
+    database: Database,
+) -> None:
+    async with database.changing() as connection:
+        await connection.execute(text("CREATE TABLE users (login VARCHAR(80))"))
+        await connection.execute(text("CREATE TABLE accounts (balance INTEGER)"))
+    with pytest.raises(SchemaError, match="of another program: accounts, users; use"):
+        _ = await schemas.upgrade(database, SCHEMA)
+    assert await schemas.revision_of(database, SCHEMA) is None
+    assert (await schemas.upgrade(database, JOURNAL))[1] == JOURNAL.head, "it has other names"
+
+
+async def test_tables_that_two_processes_make_at_once_are_made_once(
+    databases: Databases,
+) -> None:
+    url = parse_url(databases.empty())
+    made = [Database(url, DirectoryUnavailableError) for _ in range(3)]
+    found = await asyncio.gather(*(schemas.upgrade(one, SCHEMA) for one in made))
+    assert sorted(found, key=str) == [(HEAD, HEAD), (HEAD, HEAD), (None, HEAD)]
+    for one in made:
+        await look(one)
+        await one.close()
+
+
+async def test_tables_whose_making_was_cut_short_are_made_anew(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring = schemas._bring_to_head
+
+    def bring_and_fail(connection: Connection, *words: Any) -> None:  # noqa: ANN401 - as given
+        bring(connection, *words)
+        assert connection.dialect.has_table(connection, "accounts")
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas, "_bring_to_head", bring_and_fail)
+        with pytest.raises(ZeroDivisionError):
+            _ = await schemas.upgrade(database, SCHEMA)
+    assert await schemas.upgrade(database, SCHEMA) == (None, HEAD)

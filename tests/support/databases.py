@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import Compiled
 
 from smtpgate.sql import engines, upgrade
-from smtpgate.sql.database import parse_url, sqlite_url
+from smtpgate.sql.database import Database, parse_url, sqlite_url
 from smtpgate.sql.upgrade import Schema
 from tests.support.directory import open_store
 from tests.support.postgres import PostgresServer
@@ -76,16 +76,16 @@ def make_tables_once() -> None:
     statements: dict[tuple[str, str], list[tuple[str, tuple[Any, ...]]]] = {}
 
     def bring(
-        connection: Connection, schema: Schema, before: str | None, if_unknown: str
+        connection: Connection, schema: Schema, before: str | None, database: Database
     ) -> None:
         key = schema.owner, schema.head
         if connection.dialect.name != "sqlite" or _objects(connection):
-            bring_to_head(connection, schema, before, if_unknown)
+            bring_to_head(connection, schema, before, database)
         elif key in statements:
             for sql, values in statements[key]:
                 connection.exec_driver_sql(sql, values)
         else:
-            bring_to_head(connection, schema, before, if_unknown)
+            bring_to_head(connection, schema, before, database)
             statements[key] = [*_statements_of(connection)]
 
     upgrade._bring_to_head = bring

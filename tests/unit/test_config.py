@@ -67,6 +67,19 @@ def test_a_credential_that_is_sent_over_a_network_in_clear_text_is_a_warning(
     assert [one.partition(":")[0] for one in found] == ["feedback.credential_file"] * warnings
 
 
+@rows(
+    "section,wrong",
+    [("limits", 'max_wait_s = "long"'), ("ledger", "lease_s = []"), ("feedback", "enabled = 1")],
+)
+def test_a_bad_configuration_leaves_the_defaults_of_later_ones_as_they_are(
+    tmp_path: Path, section: str, wrong: str
+) -> None:
+    before = load_config(written(tmp_path, MINIMAL))
+    with pytest.raises(ConfigError):
+        load_config(written(tmp_path, f"{MINIMAL}[{section}]\ntypo = 1\n{wrong}\n"))
+    assert load_config(written(tmp_path, MINIMAL)) == before
+
+
 @rows("folder", BAD, ids=[folder.name for folder in BAD])
 def test_a_bad_configuration_is_refused_with_every_problem(folder: Path) -> None:
     with pytest.raises(ConfigError) as refusal:
