@@ -94,32 +94,37 @@ class ForkServer:
         """
         if self._is_lost:
             raise ForkServerError("the fork server has ended")
-        pairs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM), PacketLine.new_pair()
-        (channel, _), (line, _) = pairs
+        ours: list[socket.socket] = []
+        theirs: list[socket.socket] = []
         asked = self._asked = asyncio.get_running_loop().create_future()
         try:
-            self._ask_for(number, [theirs for _, theirs in pairs])
+            for new_pair in (_new_channel, PacketLine.new_pair):
+                one, other = new_pair()
+                ours.append(one)
+                theirs.append(other)
+            self._ask_for(number, theirs)
             async with asyncio.timeout(_ANSWER_S):
-                return await asked, channel, line
+                pid = await asked
         except BaseException as error:
-            channel.close()
-            line.close()
+            for one in ours:
+                one.close()
             if isinstance(error, OSError | TimeoutError):
                 raise ForkServerError(f"no worker was forked: {error!r}") from None
             raise
         finally:
+            for one in theirs:
+                one.close()
             self._asked = None
             self._late += asked.cancelled()
+        channel, line = ours
+        return pid, channel, line
 
     def _ask_for(self, number: int, sockets: list[socket.socket]) -> None:
         """Pass the worker's sockets on. Raises OSError."""
-        try:
-            descriptors = [one.fileno() for one in sockets]
-            request = _REQUEST.pack(_FORK, number)
-            socket.send_fds(self._connection, [request], descriptors)
-        finally:
-            for one in sockets:
-                one.close()
+        request = _REQUEST.pack(_FORK, number)
+        socket.send_fds(self._connection, [request], [one.fileno() for one in sockets])
+        for one in sockets:
+            one.close()
 
     def release(self) -> None:
         """Let it close what only workers need; it forks no more."""
@@ -274,6 +279,10 @@ class _Server:
             looks -= 1
         for pid in self._children:
             os.kill(pid, signal.SIGKILL)
+
+
+def _new_channel() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
 
 
 def _end_with(run: Callable[[], int]) -> NoReturn:

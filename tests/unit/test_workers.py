@@ -380,6 +380,30 @@ async def test_the_answer_to_a_fork_that_was_given_up_is_not_taken_for_the_next_
     await server.close()
 
 
+@pytest.mark.parametrize("call", ["socketpair", "send_fds"])
+async def test_a_fork_for_which_there_are_no_free_files_can_be_asked_for_again(
+    played: PlayedForkServer, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    server = played.parents_side
+    server.listen(lambda _pid, _status: None, lambda: None)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, call, fail)
+        with pytest.raises(ForkServerError, match="Too many open files"):
+            await server.fork(0)
+    again = asyncio.create_task(server.fork(0))
+    (await played.asked_to_fork()).close()
+    played.report(b"f", 0, 1001)
+    pid, *sockets = await again
+    for one in sockets:
+        one.close()
+    assert pid == 1001
+    await server.close()
+
+
 async def test_a_worker_can_be_sent_frames_from_its_fork_on(
     tmp_path: Path, played: PlayedForkServer
 ) -> None:
