@@ -69,7 +69,11 @@ def test_a_credential_that_is_sent_over_a_network_in_clear_text_is_a_warning(
 
 @rows(
     "section,wrong",
-    [("limits", 'max_wait_s = "long"'), ("ledger", "lease_s = []"), ("feedback", "enabled = 1")],
+    [
+        ("limits", 'max_wait_s = "long"'),
+        ("ledger", "lease_s = []"),
+        ("feedback", "enabled = 1"),
+    ],
 )
 def test_a_bad_configuration_leaves_the_defaults_of_later_ones_as_they_are(
     tmp_path: Path, section: str, wrong: str

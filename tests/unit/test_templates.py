@@ -134,7 +134,8 @@ def test_time_and_size_are_bounded() -> None:
 
 def test_data_is_an_object_and_later_values_count() -> None:
     assert read_data('{"a": 1, "b": 1}', "", '{"b": 2}') == {"a": 1, "b": 2}
-    for bad in ("[]", "1", "{", '{"a": NaN}', "[" * 200_000):
+    assert read_data('{"a": "\\ud83d\\ude00"}') == {"a": "\U0001f600"}
+    for bad in ("[]", "1", "{", '{"a": NaN}', '{"a": "\\ud800"}', "[" * 200_000):
         with pytest.raises(RenderingError):
             read_data(bad)
 

@@ -7,13 +7,13 @@ escape what they got from others. A value that the data has not is a failure; in
 no value.
 """
 
-import json
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from msgspec import Struct
 
 from smtpgate.core.api.handlebars import Block, Node, Path, Value, parse_template
+from smtpgate.core.api.json_values import json_value
 
 MAX_TEMPLATE_OCTETS: Final = 500 * 1024
 _MAX_STEPS: Final = 100_000
@@ -55,17 +55,13 @@ def read_data(*texts: str) -> dict[str, Any]:
         if not text:
             continue
         try:
-            data = json.loads(text, parse_constant=_no_number)
+            data = json_value(text)
         except (ValueError, RecursionError):
             raise RenderingError("The template data is not valid JSON.") from None
         if not isinstance(data, dict):
             raise RenderingError("The template data must be a JSON object.")
         found.update(data)
     return found
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(name)
 
 
 def render(parts: Parts, data: dict[str, Any], max_octets: int) -> Parts:

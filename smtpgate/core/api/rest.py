@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from smtpgate.core.api.json_values import json_value
 from smtpgate.core.api.model import Operation, Service, Shape, ShapeKind
 from smtpgate.core.api.percent import percent_decoded
 from smtpgate.core.api.scalars import (
@@ -107,7 +108,7 @@ def _document(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        found = json.loads(body, object_pairs_hook=_once, parse_constant=_no_constant)
+        found = json_value(body.decode(), pairs=_once)
     except (ValueError, RecursionError) as error:
         text = str(error) if isinstance(error, _TwiceError) else "The body is not valid JSON."
         raise RestError(text) from None
@@ -125,10 +126,6 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise _TwiceError("A member is there twice.")
     return found
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(name)
 
 
 def _from_query(service: Service, shape: Shape, texts: Sequence[str], where: str) -> Any:  # noqa: ANN401
