@@ -374,7 +374,7 @@ async def test_tables_that_two_processes_make_at_once_are_made_once(
         await one.close()
 
 
-async def test_tables_whose_making_was_cut_short_are_made_anew(
+async def test_tables_whose_making_was_cut_short_are_made_later(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bring = schemas._bring_to_head
