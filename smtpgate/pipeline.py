@@ -43,11 +43,7 @@ from smtpgate.core.limits import Charge, LimitExceededError
 from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Envelope, Submission
 from smtpgate.core.message.headers import Field
-from smtpgate.core.message.reading import (
-    ReadMessage,
-    read_message,
-    takes_long_to_read,
-)
+from smtpgate.core.message.reading import ReadMessage, read_message, takes_long_to_read
 from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.outbox.mail import sent_mail
 from smtpgate.core.outbox.refusals import refused_at_once

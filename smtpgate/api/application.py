@@ -22,13 +22,7 @@ from smtpgate.api.operations import HANDLERS, SENDS
 from smtpgate.api.served import services
 from smtpgate.core.account import AccessKey
 from smtpgate.core.api.constraints import violation_text, violations
-from smtpgate.core.api.faults import (
-    LATER,
-    OF_SIGNATURES,
-    ApiError,
-    RefusedByReplyError,
-    row_of,
-)
+from smtpgate.core.api.faults import LATER, OF_SIGNATURES, ApiError, RefusedByReplyError, row_of
 from smtpgate.core.api.model import Operation, Service
 from smtpgate.core.api.percent import query_pairs
 from smtpgate.core.api.query import (

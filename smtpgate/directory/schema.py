@@ -5,6 +5,7 @@ They have no secret in clear: secrets of access keys and private keys are sealed
 It is the change feed too: a cache reads the entries that were added to it.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from sqlalchemy import (
@@ -466,7 +467,14 @@ _POSTGRESQL_TRIGGERS: Final = (
     "CREATE TRIGGER audit_log_no_truncate BEFORE TRUNCATE ON audit_log "
     "FOR EACH STATEMENT EXECUTE FUNCTION audit_log_append_only()",
 )
-for dialect, triggers in (("sqlite", _SQLITE_TRIGGERS), ("postgresql", _POSTGRESQL_TRIGGERS)):
+
+
+def _make_with_audit_log(triggers: Iterable[str], *, dialect: str) -> None:
+    """Have the triggers made where the table is made in a database of that dialect."""
     for trigger in triggers:
         only_there = DDL(trigger).execute_if(dialect=dialect)  # type: ignore[no-untyped-call]
         event.listen(audit_log, "after_create", only_there)
+
+
+_make_with_audit_log(_SQLITE_TRIGGERS, dialect="sqlite")
+_make_with_audit_log(_POSTGRESQL_TRIGGERS, dialect="postgresql")

@@ -9,6 +9,7 @@ from smtpgate.config import Config
 from smtpgate.control import BansAnswer, BansPart, BansRequest, Peers, RefusedError, Routes
 from smtpgate.core.limits.bans import Ban
 from smtpgate.gate.settings import ban_rules
+from smtpgate.gate.sinks import SilentSink
 from smtpgate.ports import Clock
 
 
@@ -54,14 +55,7 @@ def answer_requests(
 
 def new_kept_list(config: Config, clock: Clock) -> BanList:
     """The list of a parent, for workers that start later; it reports nothing."""
-    return BanList(ban_rules(config), config.bans.trusted, clock=clock, events=_Silent())
-
-
-class _Silent:
-    """The sink of a list that publishes no events."""
-
-    def publish(self, _event: object) -> None:
-        """Take no note."""
+    return BanList(ban_rules(config), config.bans.trusted, clock=clock, events=SilentSink())
 
 
 def _obey(part: BansPart, bans: BanList) -> bool:

@@ -58,7 +58,7 @@ class Gate:
                 stores=host.stores,
                 bounds=Bounds.of_one_process(),
                 routes=host.routes,
-                tokens=host.tokens.tokens,
+                tokens=host.tokens.of,
             ),
         )
         self._own_upstream = UpstreamSwitch(service.upstream)

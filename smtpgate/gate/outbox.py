@@ -15,7 +15,7 @@ from smtpgate.gate.live import new_live_directory
 from smtpgate.gate.notifications import new_webhooks
 from smtpgate.gate.sinks import OnError
 from smtpgate.gate.stores import Stores
-from smtpgate.gate.upstream import NewTokens, new_upstream
+from smtpgate.gate.upstream import TokensOf, new_upstream
 from smtpgate.gate.upstream_switch import UpstreamSwitch
 from smtpgate.journal.live import LiveJournal
 from smtpgate.log import JsonLog
@@ -106,7 +106,7 @@ class OwnPath:
         store: DirectoryStore,
         clock: Clock,
         events: EventSink,
-        tokens: NewTokens,
+        tokens: TokensOf,
     ) -> None:
         """Put it together; nothing is opened yet. Raises OpenError."""
         self._clock, self._tokens = clock, tokens

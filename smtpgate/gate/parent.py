@@ -122,7 +122,7 @@ class Parent:
         self._own_path: OwnPath | None = None
         if config.has_outbox:
             self._own_path = path = OwnPath(
-                config, store, clock, self.host.sinks, self.host.tokens.tokens
+                config, store, clock, self.host.sinks, self.host.tokens.of
             )
             self.host.carry(
                 new_carriers(config, path.upstream, path.directory, self.host.sns, clock, log)

@@ -37,7 +37,7 @@ from smtpgate.gate.peers import WorkerPeers
 from smtpgate.gate.service_log import ServiceLog
 from smtpgate.gate.settings import admission_rules, ban_rules, pipeline_rules
 from smtpgate.gate.sinks import Sinks, run_all
-from smtpgate.gate.upstream import NewTokens, new_upstream
+from smtpgate.gate.upstream import TokensOf, new_upstream
 from smtpgate.http import Readiness
 from smtpgate.log import JsonLog
 from smtpgate.metrics.scraped import Scrape
@@ -139,7 +139,7 @@ class Surroundings:
     stores: ServiceStores
     bounds: Bounds
     routes: Routes
-    tokens: NewTokens
+    tokens: TokensOf
     peers: WorkerPeers | None = None
 
 
@@ -166,7 +166,8 @@ class SmtpService:
         self.directory = new_live_directory(
             config, store, self._clock, self._note_changes, around.sinks
         )
-        self.bans, journal = self._ban_list(), around.stores.journal
+        self.bans = self._ban_list()
+        journal = around.stores.journal
         self._events = Sinks(
             around.sinks, around.uses, journal, self.bans, on_error=self._log.error
         )
@@ -192,8 +193,7 @@ class SmtpService:
         self.token_logins = self._new_token_logins()
         self._put_together(sockets)
         self._answer_parts(around.routes)
-        self._api_servers = self._apis(store, sockets)
-        self.apis, self._applications = self._api_servers.servers, self._api_servers.first
+        self._set_up_apis(store, sockets)
         self._show()
 
     def _answer_parts(self, routes: Routes) -> None:
@@ -374,8 +374,8 @@ class SmtpService:
             return None
         return EventPublisher(DirectorySubscribers(self.directory), self.config.hostname)
 
-    def _apis(self, store: DirectoryStore, sockets: ListeningSockets) -> ApiServers:
-        return ApiServers(
+    def _set_up_apis(self, store: DirectoryStore, sockets: ListeningSockets) -> None:
+        self._api_servers = ApiServers(
             self.config,
             store,
             sockets,
@@ -393,6 +393,8 @@ class SmtpService:
             on_error=self._log.error,
             answer_s=time_to_finish_s(self.config),
         )
+        self.apis = self._api_servers.servers
+        self._applications = self._api_servers.first
 
     def _intake(self) -> Intake:
         gate = self.config.gate

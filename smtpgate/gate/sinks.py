@@ -9,6 +9,13 @@ from smtpgate.ports import EventSink
 OnError = Callable[[BaseException], None]
 
 
+class SilentSink:
+    """A sink that no event goes through."""
+
+    def publish(self, _event: Event) -> None:
+        """Take no note."""
+
+
 class Sinks:
     """Passes each event to every sink, in order; an error of one does not reach the others."""
 

@@ -51,7 +51,7 @@ class TokenDesk:
     def prepare(self, config: Config) -> None:
         """Be able to share the tokens of that configuration. Raises OpenError."""
         for upstream in config.upstreams:
-            _ = self.tokens(upstream)
+            _ = self.of(upstream)
 
     def use(self, config: Config) -> None:
         """Go on with that configuration, which was prepared."""
@@ -59,7 +59,7 @@ class TokenDesk:
         for key in set(self._sources) - self._in_use - before:
             self._sources.pop(key).close()
 
-    def tokens(self, upstream: UpstreamConfig) -> SharedTokens | None:
+    def of(self, upstream: UpstreamConfig) -> SharedTokens | None:
         """An upstream's tokens, for this process. Raises OpenError."""
         key = _key_of(upstream)
         if key not in self._sources:
@@ -111,7 +111,7 @@ class TokenLink:
         self._numbers = count()
         self._waiting: dict[int, asyncio.Future[SharedToken]] = {}
 
-    def tokens(self, upstream: UpstreamConfig) -> SharedTokens | None:
+    def of(self, upstream: UpstreamConfig) -> SharedTokens | None:
         """An upstream's tokens, for this process."""
         if upstream.oauth is None:
             return None

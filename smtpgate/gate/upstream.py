@@ -26,7 +26,7 @@ from smtpgate.tasks import TaskOwner
 _DRAIN_S: Final = 1.0
 _RESOLVER_S: Final = 5.0
 
-NewTokens = Callable[[UpstreamConfig], AccessTokens | None]
+TokensOf = Callable[[UpstreamConfig], AccessTokens | None]
 
 
 def new_upstream(
@@ -34,7 +34,7 @@ def new_upstream(
     clock: Clock,
     tasks: TaskOwner,
     on_limit: OnLimit | None = None,
-    tokens: NewTokens | None = None,
+    tokens: TokensOf | None = None,
     on_state: OnState | None = None,
     on_files: OnFiles | None = None,
     tell_peers: Tell | None = None,

@@ -63,7 +63,7 @@ from smtpgate.gate.service import (
     time_to_finish_s,
 )
 from smtpgate.gate.shares import config_of_worker
-from smtpgate.gate.sinks import Sinks
+from smtpgate.gate.sinks import SilentSink, Sinks
 from smtpgate.gate.store_line import StoreLine
 from smtpgate.gate.store_link import LinkedStores
 from smtpgate.gate.stores import Stores, has_one_owner
@@ -94,18 +94,11 @@ class Inheritance:
     clock: Clock
 
 
-class _Nothing:
-    """The sink of logins, which the reporter has already."""
-
-    def publish(self, _event: object) -> None:
-        """Take no note."""
-
-
 class Worker:
     """One worker, from its fork to its end."""
 
     def __init__(self, inherited: Inheritance, line: socket.socket) -> None:
-        """``line`` is its end of the line to the store, for the case that the parent has it."""
+        """``line`` is its end of the line to the store, in use only if the parent has that."""
         self._inherited = inherited
         self._channel: Channel
         self._succession: Succession | None = None
@@ -242,13 +235,13 @@ class Worker:
                 log=self._log,
                 metrics=self._metrics,
                 sinks=sinks,
-                uses=_Nothing(),
+                uses=SilentSink(),
                 readiness=self._readiness,
                 certificates=inherited.certificates,
                 stores=stores,
                 bounds=inherited.bounds,
                 routes=self._routes,
-                tokens=self._tokens.tokens,
+                tokens=self._tokens.of,
                 peers=self._peers,
             ),
         )

@@ -171,11 +171,11 @@ _MEANINGS: Final[Mapping[str, str]] = {
         "Attempts to read the issuer's keys that failed."
     ),
     "gauge.least smtpgate_upstream_up{upstream}": (
-        "1 if the upstream is of use as far as is known: the last probe did not fail, and the "
-        "circuit breaker is not open; else 0."
+        "1 if the upstream can be used as far as is known: the last probe did not fail, and "
+        "the circuit breaker is not open; else 0."
     ),
     "gauge.least smtpgate_route_up{route}": (
-        "1 if an upstream of the route is of use as far as is known, in its group or its "
+        "1 if an upstream of the route can be used as far as is known, in its group or its "
         "fallback; 0 if none is: its messages get 451. Without `[[route]]` the only route is "
         "`default`."
     ),

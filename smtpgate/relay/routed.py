@@ -29,7 +29,7 @@ from smtpgate.relay.watched import WatchedUpstream
 _ANY_OTHER: Final = "-"
 # The name in metrics of the only route of a configuration without routes.
 _UNNAMED: Final = "default"
-# The state of an upstream or a route that is of use, in checks.
+# The state of an upstream or a route that can be used, in checks.
 UP: Final = "up"
 
 _STATES: Final = {"closed": 0, "half-open": 1, "open": 2}
@@ -109,13 +109,13 @@ class RoutedUpstream:
             yield Reading("smtpgate_upstream_up", float(not one.problem), name)
             yield Reading("smtpgate_upstream_breaker", _STATES[one.breaker.state], name)
         for route in self.routes:
-            is_up = float(self._is_of_use(route))
+            is_up = float(self._is_usable(route))
             yield Reading("smtpgate_route_up", is_up, (route.name or _UNNAMED,))
 
     def checks(self) -> Mapping[str, Callable[[], tuple[bool, str]]]:
         """The checks of readiness: of each upstream, and of each route that has a name.
 
-        All of them fail when no route has an upstream that is of use, and else none: a gate
+        All of them fail when no route has an upstream that can be used, and else none: a gate
         that can send some mail should get it.
         """
         found = {f"upstream.{name}": partial(self.check, name) for name in self._watched}
@@ -131,16 +131,16 @@ class RoutedUpstream:
 
     def _check_route(self, route: RelayRoute) -> tuple[bool, str]:
         """The state of a route, and false if no message can be relayed at all."""
-        if self._is_of_use(route):
+        if self._is_usable(route):
             return True, UP
         names = ", ".join(dict.fromkeys(member.upstream for member in route.members))
-        return self._can_relay(), f"down: none of its upstreams is of use ({names})"
+        return self._can_relay(), f"down: none of its upstreams can be used ({names})"
 
     def _can_relay(self) -> bool:
-        return any(map(self._is_of_use, self.routes))
+        return any(map(self._is_usable, self.routes))
 
-    def _is_of_use(self, route: RelayRoute) -> bool:
-        """True if an upstream of the route is, as far as is known."""
+    def _is_usable(self, route: RelayRoute) -> bool:
+        """True if an upstream of the route can be used, as far as is known."""
         return any(not self._watched[member.upstream].problem for member in route.members)
 
     async def deliver(

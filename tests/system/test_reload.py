@@ -318,7 +318,7 @@ async def test_upstreams_that_a_parent_has_prepared_are_used_whatever_becomes_of
         other = upstream.model_copy(update={"tls": "required", "ca_file": authorities})
         newer = gate.config.model_copy(update={"upstreams": (other,)})
         host = gate.host
-        path = OwnPath(gate.config, host.store, SystemClock(), host.sinks, host.tokens.tokens)
+        path = OwnPath(gate.config, host.store, SystemClock(), host.sinks, host.tokens.of)
         before = path.upstream.newest
         path.prepare(newer)
         assert path.upstream.newest is before

@@ -143,7 +143,7 @@ async def test_a_gate_with_a_broken_route_stays_ready_for_the_others_and_names_i
         await until(lambda: gate.readiness.checks()["route.owner"][1] != "up")
         ready, checks = gate.readiness.is_ready()
         assert ready
-        assert checks["route.owner"] == "down: none of its upstreams is of use (small)"
+        assert checks["route.owner"] == "down: none of its upstreams can be used (small)"
         assert checks["route.rest"] == checks["upstream.sink"] == "up"
         assert checks["upstream.small"].startswith("down: upstream small: cannot connect")
         assert (await send(await login(gate))).startswith("250")

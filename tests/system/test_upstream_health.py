@@ -299,7 +299,7 @@ async def test_the_gate_is_ready_while_a_route_has_an_upstream_that_is_of_use(
         assert {name: check() for name, check in checks.items()} == {
             "upstream.gone": (True, "down: upstream gone: cannot connect: connection refused"),
             "upstream.there": (True, "up"),
-            "route.one": (True, "down: none of its upstreams is of use (gone)"),
+            "route.one": (True, "down: none of its upstreams can be used (gone)"),
             "route.rest": (True, "up"),
         }
         assert routes_up(upstream) == {"one": 0, "rest": 1}
@@ -307,7 +307,7 @@ async def test_the_gate_is_ready_while_a_route_has_an_upstream_that_is_of_use(
         await send(upstream)
         assert [check()[0] for check in checks.values()] == [False] * 4
         assert (
-            checks["route.rest"]()[1] == "down: none of its upstreams is of use (there, gone)"
+            checks["route.rest"]()[1] == "down: none of its upstreams can be used (there, gone)"
         )
         assert routes_up(upstream) == {"one": 0, "rest": 0}
 
