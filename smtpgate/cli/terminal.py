@@ -97,7 +97,7 @@ def option(
     parse: Callable[[str], object] | None = None,
     **attributes: Any,  # noqa: ANN401 - as Typer takes them
 ) -> Any:  # noqa: ANN401 - as Typer returns it
-    """An option whose default the help does not show; ``parse`` raises ValueError."""
+    """An option whose default the help does not show. ``parse`` may raise ValueError."""
     return typer.Option(*names, parser=_parser(parse), show_default=False, **attributes)
 
 
@@ -105,7 +105,7 @@ def argument(
     parse: Callable[[str], object] | None = None,
     **attributes: Any,  # noqa: ANN401 - as Typer takes them
 ) -> Any:  # noqa: ANN401 - as Typer returns it
-    """An argument whose default the help does not show; ``parse`` raises ValueError."""
+    """An argument whose default the help does not show. ``parse`` may raise ValueError."""
     return typer.Argument(parser=_parser(parse), show_default=False, **attributes)
 
 

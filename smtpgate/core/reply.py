@@ -137,6 +137,7 @@ def reject(reason: str, detail: str = "", **facts: object) -> NoReturn:
     raise Reject.of(reason, detail, **facts)
 
 
+# The form of each: the code, the enhanced code if it has one, and the text.
 _LINE: Final = re.compile(r"([0-9]{3}) (?:([245]\.[0-9]{1,3}\.[0-9]{1,3}) )?(.*)")
 _REPLIES: Final[dict[str, str]] = {
     # connection and session

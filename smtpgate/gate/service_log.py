@@ -9,7 +9,7 @@ from smtpgate.log import JsonLog, Level
 
 @dataclass(frozen=True, slots=True)
 class ServiceLog:
-    """A method an event. A ``problem`` of ``None`` is one that is over."""
+    """Has a method for each event. A ``problem`` of ``None`` says that it is over."""
 
     log: JsonLog
     state_dir: Path
@@ -48,6 +48,7 @@ class ServiceLog:
     def _note(
         self, names: tuple[str, str], level: Level, problem: str | None, **facts: str
     ) -> None:
+        """Log the first name without a problem, the second one, at that level, with one."""
         if problem is None:
             self.log.note("info", names[0], **facts)
         else:

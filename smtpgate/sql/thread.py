@@ -78,7 +78,7 @@ class _Job(Generic[R]):
 
 @dataclass(slots=True, eq=False)
 class _Visit(Generic[R]):
-    """Requests that came together at an inlet."""
+    """Requests that came together at an inlet; nobody gives them up."""
 
     inlet: Inlet[R]
     requests: Sequence[R]
@@ -88,7 +88,8 @@ class _Visit(Generic[R]):
 class _Mailbox(Generic[R]):
     """The jobs that wait for the thread, which is woken once when there are enough of them.
 
-    A queue would wake it for each.
+    A queue would wake it for each. The thread waits at a lock, and at the inlets once there are
+    some: a lock costs less.
     """
 
     def __init__(self) -> None:
