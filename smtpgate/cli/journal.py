@@ -204,7 +204,8 @@ def _line(record: Record, now: datetime, *, as_json: bool) -> str:
         ", ".join(str(author.mailbox) for author in record.authors),
         _recipients(record),
     )
-    return " ".join(shown(word) for word in words)
+    # A client may log in with any name, one with line ends too.
+    return " ".join(shown(word).replace("\n", "\\n") for word in words)
 
 
 @journal_app.command(epilog=example("journal status"))

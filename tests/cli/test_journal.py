@@ -15,10 +15,12 @@ import pytest
 from msgspec import structs
 
 from smtpgate.admin.journal import JournalSession
+from smtpgate.cli.journal import _line
 from smtpgate.cli.journal_session import run
 from smtpgate.clock import SystemClock
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.events import SubmissionDone
+from smtpgate.core.history.record import login_record
 from smtpgate.core.message.author import Author
 from smtpgate.core.outbox.task import Task
 from smtpgate.journal.schema import HEAD
@@ -123,6 +125,13 @@ def test_what_others_wrote_does_not_drive_the_terminal(desk: Desk, ids: list[str
     assert "\x1b" not in desk.says("explain", ids[0])
     assert "\x1b" not in desk.says("explain", ids[3])
     assert "The\\x1b[31mCEO" in desk.says("explain", ids[3])
+
+
+def test_a_message_that_is_followed_is_one_line_whatever_name_a_client_logs_in_with() -> None:
+    name = "eve\n2026-11-29 10:00:00Z 0100 accepted (accepted)\x1b[31m"
+    line = _line(login_record(auth_failed(name), "1"), NOW, as_json=False)
+    assert line.isprintable()
+    assert "eve\\n2026" in line
 
 
 def test_a_message_is_explained_to_programs(desk: Desk, ids: list[str]) -> None:
