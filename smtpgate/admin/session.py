@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from random import SystemRandom
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from smtpgate.admin.errors import NotAuthorizedError, RefusedChangeError
 from smtpgate.admin.refs import ConfigurationSetRef, IdentityRef, TemplateRef, TopicRef
@@ -17,9 +17,11 @@ from smtpgate.core.authorization.context import circumstances, principal_context
 from smtpgate.core.notification.names import SnsArn
 from smtpgate.core.policy import Caller, Context, Outcome, Request, evaluate
 from smtpgate.directory.change import Actor, Change
-from smtpgate.directory.registered_identities import DirectoryIdentities
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import Clock, Outbox
+
+if TYPE_CHECKING:  # few sessions need it, and it needs all of proofs and DKIM keys
+    from smtpgate.directory.registered_identities import DirectoryIdentities
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +203,12 @@ class Session(CallerSession):
         """A change that the audit log ascribes to this session's actor."""
         return self.store.changing(self.actor)
 
-    def registered_identities(self, action: str) -> DirectoryIdentities:
+    def registered_identities(self, action: str) -> "DirectoryIdentities":
         """The proofs and DKIM keys of identities; the audit log names changes by ``action``."""
+        from smtpgate.directory.registered_identities import (  # noqa: PLC0415 - see above
+            DirectoryIdentities,
+        )
+
         return DirectoryIdentities(self.store, self.actor, action)
 
 

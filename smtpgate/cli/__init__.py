@@ -1,6 +1,7 @@
 """The command line. Exit status: 0 fine, 1 refused or failed, 2 wrong usage."""
 
 import gc
+import os
 from typing import Annotated
 
 import typer
@@ -42,4 +43,6 @@ def main() -> None:
     """The entry point of the ``smtpgate`` command."""
     # Imports make objects that stay: to collect garbage among them costs a fifth of a start.
     gc.disable()
+    # No plugin of Pydantic's is used: not to look for one in all that is installed.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     app()

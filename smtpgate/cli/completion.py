@@ -1,6 +1,7 @@
 """Completion of names in the shell, from the directory; without one there is nothing to offer.
 
-The shell waits for it at each press of a key, so one page is read and no error is printed.
+The shell waits for it at each press of a key, so one page is read and no error is printed. All
+commands import this module, so what lists names is imported where it is asked.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ from typing import Final, TypeVar
 
 import typer
 
-from smtpgate.admin import accounts, identities, keys, users
 from smtpgate.admin.session import Session, operator_session
 from smtpgate.cli.terminal import DEFAULT_CONFIG
 from smtpgate.clock import SystemClock
@@ -79,6 +79,8 @@ async def _each(pages: AsyncIterator[Sequence[T]]) -> AsyncIterator[T]:
 
 
 async def _accounts(session: Session, begun: str) -> AsyncIterator[str]:
+    from smtpgate.admin import accounts  # noqa: PLC0415
+
     found = accounts.pages(session, after=_just_before(begun), limit=_OFFERED)
     async for account in _each(found):
         yield account.id
@@ -90,6 +92,8 @@ async def _account_slash(session: Session, begun: str) -> AsyncIterator[str]:
 
 
 async def _users(session: Session, begun: str) -> AsyncIterator[str]:
+    from smtpgate.admin import users  # noqa: PLC0415
+
     account_id, _, name = begun.partition("/")
     after = (account_id, _just_before(user_key(name)))
     async for user in _each(users.pages(session, account_id, after=after, limit=_OFFERED)):
@@ -97,6 +101,8 @@ async def _users(session: Session, begun: str) -> AsyncIterator[str]:
 
 
 async def _identities(session: Session, begun: str) -> AsyncIterator[str]:
+    from smtpgate.admin import identities  # noqa: PLC0415
+
     account_id, _, name = begun.partition("/")
     after = (account_id, _just_before(name))
     found = identities.pages(session, account_id, after=after, limit=_OFFERED)
@@ -105,5 +111,7 @@ async def _identities(session: Session, begun: str) -> AsyncIterator[str]:
 
 
 async def _keys(session: Session, begun: str) -> AsyncIterator[str]:
+    from smtpgate.admin import keys  # noqa: PLC0415
+
     async for key in _each(keys.pages(session, after=_just_before(begun), limit=_OFFERED)):
         yield key.id

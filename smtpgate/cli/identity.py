@@ -5,7 +5,7 @@ from typing import Annotated, Final, get_args
 
 import typer
 
-from smtpgate.admin import dkim, identities, policies, verification
+from smtpgate.admin import dkim, identities, policies
 from smtpgate.admin.dkim import DkimKeyDetails
 from smtpgate.admin.errors import CodeRefusedError
 from smtpgate.admin.identities import IdentityDetails
@@ -41,8 +41,6 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.core.proof.verification import VerificationState
 from smtpgate.core.secret import Secret
-from smtpgate.gate.resolver import new_dns_checks
-from smtpgate.gate.upstream import open_upstream
 
 identity_app: Final = typer.Typer(no_args_is_help=True)
 
@@ -158,6 +156,10 @@ def verify(
     Exit status 1 if the domain is not verified yet. The gate itself checks it regularly, for
     72 hours.
     """
+    # Other commands ask neither the DNS nor an upstream, and need not wait for their import.
+    from smtpgate.admin import verification  # noqa: PLC0415
+    from smtpgate.gate.resolver import new_dns_checks  # noqa: PLC0415
+    from smtpgate.gate.upstream import open_upstream  # noqa: PLC0415
 
     async def operation(session: Session) -> IdentityDetails:
         if trust:
@@ -189,6 +191,7 @@ def confirm_(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Prove an address with the code that was mailed to it."""
+    from smtpgate.admin import verification  # noqa: PLC0415 - as above
 
     async def operation(session: Session) -> IdentityDetails:
         try:

@@ -21,7 +21,6 @@ from smtpgate.cli.terminal import (
     output,
 )
 from smtpgate.core.proof.mail_from import OnMxFailure
-from smtpgate.gate.resolver import new_dns_checks
 
 mail_from_app: Final = typer.Typer(
     name="mail-from",
@@ -101,6 +100,8 @@ def check(
 
     Mail is sent with the domain as soon as the MX record is right.
     """
+    from smtpgate.gate.resolver import new_dns_checks  # noqa: PLC0415 - only this asks the DNS
+
     details, spf = change(
         config, lambda session: mail_from.check(session, ref, new_dns_checks(session.config))
     )

@@ -12,8 +12,9 @@ from rich.tree import Tree
 
 from smtpgate.admin import preview
 from smtpgate.admin.preview import MessageToTry, PreviewSession
-from smtpgate.cli.listing import print_tree, shown
+from smtpgate.cli.listing import shown
 from smtpgate.cli.preview_session import run
+from smtpgate.cli.tables import print_tree
 from smtpgate.cli.terminal import DEFAULT_CONFIG, OptionalConfig, option
 from smtpgate.core.account import Principal
 from smtpgate.core.message.author import AuthorError, parse_authors

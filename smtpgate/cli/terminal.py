@@ -2,21 +2,42 @@
 
 import sys
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
-from rich.console import Console
 
 from smtpgate.cli.listing import shown
 from smtpgate.config import Config, ConfigError, load_config
 from smtpgate.config.toml import reason
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 DEFAULT_CONFIG: Final = Path("/etc/smtpgate/smtpgate.toml")
 CONFIG_VARIABLE: Final = "SMTPGATE_CONFIG"
 
-errors: Final = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-output: Final = Console(highlight=False, soft_wrap=True, markup=False)
+
+class _Terminal:
+    """One of the two consoles. Rich is imported when the first line is printed."""
+
+    def __init__(self, *, is_stderr: bool) -> None:
+        self._is_stderr = is_stderr
+
+    @cached_property
+    def _console(self) -> "Console":
+        from rich.console import Console  # noqa: PLC0415 - a twentieth of a command's start
+
+        return Console(stderr=self._is_stderr, highlight=False, soft_wrap=True, markup=False)
+
+    def print(self, line: object) -> None:
+        """Print a line as it is: neither folded nor read as markup."""
+        self._console.print(line)
+
+
+errors: Final = _Terminal(is_stderr=True)
+output: Final = _Terminal(is_stderr=False)
 
 ConfigFile: TypeAlias = Annotated[
     Path,
@@ -57,14 +78,14 @@ def fail(problem: object) -> typer.Exit:
             f"{problem.filename}: {reason(problem)}; give the command as root, or as the user "
             f"that the gate runs as"
         )
-    errors.print(shown(str(problem)))
+    typer.echo(shown(str(problem)), err=True)
     return typer.Exit(1)
 
 
 def warn(warnings: Iterable[str]) -> None:
     """Print warnings, a line each."""
     for warning in warnings:
-        errors.print(f"warning: {shown(warning)}")
+        typer.echo(f"warning: {shown(warning)}", err=True)
 
 
 class _MisuseError(typer.BadParameter):

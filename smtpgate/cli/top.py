@@ -11,7 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from smtpgate.cli.listing import console, shown, to_json
+from smtpgate.cli.listing import shown, to_json
+from smtpgate.cli.tables import console
 from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, fail, loaded_config
 from smtpgate.control import ControlError, GateLoad, TopRequest, ask
 

@@ -44,6 +44,11 @@ def _section() -> Any:  # noqa: ANN401 - as pydantic's Field
     return Field(default_factory=dict, validate_default=True)
 
 
+def _by_default(section: type[Table]) -> Any:  # noqa: ANN401 - as pydantic's Field
+    """An optional section without paths; its defaults are made where the file lacks it."""
+    return Field(default_factory=section)
+
+
 class Config(Table):
     """The whole configuration."""
 
@@ -72,24 +77,24 @@ class Config(Table):
     )
     logins: Array[LoginConfig] = Field(default=(), alias="login")
     directory: sections.DirectoryConfig = _section()
-    dns: sections.DnsConfig = sections.DnsConfig()
-    ledger: sections.LedgerConfig = sections.LedgerConfig()
+    dns: sections.DnsConfig = _by_default(sections.DnsConfig)
+    ledger: sections.LedgerConfig = _by_default(sections.LedgerConfig)
     journal: sections.JournalConfig = _section()
-    outbox: sections.OutboxConfig = sections.OutboxConfig()
-    feedback: sections.FeedbackConfig = sections.FeedbackConfig()
-    reputation: sections.ReputationConfig = sections.ReputationConfig()
-    watch: sections.WatchConfig = sections.WatchConfig()
-    simulator: sections.SimulatorConfig = sections.SimulatorConfig()
-    notifications: sections.NotificationsConfig = sections.NotificationsConfig()
-    authorization: sections.AuthorizationConfig = sections.AuthorizationConfig()
-    policy: sections.PolicyConfig = sections.PolicyConfig()
-    limits: sections.LimitsConfig = sections.LimitsConfig()
-    signing: sections.SigningConfig = sections.SigningConfig()
-    message: sections.MessageConfig = sections.MessageConfig()
+    outbox: sections.OutboxConfig = _by_default(sections.OutboxConfig)
+    feedback: sections.FeedbackConfig = _by_default(sections.FeedbackConfig)
+    reputation: sections.ReputationConfig = _by_default(sections.ReputationConfig)
+    watch: sections.WatchConfig = _by_default(sections.WatchConfig)
+    simulator: sections.SimulatorConfig = _by_default(sections.SimulatorConfig)
+    notifications: sections.NotificationsConfig = _by_default(sections.NotificationsConfig)
+    authorization: sections.AuthorizationConfig = _by_default(sections.AuthorizationConfig)
+    policy: sections.PolicyConfig = _by_default(sections.PolicyConfig)
+    limits: sections.LimitsConfig = _by_default(sections.LimitsConfig)
+    signing: sections.SigningConfig = _by_default(sections.SigningConfig)
+    message: sections.MessageConfig = _by_default(sections.MessageConfig)
     bans: sections.BansConfig = _section()
-    metrics: sections.MetricsConfig = sections.MetricsConfig()
-    http: sections.HttpConfig = sections.HttpConfig()
-    log: sections.LogConfig = sections.LogConfig()
+    metrics: sections.MetricsConfig = _by_default(sections.MetricsConfig)
+    http: sections.HttpConfig = _by_default(sections.HttpConfig)
+    log: sections.LogConfig = _by_default(sections.LogConfig)
 
     _warnings: tuple[str, ...] = PrivateAttr(())
     _file: Path | None = PrivateAttr(None)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from smtpgate.config.sound_keys import Problem
 from smtpgate.config.toml import ExistingFile, ExistingPrivateFile, Table
 from smtpgate.config.values import is_loopback
-from smtpgate.core.upstream.sasl import WITH_PASSWORD, WITH_TOKEN, Mechanism
+from smtpgate.core.sasl_mechanism import WITH_PASSWORD, WITH_TOKEN, Mechanism
 
 _NO_ENDPOINT: Final = "must be a URL such as https://login.example.com/token"
 Auth = Literal["plain", "login", "xoauth2", "oauthbearer"]

@@ -69,7 +69,13 @@ class Table(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        # A section's validator is a part of the whole configuration's, and needs no own one.
+        defer_build=True,
     )
 
     written_as: ClassVar[Mapping[str, str | None]] = {}

@@ -10,7 +10,7 @@ from smtpgate.config.reach import Sources, tls_problems
 from smtpgate.config.sound_keys import Problem
 from smtpgate.config.toml import ExistingFile, ExistingPrivateFile, Table, problems
 from smtpgate.config.values import Count, Domain, Host, Name, Seconds, SecretFile, is_loopback
-from smtpgate.core.upstream.sasl import Mechanism
+from smtpgate.core.sasl_mechanism import Mechanism
 
 # How long a client waits for the reply to its final dot (RFC 5321 §4.5.3.2.6).
 CLIENT_PATIENCE_S: Final = 600

@@ -1,7 +1,6 @@
 """Events, as values: the log, the metrics and every other reader get these."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
@@ -180,22 +179,19 @@ PostRefusal = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOpened:
+class SessionOpened(Struct, frozen=True, gc=False):
     """A client connected, and a session began."""
 
     listener: str
 
 
-@dataclass(frozen=True, slots=True)
-class SessionClosed:
+class SessionClosed(Struct, frozen=True, gc=False):
     """A connection ended."""
 
     listener: str
 
 
-@dataclass(frozen=True, slots=True)
-class SessionsEnded:
+class SessionsEnded(Struct, frozen=True, gc=False):
     """Sessions were ended, because their access key may not be used any more."""
 
     access_key_id: str
@@ -205,16 +201,14 @@ class SessionsEnded:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class ClientEvent:
+class ClientEvent(Struct, frozen=True, gc=False):
     """An event of one client; the client has its session, and its access key after a login."""
 
     client: Client
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class MailRefused(ClientEvent):
+class MailRefused(ClientEvent, frozen=True, gc=False):
     """MAIL was refused, and no message came: the sender has no quota left for any."""
 
     message_id: str
@@ -225,15 +219,13 @@ class MailRefused(ClientEvent):
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetExhausted(ClientEvent):
+class BudgetExhausted(ClientEvent, frozen=True, gc=False):
     """A client has used up one of its budgets."""
 
     budget: BudgetName
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRefused(ClientEvent):
+class CommandRefused(ClientEvent, frozen=True, gc=False):
     """A command was refused in the dialogue, for a reason that has no event of its own.
 
     ``verb`` is in upper case, or ``other`` for one that is not known.
@@ -243,8 +235,7 @@ class CommandRefused(ClientEvent):
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class ClientBanned(ClientEvent):
+class ClientBanned(ClientEvent, frozen=True, gc=False):
     """A client has failed too often: it is turned away until then.
 
     ``network`` is its address, or its /64 network; ``number`` counts its bans.
@@ -255,8 +246,7 @@ class ClientBanned(ClientEvent):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class MessageCutOff(ClientEvent):
+class MessageCutOff(ClientEvent, frozen=True, gc=False):
     """A message ended before its final dot, of which so many octets had come.
 
     ``by`` is ``client`` when the client left, ``gate`` when the gate stopped meanwhile.
@@ -266,20 +256,17 @@ class MessageCutOff(ClientEvent):
     octets: int
 
 
-@dataclass(frozen=True, slots=True)
-class HandshakeFailed(ClientEvent):
+class HandshakeFailed(ClientEvent, frozen=True, gc=False):
     """A connection failed before it was a session, or at STARTTLS."""
 
     problem: HandshakeProblem
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticated(ClientEvent):
+class Authenticated(ClientEvent, frozen=True, gc=False):
     """A client logged in: its access key was used, from there and then."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuthFailed(ClientEvent):
+class AuthFailed(ClientEvent, frozen=True, gc=False):
     """Credentials were refused; ``username`` is what the client claimed, shortened.
 
     Of a token it is whose it is, as far as that is known, and ``detail`` is why it was refused.
@@ -290,8 +277,7 @@ class AuthFailed(ClientEvent):
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ApiCalled(ClientEvent):
+class ApiCalled(ClientEvent, frozen=True, gc=False):
     """A request to the API was answered; ``fault`` is the code of an error, else empty.
 
     ``operation`` is empty if none was found.
@@ -305,8 +291,7 @@ class ApiCalled(ClientEvent):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityStateChanged:
+class IdentityStateChanged(Struct, frozen=True, gc=False):
     """An identity was verified or not, or its record went missing or came back."""
 
     identity: str
@@ -317,8 +302,7 @@ class IdentityStateChanged:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class DkimAlarm:
+class DkimAlarm(Struct, frozen=True, gc=False):
     """The record of a key that signs is gone or differs; without ``since`` it is back."""
 
     identity: str
@@ -328,15 +312,13 @@ class DkimAlarm:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class IdentitiesChecked:
+class IdentitiesChecked(Struct, frozen=True, gc=False):
     """A round of checks of identities and DKIM keys ended."""
 
     troubles: IdentityTroubles
 
 
-@dataclass(frozen=True, slots=True)
-class JournalChanged:
+class JournalChanged(Struct, frozen=True, gc=False):
     """The journal cannot be written, for that ``problem``, or without one it can be again.
 
     ``records`` is how many wait to be written then, or how many had to wait and are written.
@@ -347,8 +329,7 @@ class JournalChanged:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryChanged:
+class DirectoryChanged(Struct, frozen=True, gc=False):
     """The directory's database cannot be reached, or without ``problem`` it can again.
 
     ``lasted_s`` is how long it could not.
@@ -359,8 +340,7 @@ class DirectoryChanged:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerChanged:
+class LedgerChanged(Struct, frozen=True, gc=False):
     """The ledger cannot count, for that ``problem``, or without one it can again.
 
     ``lasted_s`` is how long it could not.
@@ -371,8 +351,7 @@ class LedgerChanged:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerClockChanged:
+class LedgerClockChanged(Struct, frozen=True, gc=False):
     """The clock of the ledger's store and this host's differ, or without ``problem`` no more.
 
     ``skew_s`` is by how much that of the store is ahead.
@@ -383,24 +362,21 @@ class LedgerClockChanged:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class RetentionChanged:
+class RetentionChanged(Struct, frozen=True, gc=False):
     """Old records cannot be forgotten, for that ``problem``, or without one they can again."""
 
     problem: str | None
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class RecordsInDoubt:
+class RecordsInDoubt(Struct, frozen=True, gc=False):
     """Records that a gate which ended left without a verdict; they are in doubt now."""
 
     records: int
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class RecordsLost:
+class RecordsLost(Struct, frozen=True, gc=False):
     """Records that were to be kept, and never will be."""
 
     records: int
@@ -408,8 +384,7 @@ class RecordsLost:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class TaskGivenUp:
+class TaskGivenUp(Struct, frozen=True, gc=False):
     """An event or a report was not delivered to a destination, and is not tried again."""
 
     task_id: str
@@ -424,8 +399,7 @@ class TaskGivenUp:
 KeyAction = Literal["noted", "reported", "slowed", "suspended"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyUseDiffers:
+class KeyUseDiffers(Struct, frozen=True, gc=False, kw_only=True):
     """The use of an access key differs from its own history, and what was done about it."""
 
     key_id: str
@@ -438,8 +412,7 @@ class KeyUseDiffers:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedbackTaken:
+class FeedbackTaken(Struct, frozen=True, gc=False, kw_only=True):
     """A message that came back: a report, an answer, or something about no message of ours.
 
     ``message_id`` is that of the message that it is about, ``account_id`` the account that
@@ -457,8 +430,7 @@ class FeedbackTaken:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class RecordsPosted:
+class RecordsPosted(Struct, frozen=True, gc=False):
     """A mail server posted records; how many have each outcome.
 
     ``accepted`` ones are about recipients of messages of the gate, ``ignored`` ones report
@@ -473,23 +445,20 @@ class RecordsPosted:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class EventsRecorded:
+class EventsRecorded(Struct, frozen=True, gc=False):
     """Events of messages are kept that came after the verdicts, and were not known before."""
 
     events: tuple[SendingEvent, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PostRefused(ClientEvent):
+class PostRefused(ClientEvent, frozen=True, gc=False):
     """A post of records was refused as a whole."""
 
     reason: PostRefusal
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReputationChanged:
+class ReputationChanged(Struct, frozen=True, gc=False):
     """The state of a rate of a sender changed, or the gate paused the sender for its rates."""
 
     before: Reputation
@@ -497,8 +466,7 @@ class ReputationChanged:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class ReputationsJudged:
+class ReputationsJudged(Struct, frozen=True, gc=False):
     """A round of judgements ended; so many senders are not healthy, by kind and status."""
 
     troubled: Mapping[tuple[RatedKind, Status], int]

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import exists, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.account import quota, rate
 from smtpgate.core.arn import is_account_id
@@ -39,6 +38,7 @@ from smtpgate.directory.schema import (
 )
 from smtpgate.directory.suppression_rows import drop_suppression
 from smtpgate.directory.template_rows import drop_templates
+from smtpgate.sql.asynchronous import AsyncConnection
 
 # An account with any of these cannot be deleted.
 _BELONGINGS: Final = (

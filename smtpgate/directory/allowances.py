@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.directory.accounts import account
 from smtpgate.directory.quotas import (
@@ -16,6 +14,7 @@ from smtpgate.directory.quotas import (
     quota_at,
     quotas_about,
 )
+from smtpgate.sql.asynchronous import AsyncConnection
 
 _UNLIMITED: Final = SendingLimits(UNLIMITED, UNLIMITED)
 _ORDER: Final[tuple[QuotaKind, ...]] = ("account", "user", "key", "identity")

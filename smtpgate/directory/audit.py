@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.change import AuditSubject, AuditSubjectKind, NotFoundError
 from smtpgate.directory.rows import columns_of
 from smtpgate.directory.schema import audit_log
+from smtpgate.sql.asynchronous import AsyncConnection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.schema import audit_log
+from smtpgate.sql.asynchronous import AsyncConnection
 
 AuditSubjectKind = Literal[
     "account", "user", "key", "identity", "topic", "set", "list", "template", "store"

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import exists, func, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.notification.names import configuration_set_name
 from smtpgate.core.notification.settings import EVENT_TYPES
@@ -32,6 +31,7 @@ from smtpgate.directory.rows import (
 from smtpgate.directory.schema import configuration_sets, event_destinations, identities
 from smtpgate.directory.tags import Tagged, drop_all_tags
 from smtpgate.directory.topics import must_have_topic
+from smtpgate.sql.asynchronous import AsyncConnection
 
 MAX_SETS: Final = 10_000  # of an account, as SES
 MAX_DESTINATIONS: Final = 10  # of a configuration set, as SES

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import Table, func, insert, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.audit import last_entry
 from smtpgate.directory.change import ConflictError, RefusedChangeError
 from smtpgate.directory.schema import audit_log, metadata
 from smtpgate.directory.store import SCHEMA, DirectoryStore
+from smtpgate.sql.asynchronous import AsyncConnection
 from smtpgate.sql.database import Database
 from smtpgate.sql.upgrade import upgrade
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.wording import numbered
 from smtpgate.directory.schema import (
@@ -16,6 +15,7 @@ from smtpgate.directory.schema import (
     topics,
     users,
 )
+from smtpgate.sql.asynchronous import AsyncConnection
 
 _COUNTED: Final = {
     "accounts": accounts,

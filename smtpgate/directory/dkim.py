@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Row, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.address import MAX_DOMAIN_OCTETS, AddressError, parse_domain
 from smtpgate.core.proof.dkim_record import dkim_name
@@ -25,6 +24,7 @@ from smtpgate.directory.schema import dkim_keys
 from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys
 from smtpgate.signing.private_keys import MIN_RSA_BITS, dns_record, load_private_key
+from smtpgate.sql.asynchronous import AsyncConnection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Final, NamedTuple, TypeAlias
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.change import AuditSubject
 from smtpgate.directory.schema import audit_log
 from smtpgate.directory.store import CHANNEL
 from smtpgate.ports import Clock, DirectoryUnavailableError
+from smtpgate.sql.asynchronous import AsyncConnection
 from smtpgate.sql.database import Database
 from smtpgate.sql.sqlite_version import SqliteVersion
 from smtpgate.tasks import Rhythm

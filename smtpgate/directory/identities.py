@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import func, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.naming import one_line
@@ -42,6 +41,7 @@ from smtpgate.directory.rows import (
 )
 from smtpgate.directory.schema import dkim_keys, identities, mail_from_domains
 from smtpgate.directory.tags import Tagged, drop_all_tags
+from smtpgate.sql.asynchronous import AsyncConnection
 
 _REGION: Final = re.compile(r"[a-z0-9-]{1,32}")
 

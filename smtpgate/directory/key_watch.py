@@ -11,13 +11,13 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.watch.profile import Profile, joined
 from smtpgate.directory.change import Change
 from smtpgate.directory.keys import AccessKeyRow, Clearing, WatchState, access_key
 from smtpgate.directory.rows import update_row
 from smtpgate.directory.schema import access_keys, accounts, key_profiles
+from smtpgate.sql.asynchronous import AsyncConnection
 
 _SEVERITY: Final[Mapping[WatchState | None, int]] = {
     None: 0,

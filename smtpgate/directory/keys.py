@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, RowMapping, bindparam, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.naming import (
     ACCESS_KEY_OCTETS,
@@ -44,6 +43,7 @@ from smtpgate.directory.rows import (
 from smtpgate.directory.schema import access_keys, key_profiles, users
 from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys
+from smtpgate.sql.asynchronous import AsyncConnection
 
 _SECRET_OCTETS: Final = 30  # 40 characters, as those of AWS
 _ADDRESS_CHARACTERS: Final = 45  # an IPv6 address; its zone may be cut off

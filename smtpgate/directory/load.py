@@ -15,7 +15,6 @@ from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 from sqlalchemy import BindParameter, Select, and_, bindparam, exists, select, union_all
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.account import UNLIMITED, AccessKey, Account, Principal, SendingLimits
 from smtpgate.core.arn import IdentityArn, user_arn
@@ -44,6 +43,7 @@ from smtpgate.directory.schema import (
 from smtpgate.directory.sealing import MasterKeys
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.signing.private_keys import load_private_key
+from smtpgate.sql.asynchronous import AsyncConnection
 
 T = TypeVar("T")
 _NOBODY: Final[Mapping[str, Any]] = MappingProxyType({})

@@ -6,7 +6,6 @@ Secrets of subscriptions are opened here. An object that cannot be opened fails 
 from typing import Final, get_args
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.notification.names import SnsArn
 from smtpgate.core.notification.settings import (
@@ -29,6 +28,7 @@ from smtpgate.directory.schema import identity_notifications
 from smtpgate.directory.suppression import ListKey, suppression
 from smtpgate.directory.topic_grants import grantees_of, topic_place
 from smtpgate.directory.topics import opened, subscriptions_of, topic
+from smtpgate.sql.asynchronous import AsyncConnection
 
 SETTINGS_KINDS: Final[frozenset[str]] = frozenset(get_args(SettingsKind))
 # What the compiled form takes in memory, approximately.

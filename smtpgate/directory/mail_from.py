@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import exists, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.proof.mail_from import MailFromDomain, OnMxFailure
 from smtpgate.core.proof.verification import Verification, VerificationMethod, VerificationState
@@ -13,6 +12,7 @@ from smtpgate.directory.change import AuditSubject, Change, ConflictError
 from smtpgate.directory.identities import IdentityRow
 from smtpgate.directory.rows import columns_of, delete_rows, insert_rows, selects, update_row
 from smtpgate.directory.schema import identities, mail_from_domains
+from smtpgate.sql.asynchronous import AsyncConnection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import delete, func, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.notification.settings import NOTIFICATION_KINDS, NotificationKind
 from smtpgate.directory.change import AuditSubject, Change, RefusedChangeError
 from smtpgate.directory.rows import columns_of, selects
 from smtpgate.directory.schema import identity_notifications
 from smtpgate.directory.topics import must_have_topic
+from smtpgate.sql.asynchronous import AsyncConnection
 
 MAX_DELEGATED: Final = 1000  # identities of others that an account has settings for
 

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Final
 
 from sqlalchemy import ColumnElement, Table, exists, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.naming import user_key
 from smtpgate.core.policy import (
@@ -33,6 +32,7 @@ from smtpgate.directory.change import (
 )
 from smtpgate.directory.rows import columns_of, delete_by_key, parameters, selects, selects_each
 from smtpgate.directory.schema import identities, policies, policy_versions, users
+from smtpgate.sql.asynchronous import AsyncConnection
 
 # The policy of a new user, unless the caller wants none.
 MAY_SEND: Final = """\

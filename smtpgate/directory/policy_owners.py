@@ -3,11 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from smtpgate.directory.identities import identity
 from smtpgate.directory.policies import PolicyOwner
 from smtpgate.directory.users import user
+from smtpgate.sql.asynchronous import AsyncConnection
 
 # Raises NotFoundError when there is no owner of that name.
 FindPolicyOwner: TypeAlias = Callable[[AsyncConnection], Awaitable[PolicyOwner]]

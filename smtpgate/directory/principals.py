@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.account import Principal
 from smtpgate.core.naming import user_key
@@ -18,6 +17,7 @@ from smtpgate.directory.load import IS_SHUTDOWN, PRINCIPAL_COLUMNS, Loader
 from smtpgate.directory.schema import accounts, policies, reputations, users
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import DirectoryUnavailableError
+from smtpgate.sql.asynchronous import AsyncConnection
 
 _Row: TypeAlias = Any  # of a query: its columns are the query's
 _UserRef: TypeAlias = tuple[str, str]  # an account's id, and a user's key or nothing

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import func, insert, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.account import UNLIMITED, SendingLimits, TemporaryLimits, quota, rate
 from smtpgate.core.arn import is_account_id
@@ -18,6 +17,7 @@ from smtpgate.core.naming import user_key
 from smtpgate.directory.change import AuditSubject, Change, Note, RefusedChangeError
 from smtpgate.directory.rows import columns_of, delete_by_key, refusing, selects
 from smtpgate.directory.schema import quotas, users
+from smtpgate.sql.asynchronous import AsyncConnection
 
 QuotaKind: TypeAlias = Literal["account", "user", "key", "identity"]
 _Row: TypeAlias = Any  # of a query with a quota's columns

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, DateTime, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.proof.dkim_stages import RETIRING, StagedKey
 from smtpgate.core.proof.mail_code import MailCode
@@ -19,6 +18,7 @@ from smtpgate.directory.identities import IdentityRow, identity, update_identity
 from smtpgate.directory.mail_from import MailFromRow, mail_from_of, put_mail_from
 from smtpgate.directory.schema import dkim_keys, identities, mail_from_domains
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.sql.asynchronous import AsyncConnection
 
 Pair = tuple[Registered, Registered]
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy import insert, or_, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.naming import pause_reason
 from smtpgate.core.reputation.judgement import Reputation, SendingPause, fresh_start, resumed
@@ -18,6 +17,7 @@ from smtpgate.core.reputation.volume import Volume
 from smtpgate.directory.change import AuditSubject, Change
 from smtpgate.directory.rows import delete_by_key, refusing, selects
 from smtpgate.directory.schema import reputation_settings, reputations
+from smtpgate.sql.asynchronous import AsyncConnection
 from smtpgate.sql.steps import in_steps
 
 _Row: TypeAlias = Any  # of a query: its columns are the query's

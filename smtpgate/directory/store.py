@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import insert, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.config.toml import FileNotReadableError, read_private
 from smtpgate.directory.change import Actor, Change
 from smtpgate.directory.schema import HEAD, OLDEST, master_keys, metadata
 from smtpgate.directory.sealing import MasterKeyError, MasterKeys
+from smtpgate.sql.asynchronous import AsyncConnection
 from smtpgate.sql.database import Database
 from smtpgate.sql.upgrade import Schema, current_tables, must_be_current
 

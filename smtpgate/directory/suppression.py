@@ -24,7 +24,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.suppression.lists import (
     ALL_REASONS,
@@ -42,6 +41,7 @@ from smtpgate.directory.schema import (
     suppressed_addresses,
     suppression_settings,
 )
+from smtpgate.sql.asynchronous import AsyncConnection
 from smtpgate.sql.database import Database
 from smtpgate.sql.insert import insert_into
 from smtpgate.sql.lookup import Lookup

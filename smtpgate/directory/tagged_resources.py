@@ -3,12 +3,11 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from smtpgate.directory.configuration_sets import configuration_set
 from smtpgate.directory.identities import identity
 from smtpgate.directory.tags import Tagged, TaggedKind
 from smtpgate.directory.topics import topic
+from smtpgate.sql.asynchronous import AsyncConnection
 
 
 class _Named(Protocol):

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.change import AuditSubject, Change, RefusedChangeError
 from smtpgate.directory.rows import delete_by_key, selects
 from smtpgate.directory.schema import resource_tags
+from smtpgate.sql.asynchronous import AsyncConnection
 
 TaggedKind = Literal["identity", "set", "topic"]
 MAX_TAGS: Final = 50  # of a resource, as AWS

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.accounts import account
 from smtpgate.directory.change import AuditSubject, Change, NotFoundError, RefusedChangeError
@@ -22,6 +21,7 @@ from smtpgate.directory.rows import (
     update_row,
 )
 from smtpgate.directory.schema import email_templates
+from smtpgate.sql.asynchronous import AsyncConnection
 
 MAX_TEMPLATES: Final = 20_000  # of an account in a region, as SES
 

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.change import (
     AuditSubject,
@@ -21,6 +20,7 @@ from smtpgate.directory.change import (
 )
 from smtpgate.directory.rows import columns_of, delete_rows, insert_rows, selects
 from smtpgate.directory.schema import topic_grants
+from smtpgate.sql.asynchronous import AsyncConnection
 
 MAX_GRANTS: Final = 100  # of a topic
 _MAX_TEXT: Final = 256  # what the columns of settings take

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.notification.names import (
     MAX_SUBSCRIPTIONS,
@@ -52,6 +51,7 @@ from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys
 from smtpgate.directory.tags import Tagged, drop_all_tags
 from smtpgate.directory.topic_grants import grantees_of, topic_place
+from smtpgate.sql.asynchronous import AsyncConnection
 
 MAX_TOPICS: Final = 1000  # of an account
 _TOKEN_OCTETS: Final = 32

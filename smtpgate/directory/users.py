@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.arn import is_account_id
 from smtpgate.core.naming import (
@@ -26,6 +25,7 @@ from smtpgate.directory.policies import MAY_SEND, PolicyOwner, drop_policies, pu
 from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.rows import columns_of, delete_rows, insert_rows, refusing, update_row
 from smtpgate.directory.schema import users
+from smtpgate.sql.asynchronous import AsyncConnection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from msgspec import structs
 from sqlalchemy import ColumnElement, Select, exists, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.address import Mailbox, parse_forward_path
 from smtpgate.core.history.record import Record
@@ -26,6 +25,7 @@ from smtpgate.journal.schema import events, recent_terms, records, statements, t
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.term_sorting import having_recently, terms_in
 from smtpgate.journal.terms import TermKey
+from smtpgate.sql.asynchronous import AsyncConnection
 
 _PAGE: Final = 200
 # Hours that are searched at once: first few, so that frequent records are found soon.

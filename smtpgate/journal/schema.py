@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from smtpgate.core.history.event_counts import EventCounts
+from smtpgate.sql.partial_index import partial_index
 from smtpgate.sql.types import NAMES, Serial
 
 # The revision of these tables: the newest module of the migrations.
@@ -75,12 +76,7 @@ records = Table(
     sqlite_autoincrement=True,  # a number is never given twice
 )
 # Few at any time: messages that are being relayed, and those of a gate that was killed.
-Index(
-    "ix_journal_records_relaying",
-    records.c.id,
-    sqlite_where=records.c.outcome == "relaying",
-    postgresql_where=records.c.outcome == "relaying",
-)
+partial_index("ix_journal_records_relaying", records.c.id, records.c.outcome == "relaying")
 
 # The terms by which records are found, as keyed digests. The hour comes first, so that an
 # hour's terms lie together: they are written in one place, and forgotten in one piece.
@@ -158,11 +154,8 @@ events = Table(
     Index(None, "account_id", "at_us"),
 )
 # Few at any time: messages that are being relayed to a part of their recipients.
-Index(
-    "ix_journal_events_provisional",
-    events.c.message_id,
-    sqlite_where=events.c.is_provisional == 1,
-    postgresql_where=events.c.is_provisional == 1,
+partial_index(
+    "ix_journal_events_provisional", events.c.message_id, events.c.is_provisional == 1
 )
 
 # Sums of events in force, in recipients: by 15 minutes and by day, for each sender, identity

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.journal.schema import HEAD, OLDEST, meta, metadata
 from smtpgate.journal.terms import TermKey, TermKeyError, read_key, read_or_make_key
 from smtpgate.sql import upgrade as tables
+from smtpgate.sql.asynchronous import AsyncConnection
 from smtpgate.sql.database import Database
 from smtpgate.sql.upgrade import Schema
 

@@ -2,10 +2,10 @@
 
 from typing import Final
 
+from smtpgate.core.sasl_mechanism import WITH_TOKEN
 from smtpgate.core.transcript import Kind, command_text, octets_of, reply_texts
 from smtpgate.core.upstream import Failed, Ready, Send, SendMessage, Step, Terms
 from smtpgate.core.upstream.sasl import (
-    WITH_TOKEN,
     login_response,
     plain_response,
     token_response,

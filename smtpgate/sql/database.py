@@ -21,9 +21,9 @@ from weakref import WeakSet
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
+from smtpgate.sql.asynchronous import AsyncConnection
 from smtpgate.sql.engines import (
     BUSY_S,
     DatabaseThreads,

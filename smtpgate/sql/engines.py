@@ -16,11 +16,11 @@ from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, event, exc
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
+from smtpgate.sql.asynchronous import AsyncEngine, create_async_engine
 from smtpgate.sql.wal import enter_wal_mode
 
 BUSY_S: Final = 5  # for a change by another process

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from sqlalchemy import Select
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.sql.asynchronous import AsyncConnection
 
 # To read so many rows, and make objects of them, takes less than a millisecond.
 STEP: Final = 100

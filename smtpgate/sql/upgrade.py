@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, MetaData, inspect, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from smtpgate.sql.asynchronous import AsyncConnection
 from smtpgate.sql.database import Database
 
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from smtpgate.core.sasl_mechanism import Mechanism
 from smtpgate.core.secret import Secret
 from smtpgate.core.transcript import SessionFacts, TraceTarget
 from smtpgate.core.upstream import Failed, Send, Terms, UpstreamSession
-from smtpgate.core.upstream.sasl import Mechanism
 from smtpgate.relay.traced import TracedConnection
 from smtpgate.tracing import SessionTranscript, Trace, Tracer
 

@@ -5,12 +5,10 @@ the commands of it.
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
+from smtpgate.core.sasl_mechanism import WITH_PASSWORD, WITH_TOKEN, Mechanism
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream.delivery import UpstreamUnavailableError
 from smtpgate.core.upstream.sasl import (
-    WITH_PASSWORD,
-    WITH_TOKEN,
-    Mechanism,
     auth_commands,
     chosen,
     plain_response,

@@ -8,15 +8,11 @@ https://developers.google.com/workspace/gmail/imap/xoauth2-protocol
 import base64
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal
+from typing import Final
 
+from smtpgate.core.sasl_mechanism import Mechanism
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream.commands import CommandError, command_line
-
-Mechanism = Literal["PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"]
-# The better one first. PLAIN takes one round trip, LOGIN three.
-WITH_PASSWORD: Final[tuple[Mechanism, ...]] = ("PLAIN", "LOGIN")
-WITH_TOKEN: Final[tuple[Mechanism, ...]] = ("OAUTHBEARER", "XOAUTH2")
 
 # RFC 4954 §4: beyond this the initial response must wait for a challenge.
 _MAX_COMMAND_OCTETS: Final = 512

@@ -8,6 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from smtpgate.core.message.body import Octets
+from smtpgate.core.sasl_mechanism import Mechanism
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream.commands import ehlo_command
 from smtpgate.core.upstream.delivery import (
@@ -16,7 +17,7 @@ from smtpgate.core.upstream.delivery import (
     RecipientReply,
     UpstreamUnavailableError,
 )
-from smtpgate.core.upstream.sasl import Mechanism, plain_response, token_response
+from smtpgate.core.upstream.sasl import plain_response, token_response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

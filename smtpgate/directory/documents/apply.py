@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from smtpgate.directory.change import AuditSubject, Change, ConflictError
 from smtpgate.directory.documents.current import read_current
 from smtpgate.directory.documents.desired import Desired
@@ -23,6 +21,7 @@ from smtpgate.directory.documents.plan import Plan
 from smtpgate.directory.documents.plan_accounts import make_plan
 from smtpgate.directory.documents.planning import Planning
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.sql.asynchronous import AsyncConnection
 
 # The actions of applied documents in the audit log.
 APPLIED: Final = "apply-documents"

@@ -8,7 +8,6 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import ColumnElement, Executable, Table, func, select, union
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.accounts import AccountRow, account_page
 from smtpgate.directory.dkim import DkimKeyRow, dkim_key_page
@@ -29,6 +28,7 @@ from smtpgate.directory.schema import (
     topics,
 )
 from smtpgate.directory.users import UserRow, user_page
+from smtpgate.sql.asynchronous import AsyncConnection
 
 A = TypeVar("A")
 T = TypeVar("T")

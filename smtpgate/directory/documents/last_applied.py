@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.change import Change
 from smtpgate.directory.documents.object_keys import Fields, ObjectKey
 from smtpgate.directory.rows import delete_by_key
 from smtpgate.directory.schema import applied_objects
+from smtpgate.sql.asynchronous import AsyncConnection
 
 _COLUMNS: Final = tuple(applied_objects.c[name] for name in ObjectKey._fields)
 # So few at once that the event loop is never blocked for long.

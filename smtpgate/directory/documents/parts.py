@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.notification.settings import NOTIFICATION_KINDS
 from smtpgate.core.reputation.sender import RatedObject
@@ -27,6 +26,7 @@ from smtpgate.directory.schema import (
     topics,
 )
 from smtpgate.directory.tags import TaggedKind
+from smtpgate.sql.asynchronous import AsyncConnection
 
 NO_NOTIFICATIONS: Final[Fields] = {
     **{f"{kind.lower()}_topic": None for kind in NOTIFICATION_KINDS},
