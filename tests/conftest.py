@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Generator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -17,6 +17,7 @@ _ENOUGH_OCTETS: Final = 2 << 30
 _MEMORY: Final = Path("/dev/shm")
 # All tests of such a folder have its name as their mark.
 _MARKED_FOLDERS: Final = frozenset({"bench", "integration"})
+_NOT_SHOWN: Final = (("setup", "passed"), ("teardown", "passed"))
 
 _LONGEST: Final = frozenset(
     f"test_{name}"
@@ -25,6 +26,14 @@ _LONGEST: Final = frozenset(
         *("gate_crashes", "api_clients", "recipients_clients", "workers", "postfix_upstream"),
         *("postfix_client", "store_faults", "bench_peers", "prometheus", "journal_faults"),
     )
+)
+
+# Their tests start processes that are forked from one that has imported the program
+# (tests/support/forks.py). They stand together, and so one process of the tests has them all:
+# for each that has one of them, that import takes two seconds.
+_FORKING: Final = frozenset(
+    f"test_{name}"
+    for name in ("documents", "limits", "policy_commands", "sqlite_faults", "start")
 )
 
 # Imported modules and collected tests stay to the end: a collector that looks through them
@@ -44,8 +53,33 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if config.getoption("dist", "no") == "no" or not config.getoption("tx", None):
         config.pluginmanager.import_plugin("tests.support.fixtures")
+    if hasattr(config, "workerinput"):
+        _report_only_what_is_shown(config)
     if _leaves_out(config, "integration") and _has_room(_MEMORY):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
+
+def _report_only_what_is_shown(config: pytest.Config) -> None:
+    """Have a worker send no report of which the process that hands out tests shows nothing.
+
+    Three of four reports are of that sort, and each takes both processes longer than to run a
+    small test: that a test begins, that its fixtures were made, that they were closed.
+    """
+    option = config.option
+    if option.verbose > 0 or option.durations is not None or option.xmlpath:
+        return
+    plugins: list[Any] = [*config.pluginmanager.get_plugins()]
+    (worker,) = (plugin for plugin in plugins if type(plugin).__name__ == "WorkerInteractor")
+    send = worker.sendevent
+
+    def send_if_shown(name: str, **what: Any) -> None:  # noqa: ANN401 - xdist's
+        data = what.get("data", {})
+        if name == "testreport" and (data["when"], data["outcome"]) in _NOT_SHOWN:
+            return
+        if name != "logstart":
+            send(name, **what)
+
+    worker.sendevent = send_if_shown
 
 
 def _has_room(folder: Path) -> bool:
@@ -76,7 +110,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     The longest files begin, so that none of them is left alone at the end.
     """
-    items.sort(key=lambda item: (item.path.stem not in _LONGEST, item.path))
+
+    def place(item: pytest.Item) -> tuple[bool, bool, Path]:
+        name = item.path.stem
+        return name not in _LONGEST, name not in _FORKING, item.path
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -88,3 +127,10 @@ def pytest_runtestloop() -> None:
     gc.freeze()
     gc.set_threshold(100_000, 10, 10)
     gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Look for lost errors once: pytest would twice, and Python at its end once more."""
+    gc.collect()
+    gc.freeze()

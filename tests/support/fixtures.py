@@ -33,7 +33,6 @@ from tests.support.databases import (
 )
 from tests.support.desk import Desk
 from tests.support.directory import open_store
-from tests.support.forks import begin_soon
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.privatekey import reuse_rsa_keys
 from tests.support.statements_at_once import (
@@ -41,7 +40,6 @@ from tests.support.statements_at_once import (
     run_statements_in_threads,
 )
 
-_MANY_TESTS: Final = 1000
 _MOST_CPU_S: Final = 4.0  # a busy machine takes twice as long for half a second
 _SLOW: Final = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
@@ -79,12 +77,6 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     if took_s > _MOST_CPU_S and _PROFILE == "dev" and not marks & _OUT_OF_MAKE_TEST:
         pytest.fail(f"it took {took_s:.1f} s of a processor; mark it as slow", pytrace=False)
     return result
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let the process that others are forked from begin before one is wanted."""
-    if len(session.items) > _MANY_TESTS:
-        begin_soon()
 
 
 @pytest.fixture

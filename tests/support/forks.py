@@ -116,11 +116,6 @@ class Fork:
         self.kill()
 
 
-def begin_soon() -> None:
-    """Start the process that the others are forked from, and do not wait for it."""
-    _ = _context()
-
-
 def prepare_for_gates() -> None:
     """Have what gates import in that process too, which has not begun yet."""
     _imported.extend(_IMPORTED_BY_GATES)
