@@ -1,12 +1,15 @@
 """Sources of packages as PyPI has them, for the test suites that the packages lack."""
 
+import fcntl
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Callable
+from functools import wraps
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec
 
 from tests.support.daemons import missing
 from tests.support.gate import ROOT
@@ -19,6 +22,22 @@ _MOTO_TESTS: Final = ("__init__.py", "conftest.py", "test_awslambda", "test_ses"
 _COLLECTIONS: Final = ("ansible_collections/amazon/aws/", "ansible_collections/community/aws/")
 
 
+P = ParamSpec("P")
+
+
+def _one_at_a_time(fetched: Callable[P, Path]) -> Callable[P, Path]:
+    """The function, called by one process at a time: tests run in several."""
+
+    @wraps(fetched)
+    def call(*words: P.args, **named: P.kwargs) -> Path:
+        with (ROOT / ".venv" / "sources.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return fetched(*words, **named)
+
+    return call
+
+
+@_one_at_a_time
 def source_folder(package: str) -> Path:
     """The unpacked source of a package that is installed, at its version; fetched once."""
     name = f"{package}-{version(package)}"
@@ -34,6 +53,7 @@ def source_folder(package: str) -> Path:
     return kept / name
 
 
+@_one_at_a_time
 def ansible_collections() -> Path:
     """The folder with Ansible's collections for AWS; fetched once.
 
@@ -53,6 +73,7 @@ def ansible_collections() -> Path:
     return unpacking.rename(kept / ANSIBLE)
 
 
+@_one_at_a_time
 def moto_folder() -> Path:
     """The folder with moto, its tests of SES and SNS, and in ``needs`` what it needs beside.
 
