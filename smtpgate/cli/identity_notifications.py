@@ -1,12 +1,10 @@
 """``smtpgate identity notifications``: bounces, complaints and deliveries of mail with it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 import typer
 
-from smtpgate.admin import notifications
-from smtpgate.admin.notifications import NotificationDetails
 from smtpgate.admin.session import Session
 from smtpgate.cli import completion
 from smtpgate.cli.arguments import AccountArgument, IdentityArgument
@@ -23,6 +21,9 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.core.naming import account_id
 from smtpgate.core.notification.settings import NotificationKind
+
+if TYPE_CHECKING:  # `identity list' needs none of it
+    from smtpgate.admin.notifications import NotificationDetails
 
 notifications_app: Final = typer.Typer(
     name="notifications",
@@ -73,7 +74,7 @@ _Headers: TypeAlias = Annotated[
 ]
 
 
-def _fields(found: NotificationDetails) -> dict[str, object]:
+def _fields(found: "NotificationDetails") -> dict[str, object]:
     topics = {f"{kind.lower()}_topic": topic for kind, topic in found.topics.items()}
     headers = {f"{kind.lower()}_headers": has for kind, has in found.headers.items()}
     return {
@@ -86,7 +87,7 @@ def _fields(found: NotificationDetails) -> dict[str, object]:
     }
 
 
-_VIEW: Final[View[NotificationDetails]] = View(
+_VIEW: Final["View[NotificationDetails]"] = View(
     columns={
         "identity": lambda found: found.identity_arn,
         "bounces": lambda found: found.topics["Bounce"],
@@ -109,6 +110,8 @@ def show(
     json: AsJson = False,
 ) -> None:
     """Show the settings of the owner for an identity, or those of a delegate."""
+    from smtpgate.admin import notifications  # noqa: PLC0415 - see above
+
     found = run(config, lambda session: notifications.get(session, ref, account))
     print_facts(_fields(found), as_json=json)
 
@@ -118,6 +121,8 @@ def list_(
     account: AccountArgument, config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False
 ) -> None:
     """List all settings of an account, also those for identities of others."""
+    from smtpgate.admin import notifications  # noqa: PLC0415 - see above
+
     found = run(config, lambda session: notifications.of_account(session, account))
     print_rows(found, _VIEW, as_json=json)
 
@@ -144,6 +149,8 @@ def set_(
     The owner's settings are for all mail with it; a delegate has its own for the mail that it
     sends. Both are respected independently.
     """
+    from smtpgate.admin import notifications  # noqa: PLC0415 - see above
+
     topics = _given(Bounce=bounce_topic, Complaint=complaint_topic, Delivery=delivery_topic)
     with_headers = {} if headers is None else _with_headers(headers)
     if not topics and headers is None and forwarding is None and configuration_set is None:

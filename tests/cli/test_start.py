@@ -21,7 +21,8 @@ _UNUSED: Final = frozenset(
 # What a command lists or explains is printed without Rich unless it is a table.
 _FORBIDDEN: Final[Mapping[tuple[str, ...], frozenset[str]]] = {
     ("account", "list"): _UNUSED | {"rich", "smtpgate.journal", "smtpgate.admin.identities"},
-    ("identity", "list"): _UNUSED | {"rich", "smtpgate.journal", "smtpgate.admin.gate_mail"},
+    ("identity", "list"): _UNUSED
+    | {"rich", "smtpgate.journal", "smtpgate.admin.gate_mail", "smtpgate.admin.notifications"},
     ("explain", "0100"): _UNUSED | {"rich"},
 }
 _PROGRAM: Final = """
