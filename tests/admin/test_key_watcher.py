@@ -1,7 +1,6 @@
 """The watch over keys of a running gate: judged, reported by mail, slowed down, suspended."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -366,7 +365,9 @@ async def test_events_of_the_gate_are_uses(world: World) -> None:
     event = done(recipients=3)
     event.submission = structs.replace(event.submission, received_at=AT_NIGHT)
     world.watcher.publish(event)
-    outside = replace(auth_failed(), username=KEY, reason="network-not-allowed", at=AT_NIGHT)
+    outside = structs.replace(
+        auth_failed(), username=KEY, reason="network-not-allowed", at=AT_NIGHT
+    )
     world.watcher.publish(outside)
 
     for number in range(5):

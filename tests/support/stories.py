@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Final, NamedTuple, get_args
 
@@ -226,9 +225,9 @@ def records() -> Iterator[tuple[str, Record]]:
     for reason in REASONS:
         yield reason, _record(_refused(reason))
     for reason in get_args(AuthReason):
-        failed = replace(auth_failed(), reason=reason)
+        failed = structs.replace(auth_failed(), reason=reason)
         yield f"login-{reason}", login_record(failed, _ID)
-    yield "mail-max-24h-send", mail_record(replace(mail_refused(), message_id=_ID))
+    yield "mail-max-24h-send", mail_record(structs.replace(mail_refused(), message_id=_ID))
     under_way = structs.replace(
         accepted,
         outcome="relaying",

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
+from msgspec import structs
 from sqlalchemy import text
 
 from smtpgate.config.sections import JournalConfig
@@ -565,7 +565,7 @@ async def test_a_login_that_comes_while_nothing_can_be_written_is_written_later(
     journal: LiveJournal, clock: MovableClock, file: Breakable
 ) -> None:
     file.break_()
-    journal.publish(replace(auth_failed(), at=clock.now()))
+    journal.publish(structs.replace(auth_failed(), at=clock.now()))
     with pytest.raises(JournalUnavailableError):
         await journal.begin(submission(clock))
     assert journal.owed == 1

@@ -1,9 +1,9 @@
 """Uses of access keys, of events and of records: the same facts from both."""
 
-from dataclasses import replace
 from typing import Literal
 
 import pytest
+from msgspec import structs
 
 from smtpgate.core.history.key_use import (
     hour_of,
@@ -87,12 +87,12 @@ def test_recipients_that_the_upstream_refused_are_bounces() -> None:
 def test_a_right_password_that_does_not_suffice_is_a_use_and_a_wrong_one_is_not(
     reason: Literal["network-not-allowed", "certificate-not-allowed"],
 ) -> None:
-    outside = replace(auth_failed(), username=KEY, reason=reason, at=AT)
+    outside = structs.replace(auth_failed(), username=KEY, reason=reason, at=AT)
     use = of_login(outside)
     assert use is not None
     assert (use.key_id, use.observation.outside, use.observation.messages) == (KEY, 1, 0)
     assert of_record(login_record(outside, "0100")) == use
-    wrong = replace(outside, reason="invalid-credentials")
+    wrong = structs.replace(outside, reason="invalid-credentials")
     assert of_login(wrong) is None
     assert of_record(login_record(wrong, "0100")) is None
 
