@@ -37,6 +37,7 @@ from tests.support.recorder import Recorder, recorder
 REFUSED_OCTETS = (
     'smtpgate_budget_exhausted_total{budget="inflight-octets",listener="submission"}'
 )
+HASTY = ("tests.support.hasty",)
 ACCEPTED = 'smtpgate_submissions_total{outcome="accepted",reason="accepted"}'
 
 
@@ -185,7 +186,7 @@ def test_a_worker_that_gets_sigterm_drains_and_another_takes_its_place(
 def test_workers_end_with_their_parent_and_leave_its_ports(
     lab: Lab, authority: Authority, upstream: Recorder
 ) -> None:
-    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=2))
+    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=2, program=HASTY))
     below = children_of(gate.daemon.pid)
     assert len(below) == 3, "the fork server and two workers"
     os.kill(workers_of(gate)["1"], signal.SIGSTOP)
@@ -197,7 +198,7 @@ def test_workers_end_with_their_parent_and_leave_its_ports(
 def test_workers_end_though_their_parent_had_not_read_of_the_end_of_one(
     lab: Lab, authority: Authority, upstream: Recorder
 ) -> None:
-    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=2))
+    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=2, program=HASTY))
     below, workers = children_of(gate.daemon.pid), workers_of(gate)
     os.kill(gate.daemon.pid, signal.SIGSTOP)
     os.kill(workers["0"], signal.SIGKILL)
