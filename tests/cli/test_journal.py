@@ -5,7 +5,6 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -65,7 +64,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
         async with open_journal(journal_in(state), state, clock=SystemClock()) as journal:
             for event in events:
                 await journal.finish(event)
-            journal.publish(replace(auth_failed(), at=NOW))
+            journal.publish(structs.replace(auth_failed(), at=NOW))
             bounced = event_about(events[0], BOUNCE, "jane1@example.net\x1b[31m", at=NOW)
             await queue_of(journal).add([Task(bounced, HOOK)], [bounced])
 
