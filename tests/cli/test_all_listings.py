@@ -13,7 +13,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from smtpgate.cli import listing
+from smtpgate.cli import tables
 from smtpgate.clock import SystemClock
 from tests.support.desk import Desk
 from tests.support.journal import journal_in, open_journal, submission
@@ -177,7 +177,7 @@ def test_no_listing_cuts_an_id_an_arn_or_an_address(
     shown = known & set(WORD.findall(printed(desk, *words)))
     for width in (80, 120):
         console = Console(highlight=False, width=width)
-        monkeypatch.setattr(listing, "console", partial(identity, console))
+        monkeypatch.setattr(tables, "console", partial(identity, console))
         narrow = printed(desk, *words)
         assert shown <= set(re.split(r"[\s,()]+|:(?=\s)", narrow)), narrow
         assert "…" not in narrow
