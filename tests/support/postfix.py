@@ -130,6 +130,7 @@ class Postfix:
             self.daemon.log_file,
             ready=lambda: listens(self.port),
         )
+        lab.keep(self)  # to be stopped by its pid, before the shell that started it
 
     def close(self) -> None:
         """Stop it by its own pid; its queue stays."""
