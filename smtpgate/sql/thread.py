@@ -307,10 +307,8 @@ class BatchThread(Generic[R]):
             return []
         load = self.load
         if load >= _LOADED:
-            linger_s = min(load * _LINGER_A_MESSAGE_S, _LONGEST_LINGER_S)
-            if mailbox.has_inlets:
-                linger_s = _LINGER_WITH_INLETS_S
-            mailbox.wait(load, linger_s)
+            alone_s = min(load * _LINGER_A_MESSAGE_S, _LONGEST_LINGER_S)
+            mailbox.wait(load, _LINGER_WITH_INLETS_S if mailbox.has_inlets else alone_s)
         return mailbox.take()
 
     def _carry_out(self, jobs: Sequence[_Job[R] | _Visit[R]]) -> None:

@@ -339,6 +339,14 @@ class PlayedForkServer:
         self._requests.close()
 
 
+async def forked(work: "asyncio.Task[tuple[int, socket.socket, socket.socket]]") -> int:
+    """The process id of a worker, whose sockets are closed."""
+    pid, *sockets = await work
+    for one in sockets:
+        one.close()
+    return pid
+
+
 @pytest.fixture
 def played() -> Iterator[PlayedForkServer]:
     fork_server = PlayedForkServer()
@@ -373,10 +381,7 @@ async def test_the_answer_to_a_fork_that_was_given_up_is_not_taken_for_the_next_
     (await played.asked_to_fork()).close()
     played.report(b"f", 0, 1001)
     played.report(b"f", 0, 1002)
-    pid, *sockets = await again
-    for one in sockets:
-        one.close()
-    assert pid == 1002
+    assert await forked(again) == 1002
     await server.close()
 
 
@@ -397,10 +402,7 @@ async def test_a_fork_for_which_there_are_no_free_files_can_be_asked_for_again(
     again = asyncio.create_task(server.fork(0))
     (await played.asked_to_fork()).close()
     played.report(b"f", 0, 1001)
-    pid, *sockets = await again
-    for one in sockets:
-        one.close()
-    assert pid == 1001
+    assert await forked(again) == 1001
     await server.close()
 
 
