@@ -15,6 +15,9 @@ from tests.support.documents import Files, applied, content, noted, read
 from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 
+# The tables of plans; what most documents do is in test_documents_apply.py.
+pytestmark = pytest.mark.slow
+
 PLANS: Final = load_cases("documents/10-plans.toml")
 REFUSED: Final = load_cases("documents/20-refused.toml")
 

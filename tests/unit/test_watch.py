@@ -107,6 +107,7 @@ def test_no_ordinary_weeks_of_many_give_an_alarm(seed: int) -> None:
         assert alarms(weeks_of(sender, seed, WEEKS)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sender", ["business", "newsletter", "transactional", "holidays"])
 def test_an_ordinary_month_gives_not_even_a_notice(sender: str) -> None:
     assert six_weeks(sender)[1] == []
@@ -118,6 +119,7 @@ def test_a_move_to_another_network_is_noted_once() -> None:
     assert "198.51.100.0/24" in notice.findings[0].text
 
 
+@pytest.mark.slow
 def test_profiles_are_small() -> None:
     for sender in ORDINARY:
         assert len(msgpack.encode(known(sender))) < 6_000
