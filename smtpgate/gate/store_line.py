@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from smtpgate.gate.frames import OfMessage, StoreAnswer, decode_answers, encode_packet
+from smtpgate.gate.store_answers import failure
 from smtpgate.workers.line import PacketLine
 
 
@@ -41,12 +42,26 @@ class StoreLine:
     def _flush(self) -> None:
         requests, self._unsent = self._unsent, []
         try:
-            is_sent = self._line.send(encode_packet(requests))
+            packet = encode_packet(requests)
+        except Exception:  # noqa: BLE001 - the defect of one request, as a rule
+            requests = [request for request in requests if self._can_be_sent(request)]
+            packet = encode_packet(requests)
+        try:
+            is_sent = self._line.send(packet)
         except ConnectionError:
             return  # _read finds that it has ended
         if not is_sent:
             for request in requests:
                 self._send_over_channel(request)
+
+    def _can_be_sent(self, request: OfMessage) -> bool:
+        """True if it can be encoded; if not, its defect is its answer."""
+        try:
+            _ = encode_packet([request])
+        except Exception as error:  # noqa: BLE001 - goes to the caller
+            self.take(failure(request.number, error))
+            return False
+        return True
 
     def _read(self) -> None:
         packet = self._line.receive()

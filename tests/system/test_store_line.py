@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.limits import LimitExceededError
@@ -214,6 +215,22 @@ async def test_a_request_and_an_answer_without_room_go_over_the_channel(
         assert [type(answer) for answer in linked.sent] == [BeginDone]
     assert await linked.finish(event, begun)
     assert sorted(await outcomes(store)) == ["accepted", "relaying"]
+
+
+async def test_a_request_that_cannot_be_sent_fails_alone(
+    store: OpenedStore, linked: Linked, clock: MovableClock
+) -> None:
+    events = [submission(clock) for _ in range(4)]
+    charge = events[2].charges[0]
+    spoilt = replace(charge, subject=replace(charge.subject, account_id="\ud800"))
+    events[2].charges = (spoilt,)
+    begun = await asyncio.gather(*map(linked.begin, events), return_exceptions=True)
+    assert [type(one) for one in begun] == [Begun, Begun, RuntimeError, Begun]
+    assert "UnicodeEncodeError" in str(begun[2])
+    assert linked.desk.begun == {events[at].submission.message_id for at in (0, 1, 3)}
+    with pytest.raises(RuntimeError, match="UnicodeEncodeError"):
+        await linked.begin(events[2])
+    assert (linked.owner.thread.load, linked.asked) == (3, [])
 
 
 async def test_octets_that_are_no_requests_end_the_line(
