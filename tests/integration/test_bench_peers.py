@@ -27,7 +27,7 @@ def bench() -> Iterator[Bench]:
 
 def _measure(bench: Bench, peer: Peer, load: Load, conditions: Conditions | None = None) -> int:
     """Fail if anything was lost; skip where the peer is not installed; the messages."""
-    (row,) = measure(bench, peer, [load], conditions)
+    (row,) = measure(bench, [peer], [load], conditions)
     if row.skipped:
         pytest.skip(row.skipped)
     assert not complaints(row)
@@ -49,7 +49,7 @@ def test_a_load_as_fast_as_possible_ends_in_time(bench: Bench) -> None:
 
 
 def test_the_load_counts_recipients_that_the_sink_counts_too(bench: Bench) -> None:
-    (row,) = measure(bench, DIRECT, [replace(LIGHT, recipients=10)])
+    (row,) = measure(bench, [DIRECT], [replace(LIGHT, recipients=10)])
     assert [run.delivered.recipients for run in row.runs] == [100]
 
 

@@ -1,5 +1,6 @@
 """The benchmark's arithmetic: reports, medians, spreads, ratios, and what counts as a loss."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -8,7 +9,7 @@ import pytest
 
 from tests.bench.peers import growth
 from tests.bench.peers.load import GeneratorError, Load, Report
-from tests.bench.peers.machine import parse_speed
+from tests.bench.peers.machine import signature_ms
 from tests.bench.peers.messages import SIZES, message, unstuffed
 from tests.bench.peers.peer import Peer, Running, Setup
 from tests.bench.peers.results import record, section
@@ -23,7 +24,7 @@ REPORT: Final = (
     '"longest_ms": 55.0, "login_p50_ms": 1.5}\n'
 )
 DELIVERED: Final = Counts(500, 500, 2_000_000, 2**64 - 1, 0, 0, 0, 0)
-RUN: Final = Run(Report.parse(REPORT), DELIVERED, 2.0, 1.0, 0.05, 2.5, 2**27, 2**26)
+RUN: Final = Run(Report.parse(REPORT), DELIVERED, 2.0, 1.0, 0.05, 2.5, 2**27, 2**26, 0.25)
 LOAD: Final = Load("4 KiB")
 
 
@@ -99,15 +100,16 @@ def test_a_row_has_medians_and_spreads() -> None:
 
 def test_the_table_has_the_ratios_of_the_gate_to_each_peer() -> None:
     slower = replace(RUN, cpu_s=2.0, delivered_s=4.0, report=replace(RUN.report, p50_ms=10.0))
-    text = table([Row(LOAD, GATE, (RUN,)), Row(LOAD, OTHER, (slower,))], signature_ms=0.25)
+    text = table([Row(LOAD, GATE, (RUN,)), Row(LOAD, OTHER, (slower,))])
     gate, other = text.splitlines()[2:4]
     assert gate == (
         "| 4 KiB (16 x 10) | **smtpgate** | 250 | 0% | 20.0 | 40.0 | 2.000 | 0% | 500 | 8.00 | "
         "128 (64) |  |  |  |  |"
     )
     assert other.endswith("| 4.000 | 0% | 250 | 16.0 | 128 (64) | 2.00 | 2.00 | 2.00 | 1.00 |")
-    assert "Ratios are smtpgate divided by the peer." in text
+    assert "Ratios are smtpgate divided by the peer in the same round; medians." in text
     assert "2 runs: 1000 messages accepted, 1000 delivered." in text
+    assert "RSA-2048 signature: 250 µs (250 to 250)." in text
 
 
 def test_the_table_says_why_a_peer_was_skipped_or_has_failed() -> None:
@@ -115,7 +117,7 @@ def test_the_table_says_why_a_peer_was_skipped_or_has_failed() -> None:
         Row(LOAD, OTHER, skipped="rspamd is not installed"),
         Row(LOAD, GATE, error="ended with 1"),
     ]
-    lines = table(rows, signature_ms=0.25).splitlines()
+    lines = table(rows).splitlines()
     assert "| other | skipped: rspamd is not installed |" in lines[2]
     assert "| **smtpgate** | failed: ended with 1 |" in lines[3]
     assert len({line.count("|") for line in lines[:4]}) == 1
@@ -128,7 +130,7 @@ def test_rows_of_a_load_stand_together_in_the_order_of_the_loads() -> None:
         for peer in (GATE, OTHER)
         for load in (LOAD, Load("1 MiB", "1m"))
     ]
-    titles = [line.split(" | ")[0] for line in table(rows, 0.25).splitlines()[2:6]]
+    titles = [line.split(" | ")[0] for line in table(rows).splitlines()[2:6]]
     assert titles == ["| 4 KiB (16 x 10)"] * 2 + ["| 1 MiB (16 x 10)"] * 2
 
 
@@ -149,11 +151,10 @@ def test_the_growth_table_compares_each_size_with_the_smallest() -> None:
 def test_a_section_is_appended_with_commit_and_machine(tmp_path: Path) -> None:
     file = tmp_path / "results.md"
     file.write_text("# Measurements\n")
-    record(section("a title", "| a table |\n", signature_ms=0.241, peers=[GATE]), file)
+    record(section("a title", "| a table |\n", [GATE]), file)
     text = file.read_text()
     assert text.startswith("# Measurements\n\n## 20")
     assert ": a title\n\nCommit " in text
-    assert "RSA-2048 signature: 241 µs" in text
     assert text.endswith("| a table |\n")
 
 
@@ -172,12 +173,19 @@ def test_dots_are_doubled_on_the_wire_only() -> None:
     assert unstuffed(wire) == b"Subject: x\r\n\r\n.dot\r\nword\r\n..\r\n"
 
 
-def test_the_cost_of_a_signature_is_what_openssl_prints() -> None:
-    output = (
-        "version: 3.0.19\n"
-        "                  sign    verify    sign/s verify/s\n"
-        "rsa 2048 bits 0.000241s 0.000007s   4149.4 142857.1\n"
-    )
-    assert parse_speed(output) == 4149.4
-    with pytest.raises(ValueError, match="no row for RSA-2048"):
-        parse_speed("dsa 2048 bits")
+def test_a_signature_costs_cpu_time_and_leaves_the_processors_as_they_were() -> None:
+    before = os.sched_getaffinity(0)
+    assert 0 < signature_ms() < 1000
+    assert os.sched_getaffinity(0) == before
+
+
+def test_ratios_are_medians_of_the_rounds() -> None:
+    ours = _runs(2.0, 4.0, 1.0)
+    theirs = _runs(4.0, 8.0, 8.0)
+    text = table([Row(LOAD, GATE, ours), Row(LOAD, OTHER, theirs)])
+    assert text.splitlines()[3].split(" | ")[-3:-1] == ["2.00", "1.00"]
+
+
+def test_a_message_s_signatures_are_those_of_its_own_run() -> None:
+    assert RUN.signatures == 8
+    assert replace(RUN, signature_ms=0.5).signatures == 4

@@ -6,8 +6,9 @@
     make bench-peers ARGS="--sizes 4k --repeats 1 --peers smtpgate,postfix-opendkim"
 
 The load logs in, and submits over several connections; each peer signs with DKIM and relays to
-a sink that counts. Compare only what one table has. A run during which other processes used the
-CPU is repeated. The exit status is 1 when a peer could not run or a message was lost.
+a sink that counts. The peers are measured in turn, round for round. Compare only what one table
+has. A run during which other processes used the CPU is repeated. The exit status is 1 when a
+peer could not run or a message was lost.
 """
 
 import argparse
@@ -25,7 +26,6 @@ from tests.bench.peers.direct import DIRECT
 from tests.bench.peers.gate import GATE, GATE_2_WORKERS, GATE_IN_A_FLEET
 from tests.bench.peers.haraka import HARAKA
 from tests.bench.peers.load import Load
-from tests.bench.peers.machine import signatures_per_s
 from tests.bench.peers.messages import SIZES
 from tests.bench.peers.peer import Peer
 from tests.bench.peers.postfix import POSTFIX_OPENDKIM, POSTFIX_RSPAMD
@@ -57,7 +57,7 @@ def _loads(given: argparse.Namespace) -> list[Load]:
 
 
 def _peers(bench: Bench, given: argparse.Namespace, peers: list[Peer]) -> list[Row]:
-    return [row for peer in peers for row in measure(bench, peer, _loads(given))]
+    return measure(bench, peers, _loads(given))
 
 
 def _shapes(bench: Bench, given: argparse.Namespace, peers: list[Peer]) -> list[Row]:
@@ -128,9 +128,7 @@ def _effort(given: argparse.Namespace) -> Effort:
     return replace(_SHORT, seconds=min(_SHORT.seconds, seconds)) if given.short else effort
 
 
-def _measure(
-    given: argparse.Namespace, signature_ms: float
-) -> tuple[str, str, list[Peer], int]:
+def _measure(given: argparse.Namespace) -> tuple[str, str, list[Peer], int]:
     """The title and the text of the table, its peers, and the exit status."""
     with open_bench(_effort(given)) as bench:
         if given.table == "growth":
@@ -140,18 +138,17 @@ def _measure(
         title, measured, default = _TABLES[given.table]
         peers = [PEERS[name] for name in given.peers.split(",")] if given.peers else [*default]
         rows = measured(bench, given, peers)
-    return title, table(rows, signature_ms), peers, int(any(map(has_failed, rows)))
+    return title, table(rows), peers, int(any(map(has_failed, rows)))
 
 
 def main() -> int:
     """Measure, print the table, and keep it when asked to."""
     given = _parsed()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the daemons are stopped too
-    signature_ms = 1000 / signatures_per_s()
-    title, text, peers, status = _measure(given, signature_ms)
+    title, text, peers, status = _measure(given)
     print(text)
     if given.record:
-        record(section(title, text, signature_ms=signature_ms, peers=peers))
+        record(section(title, text, peers))
     return status
 
 

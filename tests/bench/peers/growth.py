@@ -163,7 +163,7 @@ def _temporary(folder: Path | None) -> Iterator[Path]:
 def _measured(bench: Bench, what: str, made: _Made) -> Row:
     peer = Peer("smtpgate", partial(start_gate, contents=made.contents), is_ours=True)
     load = replace(_LOAD, title=what, connections=made.connections)
-    (row,) = measure(bench, peer, [load], Conditions(senders=SENDERS))
+    (row,) = measure(bench, [peer], [load], Conditions(senders=SENDERS))
     return row
 
 

@@ -3,14 +3,18 @@
 import os
 import platform
 import re
-import subprocess
+import statistics
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
 from tests.bench.peers.interpreter import interpreter
-from tests.support.daemons import need
 
 _PROC: Final = Path("/proc")
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -19,6 +23,7 @@ _CGROUPS: Final = Path("/sys/fs/cgroup")
 # Idle, and waiting for a disk; the rest of /proc/stat's first line is use, stolen time too.
 _IDLE: Final = (3, 4)
 _GUEST_AT: Final = 8  # counted among the others already
+_SIGNATURES: Final = 100
 
 
 def _fields(pid: int) -> list[str]:
@@ -151,24 +156,31 @@ def meter() -> Iterator[Meter]:
             folder.rmdir()
 
 
-def signatures_per_s(seconds: int = 1) -> float:
-    """The RSA-2048 signatures that a core makes in a second, by ``openssl speed``."""
-    output = subprocess.run(
-        [need("openssl", "openssl"), "speed", "-seconds", str(seconds), "rsa2048"],
-        capture_output=True,
-        text=True,
-        timeout=60 + 4 * seconds,
-        check=True,
-    ).stdout
-    return parse_speed(output)
+def signature_ms() -> float:
+    """CPU milliseconds of an RSA-2048 signature, now: the mean of all processors.
+
+    A virtual processor's speed changes from minute to minute, each processor's by itself.
+    """
+    allowed = os.sched_getaffinity(0)
+    try:
+        return statistics.mean(map(_signature_ms_on, allowed))
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
-def parse_speed(output: str) -> float:
-    """Signatures a second, of what ``openssl speed rsa2048`` prints."""
-    found = re.search(r"^rsa\s+2048 bits\s+\S+s\s+\S+s\s+([\d.]+)", output, re.MULTILINE)
-    if found is None:
-        raise ValueError(f"openssl speed printed no row for RSA-2048: {output[-300:]!r}")
-    return float(found[1])
+def _signature_ms_on(processor: int) -> float:
+    os.sched_setaffinity(0, {processor})
+    times = []
+    for _ in range(_SIGNATURES):
+        begun = time.thread_time()
+        _ = _key().sign(b"", padding.PKCS1v15(), hashes.SHA256())
+        times.append(time.thread_time() - begun)
+    return statistics.median(times) * 1000
+
+
+@cache
+def _key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
 
 
 def _first(file: Path, pattern: str) -> str:

@@ -33,13 +33,10 @@ def versions(peers: Iterable[Peer]) -> str:
     return ", ".join(f"{name} {version}" for name, version in found.items() if version)
 
 
-def section(title: str, table: str, *, signature_ms: float, peers: Sequence[Peer]) -> str:
+def section(title: str, table: str, peers: Sequence[Peer]) -> str:
     """A table as the file keeps it."""
     today = datetime.now(UTC).date()
-    facts = (
-        f"Commit {commit()}. {description()}.\n"
-        f"{versions(peers)}. RSA-2048 signature: {signature_ms * 1000:.0f} µs."
-    )
+    facts = f"Commit {commit()}. {description()}.\n{versions(peers)}."
     return f"\n## {today}: {title}\n\n{facts}\n\n{table}"
 
 

@@ -3,9 +3,9 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from tests.bench.peers.machine import (
     meter,
     proportional,
     resident,
+    signature_ms,
     tree,
 )
 from tests.bench.peers.messages import write_messages
@@ -59,6 +60,7 @@ class Run:
     whole_s: float
     resident: int
     proportional: int
+    signature_ms: float  # just before and after it
 
     @property
     def is_disturbed(self) -> bool:
@@ -74,6 +76,11 @@ class Run:
     def cpu_ms(self) -> float:
         """CPU time of the peer's processes for a message; in seconds, for 1000."""
         return self.cpu_s * 1000 / max(self.report.accepted, 1)
+
+    @property
+    def signatures(self) -> float:
+        """That time as RSA-2048 signatures of this machine."""
+        return self.cpu_ms / self.signature_ms
 
     @property
     def loss(self) -> str:
@@ -160,28 +167,70 @@ class Conditions:
 
 
 def measure(
-    bench: Bench, peer: Peer, loads: Sequence[Load], conditions: Conditions | None = None
+    bench: Bench,
+    peers: Sequence[Peer],
+    loads: Sequence[Load],
+    conditions: Conditions | None = None,
 ) -> list[Row]:
-    """Start a peer and measure each load; a row an each, also when it cannot be started."""
+    """Measure each load with all peers in turn, round for round: the machine's speed changes.
+
+    The row of a peer that could not be started says why.
+    """
     conditions = conditions or Conditions()
-    try:
-        with _started(bench, peer, loads, conditions) as stage:
-            return [_measured(stage, peer, load) for load in loads]
-    except pytest.skip.Exception as reason:
-        note(f"{peer.name}: skipped: {reason}")
-        return [Row(load, peer, skipped=str(reason)) for load in loads]
-    except (pytest.fail.Exception, OSError, subprocess.SubprocessError) as error:
-        note(f"{peer.name}: {error}")
-        return [Row(load, peer, error=_first_line(error)) for load in loads]
+    with ExitStack() as exits:
+        entrants = [_Entrant(exits, bench, peer, loads, conditions) for peer in peers]
+        return [row for load in loads for row in _in_turn(bench, entrants, load)]
 
 
-def _measured(stage: "_Stage", peer: Peer, load: Load) -> Row:
-    try:
-        return stage.measured(load)
-    except (GeneratorError, SignatureError) as error:
-        note(f"{peer.name}, {load.title}: {error}")
-        note_logs(stage.lab)
-        return Row(load, peer, error=_first_line(error))
+def _in_turn(bench: Bench, entrants: Sequence["_Entrant"], load: Load) -> list[Row]:
+    rows = {entrant: entrant.warmed_up(load) for entrant in entrants}
+    for _ in range(bench.effort.repeats):
+        for entrant in entrants:
+            rows[entrant] = entrant.with_another_run(rows[entrant])
+    return list(rows.values())
+
+
+class _Entrant:
+    """A peer in the turn, also one that could not be started."""
+
+    def __init__(
+        self,
+        exits: ExitStack,
+        bench: Bench,
+        peer: Peer,
+        loads: Sequence[Load],
+        conditions: Conditions,
+    ) -> None:
+        self._peer = peer
+        self._stage: _Stage | None = None
+        self._skipped = self._error = ""
+        try:
+            self._stage = exits.enter_context(_started(bench, peer, loads, conditions))
+        except pytest.skip.Exception as reason:
+            self._skipped = str(reason)
+            note(f"{peer.name}: skipped: {reason}")
+        except (pytest.fail.Exception, OSError, subprocess.SubprocessError) as error:
+            self._error = _first_line(error)
+            note(f"{peer.name}: {error}")
+
+    def warmed_up(self, load: Load) -> Row:
+        """A row without a run yet."""
+        row = Row(load, self._peer, skipped=self._skipped, error=self._error)
+        return self._tried(row, lambda stage: stage.warmed_up(row))
+
+    def with_another_run(self, row: Row) -> Row:
+        """The row and one more run, unless something went wrong before."""
+        return row if row.error else self._tried(row, lambda stage: stage.measured(row))
+
+    def _tried(self, row: Row, act: "Callable[[_Stage], Row]") -> Row:
+        if self._stage is None:
+            return row
+        try:
+            return act(self._stage)
+        except (GeneratorError, SignatureError) as error:
+            note(f"{self._peer.name}, {row.load.title}: {error}")
+            note_logs(self._stage.lab)
+            return replace(row, runs=(), error=_first_line(error))
 
 
 def _first_line(error: BaseException) -> str:
@@ -246,43 +295,41 @@ class _Stage:
         self._roots = [daemon.process.pid for daemon in lab.daemons]
         self._is_warm = False
 
-    def measured(self, load: Load) -> Row:
-        """Warm up, check a signature, then measure as often as wanted."""
-        effort = self._bench.effort
-        self._warm_up(load)
-        runs, repeated = list[Run](), 0
-        while len(runs) < effort.repeats:
-            run = self._run(load, effort.seconds)
-            note(self._progress(load, run))
-            if run.is_disturbed and not run.complaint and self._bench.may_repeat():
-                repeated += 1
-                time.sleep(_QUIET_S)
-                continue
-            runs.append(run)
-        return Row(load, self._peer, tuple(runs), repeated)
+    def measured(self, row: Row) -> Row:
+        """The row with one more run, after those that were disturbed and are repeated."""
+        while True:
+            run = self._run(row.load, self._bench.effort.seconds)
+            note(self._progress(row.load, run))
+            if not run.is_disturbed or run.complaint or not self._bench.may_repeat():
+                return replace(row, runs=(*row.runs, run))
+            row = replace(row, repeated=row.repeated + 1)
+            time.sleep(_QUIET_S)
 
     def _progress(self, load: Load, run: Run) -> str:
         return (
             f"{self._peer.name:20} {load.title:24} {run.delivered_per_s:8.1f}/s "
             f"p50 {run.report.p50_ms:8.2f} p99 {run.report.p99_ms:8.2f} ms, "
-            f"CPU {run.cpu_ms:7.3f} ms, others {run.others_s:.2f} s"
+            f"CPU {run.cpu_ms:7.3f} ms, {run.signatures:5.2f} signatures, "
+            f"others {run.others_s:.2f} s"
             + (", disturbed" if run.is_disturbed else "")
             + (f" !! {run.complaint}" if run.complaint else "")
         )
 
-    def _warm_up(self, load: Load) -> None:
+    def warmed_up(self, row: Row) -> Row:
+        """The row as it is, after a run that does not count and a check of signatures."""
         if self._peer.signs:
             self._sink.keep_next()
         seconds = min(self._bench.effort.seconds, 0.7 if self._is_warm else _WARM_UP_S)
-        run = self._run(load, seconds)
+        run = self._run(row.load, seconds)
         self._is_warm = True
         if not run.report.accepted:
             raise SignatureError(f"no message was accepted: {run.report.complaint}")
         if self._peer.signs:
             check_signatures(self._sink.last_kept(), self._keys)
+        return row
 
     def _run(self, load: Load, seconds: float) -> Run:
-        run, most = self._bench.next_run(), 0
+        run, most, signature_before_ms = self._bench.next_run(), 0, signature_ms()
         with self._offer.start(load, self._running, seconds=seconds, run=run) as generator:
             started, before, measured = time.monotonic(), self._sink.counts(), self._measured()
             generator.begin()
@@ -306,6 +353,7 @@ class _Stage:
                 whole_s=whole_s,
                 resident=max(most, resident(pids)),
                 proportional=proportional(pids),
+                signature_ms=(signature_before_ms + signature_ms()) / 2,
             )
 
     def _measured(self) -> tuple[float, float, float]:

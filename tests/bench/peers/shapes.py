@@ -33,10 +33,7 @@ SHAPES: Final[tuple[tuple[Conditions, tuple[Load, ...]], ...]] = (
 
 
 def measure_all(bench: Bench, peers: Sequence[Peer]) -> list[Row]:
-    """Measure each peer under all conditions."""
+    """Measure the peers under all conditions."""
     return [
-        row
-        for peer in peers
-        for conditions, loads in SHAPES
-        for row in measure(bench, peer, loads, conditions)
+        row for conditions, loads in SHAPES for row in measure(bench, peers, loads, conditions)
     ]

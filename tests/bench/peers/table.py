@@ -41,7 +41,7 @@ def short(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _figures(row: Row, signature_ms: float) -> list[str]:
+def _figures(row: Row) -> list[str]:
     cpu_ms = median(row, lambda run: run.cpu_ms)
     memory = (
         median(row, lambda run: run.resident) / _MEBIBYTE,
@@ -55,24 +55,26 @@ def _figures(row: Row, signature_ms: float) -> list[str]:
         f"{cpu_ms:.3f}",
         f"{spread(row, lambda run: run.cpu_ms):.0%}",
         short(1000 / cpu_ms) if cpu_ms else "-",
-        short(cpu_ms / signature_ms),
+        short(median(row, lambda run: run.signatures)),
         f"{memory[0]:.0f} ({memory[1]:.0f})",
     ]
 
 
 def _ratio(gates: Sequence[Row], row: Row, figure: Figure) -> str:
-    """The gate's figure by this peer's: of each variant of the gate, in order."""
-    theirs = median(row, figure)
-    if not theirs:
+    """The gate's figure by this peer's in each round, the median: of each gate, in order."""
+    if not all(map(figure, row.runs)):
         return "-"
-    return " / ".join(f"{median(gate, figure) / theirs:.2f}" for gate in gates)
+    return " / ".join(
+        f"{statistics.median(figure(ours) / figure(theirs) for ours, theirs in rounds):.2f}"
+        for rounds in (list(zip(gate.runs, row.runs, strict=True)) for gate in gates)
+    )
 
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cells(row: Row, rows: Sequence[Row], signature_ms: float) -> list[str]:
+def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
     load = f"{row.load.title} ({row.load.pattern})"
     start = [load, f"**{row.peer.name}**" if row.peer.is_ours else row.peer.name]
     columns = len(_HEADINGS) - len(start) + len(_RATIOS)
@@ -85,10 +87,10 @@ def _cells(row: Row, rows: Sequence[Row], signature_ms: float) -> list[str]:
         if row.peer.is_ours or not gates or not row.peer.signs
         else [_ratio(gates, row, figure) for figure in _RATIOS.values()]
     )
-    return [*start, *_figures(row, signature_ms), *ratios]
+    return [*start, *_figures(row), *ratios]
 
 
-def table(rows: Sequence[Row], signature_ms: float) -> str:
+def table(rows: Sequence[Row]) -> str:
     """All rows, those of a load together."""
     loads = list(dict.fromkeys(row.load for row in rows))
     ordered = [row for load in loads for row in rows if row.load == load]
@@ -97,21 +99,28 @@ def table(rows: Sequence[Row], signature_ms: float) -> str:
     lines = [
         _line(headings),
         _line(["---"] * len(headings)),
-        *(_line(_cells(row, rows, signature_ms)) for row in ordered),
+        *(_line(_cells(row, rows)) for row in ordered),
     ]
-    explained = f"\nRatios are {' / '.join(gates)} divided by the peer." if gates else ""
+    explained = (
+        f"\nRatios are {' / '.join(gates)} divided by the peer in the same round; medians."
+        if gates
+        else ""
+    )
     return "\n".join(lines) + "\n" + explained + "\n" + summary(rows) + "\n"
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """The number of messages, and the errors."""
+    """The number of messages, the machine's speed, and the errors."""
     runs = [run for row in rows for run in row.runs]
     accepted = sum(run.report.accepted for run in runs)
     delivered = sum(run.delivered.messages for run in runs)
     repeated = sum(row.repeated for row in rows)
     disturbed = sum(run.is_disturbed for run in runs)
+    signature_us = sorted(run.signature_ms * 1000 for run in runs) or [0.0]
     found = [
         f"{len(runs)} runs: {accepted} messages accepted, {delivered} delivered.",
+        f"RSA-2048 signature: {statistics.median(signature_us):.0f} µs "
+        f"({signature_us[0]:.0f} to {signature_us[-1]:.0f}).",
         f"{repeated} disturbed runs were repeated; the table has {disturbed} disturbed runs.",
         *(
             f"{row.peer.name}, {row.load.title}: {wrong}."
