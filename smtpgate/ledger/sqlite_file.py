@@ -29,7 +29,7 @@ from smtpgate.core.limits import (
     minute_of,
     over_before_us,
 )
-from smtpgate.sql import many
+from smtpgate.sql import many, transaction
 from smtpgate.sql.wal import enter_wal_mode
 
 SCHEMA_VERSION: Final = 2
@@ -115,25 +115,25 @@ class LedgerFile:
 
     def begin(self) -> None:
         """Begin to write. No other process can write until the end, so reads stay true."""
-        # Not a deferred one: its first write would fail at once while another process writes.
-        self._begin("BEGIN IMMEDIATE")
+        self._forget()
+        transaction.begin_to_write(self._connection)
 
     def begin_to_read(self) -> None:
         """Begin to read one moment's state; neither this nor any writer waits for the other."""
-        self._begin("BEGIN")
+        self._forget()
+        transaction.begin_to_read(self._connection)
 
-    def _begin(self, statement: str) -> None:
+    def _forget(self) -> None:
         self._rows.clear()
         self._changed.clear()
         self._added.clear()
-        self._connection.execute(statement)
 
     def commit(self) -> None:
         """Write the changed usage, and commit."""
         for subject, (usage, limits) in self._changed.items():
             self._write(subject, usage, limits)
         _ = many.execute(self._connection, _RESERVATION, self._added)
-        self._connection.execute("COMMIT")
+        self._connection.commit()
 
     def touch(self) -> None:
         """Write a value that is there already: as every write, it needs the lock and room."""

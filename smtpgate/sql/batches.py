@@ -28,10 +28,11 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.sql.base import Executable
 
-from smtpgate.sql import checkpoints, engines, many
+from smtpgate.sql import checkpoints, engines, many, transaction
 from smtpgate.sql.checkpoints import Checkpointer
 from smtpgate.sql.database import Database
 from smtpgate.sql.engines import file_of, in_words, prepare_sqlite
+from smtpgate.sql.wal import SyncedLog, is_in_wal_mode
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -119,7 +120,7 @@ class SqliteBatches:
         self._connection: Connection | None = None
         self._driver: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
-        self._is_synced = True
+        self._log: SyncedLog | None = None  # of a file in WAL mode
         self._is_in_trouble = False
         self._checkpoints = Checkpointer(self._path)
 
@@ -130,24 +131,27 @@ class SqliteBatches:
         """
         with self._translated():
             driver = self._opened()
-            self._sync(driver, synced)
-            driver.execute("BEGIN IMMEDIATE")
+            transaction.begin_to_write(driver)
             try:
                 done = work(driver)
-                driver.execute("COMMIT")
+                driver.commit()
             except BaseException:
                 driver.rollback()
                 raise
+            if synced:
+                self._sync()
         self._checkpoints.note_commit()
         return done
 
     def run(self, work: Work[T]) -> T:
         """Do the work in a transaction of SQLAlchemy; raises the same errors."""
         with self._translated():
-            self._sync(self._opened(), True)
+            _ = self._opened()
             assert self._connection is not None  # noqa: S101 - for mypy; it is opened
             with self._connection.begin():
-                return work(self._connection)
+                done = work(self._connection)
+            self._sync()
+        return done
 
     def close(self) -> None:
         """Close the file."""
@@ -168,10 +172,9 @@ class SqliteBatches:
             self._is_in_trouble = False
             self._driver.execute(f"PRAGMA busy_timeout = {int(engines.BUSY_S * 1000)}")
 
-    def _sync(self, driver: sqlite3.Connection, synced: bool) -> None:
-        if synced is not self._is_synced:
-            driver.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
-            self._is_synced = synced
+    def _sync(self) -> None:
+        if self._log is not None:
+            self._log.sync()
 
     def _opened(self) -> sqlite3.Connection:
         """The driver's connection, a new one when the path now leads to another file."""
@@ -185,11 +188,19 @@ class SqliteBatches:
         assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for mypy
         if self._is_in_trouble:
             driver.execute(f"PRAGMA busy_timeout = {_BUSY_IN_TROUBLE_MS}")
-        self._driver, self._is_synced = driver, True
+        if is_in_wal_mode(driver):
+            # Commits do not sync; this does after those that must be. To switch between both
+            # takes more steps of the driver than a sync.
+            driver.execute("PRAGMA synchronous = NORMAL")
+            self._log = SyncedLog(self._path)
+        self._driver = driver
         return driver
 
     def _disconnect(self) -> None:
         connection, self._connection, self._driver = self._connection, None, None
+        log, self._log = self._log, None
+        if log is not None:
+            log.close()
         try:
             if connection is not None:
                 connection.invalidate()

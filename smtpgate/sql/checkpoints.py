@@ -57,7 +57,8 @@ class Checkpointer:
                 target=self._run, name=f"checkpoints of {self._path.name}", daemon=True
             )
             self._thread.start()
-        self._commits.set()
+        if not self._commits.is_set():
+            self._commits.set()
 
     def close(self) -> None:
         """End the thread, and wait for a checkpoint that it makes."""

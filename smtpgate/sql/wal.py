@@ -1,8 +1,11 @@
-"""WAL mode, and the moment in which several processes make the same new file at once."""
+"""WAL mode, the moment in which several processes make the same new file at once, and syncs."""
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 _WAIT_S: Final = 0.01
@@ -37,9 +40,45 @@ def enter_wal_mode(
     return False
 
 
+def is_in_wal_mode(connection: Any) -> bool:  # noqa: ANN401 - any driver's
+    """True if what is committed goes to the log of the file."""
+    cursor = connection.cursor()
+    try:
+        cursor.execute("PRAGMA journal_mode")
+        return bool(cursor.fetchone()[0] == "wal")
+    finally:
+        cursor.close()
+
+
 def _enter(cursor: Any) -> bool:  # noqa: ANN401 - any driver's
     cursor.execute("PRAGMA journal_mode")
     if cursor.fetchone()[0] != "wal":
         cursor.execute("PRAGMA journal_mode = WAL")
         return bool(cursor.fetchone()[0] == "wal")
     return True
+
+
+class SyncedLog:
+    """The log of a file that a connection has open, for ``synchronous = NORMAL``.
+
+    A commit only writes to the log then; with ``FULL`` it would do the same, and sync the log.
+    SQLite has one log from the first connection to the last, and takes no locks in it, so it
+    may be opened and closed beside the connection.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = f"{path}-wal"
+        self._descriptor: int | None = None
+
+    def sync(self) -> None:
+        """Have all that was committed survive a power cut. Raises OSError."""
+        if self._descriptor is None:
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """Close it; the connection goes on."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with suppress(OSError):  # nothing was written by it
+                os.close(descriptor)

@@ -1,6 +1,7 @@
 """One store for ledger and journal: what a message is promised, whatever file fails."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import closing, contextmanager
@@ -570,20 +571,20 @@ async def test_a_message_without_charges_has_a_problem_of_the_journal_only(
 
 
 async def test_a_list_of_requests_has_a_list_of_answers_in_order(
-    tmp_path: Path, clock: MovableClock
+    tmp_path: Path, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    inodes = list[int]()
+    monkeypatch.setattr("os.fdatasync", lambda file: inodes.append(os.fstat(file).st_ino))
     async with open_store(journal_in(tmp_path), tmp_path) as files:
         ledger = LedgerTransactions(tmp_path / "ledger.sqlite", busy_timeout_s=1, lease_s=900)
-        journal, synced = JournalFile(files.database, clock), list[bool]()
+        journal, synced = JournalFile(files.database, clock), list[list[int]]()
         work, now = StoreWork(ledger, journal), clock.now()
         charges = submission(clock).charges
         one, other = _entry(clock), _entry(clock)
 
         def run(*requests: Any) -> list[Any]:  # noqa: ANN401 - of any kind
             answers = work.run(requests, lambda _: False)
-            driver = journal._batches._driver
-            assert driver is not None
-            synced.append(driver.execute("PRAGMA synchronous").fetchone()[0] == 2)
+            synced.append([*inodes])
             return answers
 
         first, second, (status,) = run(
@@ -600,7 +601,8 @@ async def test_a_list_of_requests_has_a_list_of_answers_in_order(
         )
         assert run(Finish(Settle(first.counted, 0, now), done)) == [FinishAnswer()]
         assert run(Look(charges, now))[0][0].used_24h == 0
-        assert synced[:2] == [False, True], "only a verdict is promised"
+        log = Path(f"{files.database.url.database}-wal").stat().st_ino
+        assert synced == [[], [log], [log]], "only a verdict is promised"
         assert {row.outcome for row in await all_rows(files)} == {"accepted", "relaying"}
         work.close()
 
