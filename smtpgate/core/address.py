@@ -28,14 +28,18 @@ _MAX_PATH_OCTETS: Final = 254
 # address that they make, and reading them takes quadratic time.
 _MAX_READ: Final = 2 * _MAX_PATH_OCTETS
 
-_ATEXT: Final = r"A-Za-z0-9!#$%&'*+\-/=?^_`{|}~"
+# RFC 5321 §4.1.2; `!' and `%' are signs of routes.
+_UNROUTED: Final = r"A-Za-z0-9#$&'*+\-/=?^_`{|}~"
+_ATEXT: Final = _UNROUTED + "!%"
 # ASCII that is neither `_ATEXT` nor a dot. Classes with all beyond ASCII (RFC 6532 §3.2) name
 # what they lack: one up to the end of Unicode takes milliseconds to compile.
 _SPECIALS: Final = r'\x00-\x20"(),:;<>@\[\\\]\x7f'
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _NO_DOMAIN: Final = "Missing final '@domain'"  # Amazon SES's words, with its capital
-# The fast path: an ASCII dot-string at an ASCII domain (RFC 5321 §4.1.2).
-_PLAIN: Final = re.compile(rf"([{_ATEXT}]+(?:\.[{_ATEXT}]+)*)@({_LABEL}(?:\.{_LABEL})*)")
+# The fast path: an ASCII dot-string at an ASCII domain (RFC 5321 §4.1.2), and a path with one.
+_ASCII_DOMAIN: Final = rf"{_LABEL}(?:\.{_LABEL})*"
+_PLAIN: Final = re.compile(rf"([{_ATEXT}]+(?:\.[{_ATEXT}]+)*)@({_ASCII_DOMAIN})")
+_PLAIN_PATH: Final = re.compile(rf"<([{_UNROUTED}]+(?:\.[{_UNROUTED}]+)*)@({_ASCII_DOMAIN})>")
 _DOT_STRING: Final = re.compile(rf"[^.{_SPECIALS}]+(?:\.[^.{_SPECIALS}]+)*")
 _QUOTED: Final = re.compile(r'"(?:[^\x00-\x1f"\\\x7f]|\\[\x20-\x7e])*"')
 _QUOTED_PAIR: Final = re.compile(r"\\(.)")
@@ -130,16 +134,18 @@ def parse_mailbox(text: str) -> Mailbox:
 
     Raises AddressError.
     """
-    return _plain(text) or _mailbox(text, _parse_local_part, parse_domain)
+    return _plain(_PLAIN.fullmatch(text)) or _mailbox(text, _parse_local_part, parse_domain)
 
 
-def _plain(text: str) -> Mailbox | None:
+def _plain(match: re.Match[str] | None) -> Mailbox | None:
     """The fast path: a dot-string in ASCII at a domain without A-labels."""
-    match = _PLAIN.fullmatch(text)
-    if match is None or len(text) > _MAX_PATH_OCTETS:
+    if match is None:
         return None
-    domain = match[2].lower()
-    return None if "xn--" in domain else Mailbox(match[1], domain)
+    local_part, domain = match.groups()
+    domain = domain.lower()
+    if "xn--" in domain or len(local_part) + len(domain) >= _MAX_PATH_OCTETS:
+        return None
+    return Mailbox(local_part, domain)
 
 
 def _mailbox(
@@ -240,10 +246,10 @@ def parse_reverse_path(text: str) -> Mailbox | None:
     A bare mailbox is accepted because clients of Amazon SES send it (its own samples do).
     Source routes are refused (RFC 5321 §C: servers may). Raises AddressError.
     """
+    if (mailbox := _plain(_PLAIN_PATH.fullmatch(text))) is not None:
+        return mailbox
     text = _without_brackets(text)
-    if not text:
-        return None
-    return _plain(text) or _mailbox(text, _parse_path_local_part, parse_domain)
+    return _mailbox(text, _parse_path_local_part, parse_domain) if text else None
 
 
 def parse_forward_path(text: str) -> Mailbox:
@@ -251,12 +257,14 @@ def parse_forward_path(text: str) -> Mailbox:
 
     Raises AddressError.
     """
+    if (mailbox := _plain(_PLAIN_PATH.fullmatch(text))) is not None:
+        return mailbox
     text = _without_brackets(text)
     if text.lower() == "postmaster":  # RFC 5321 §4.1.1.3
         return POSTMASTER
     if not text:
         raise AddressError("a recipient cannot be null")
-    mailbox = _plain(text) or _mailbox(text, _parse_path_local_part, _recipient_domain)
+    mailbox = _mailbox(text, _parse_path_local_part, _recipient_domain)
     if sum(map(mailbox.local_part.count, "@%!")) > _MAX_ROUTE_MARKS:
         raise AddressError("local part names too many routes")
     return mailbox

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Set
+from functools import lru_cache
 from typing import Final, TypeVar, get_args
 
 from msgspec import Struct
@@ -21,11 +22,12 @@ _VERB: Final = re.compile(rb"([A-Za-z]{1,20})(?:[ \t]+(.*))?", re.DOTALL)
 # (https://docs.aws.amazon.com/ses/latest/dg/send-email-smtp-client-command-line.html).
 # In quotes a path may hold `<' and `>' (RFC 5321 §4.1.2). One whose quotes are wrong matches up
 # to the first `>', so that the reply can say what is wrong.
-_PATH: Final = re.compile(
-    rb'(?:FROM|TO):[ ]*(<(?:[^<>"\r\n]++|"(?:[^"\\\r\n]|\\[^\r\n])*+")*+>'
-    rb"|<[^<>\r\n]*>|[^ <>\r\n]+)((?:[ ]+[^ \r\n]+)*)[ ]*",
-    re.IGNORECASE,
+_PATH: Final = (
+    rb':[ ]*(<(?:[^<>"\r\n]++|"(?:[^"\\\r\n]|\\[^\r\n])*+")*+>'
+    rb"|<[^<>\r\n]*>|[^ <>\r\n]+)((?:[ ]+[^ \r\n]+)*)[ ]*"
 )
+_FROM: Final = re.compile(b"FROM" + _PATH, re.IGNORECASE)
+_TO: Final = re.compile(b"TO" + _PATH, re.IGNORECASE)
 # RFC 6531 §3.3 lets UTF-8 into values; the grammar of each parameter says whether it may.
 _PARAMETER: Final = re.compile(
     rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e\x80-\xff]+))?"
@@ -145,25 +147,28 @@ def parse_mail(argument: bytes, offered: Set[str] = EXTENSIONS) -> MailCommand:
 
     ``offered`` are the extensions that the client may use.
     """
-    path, parameters = _split(argument, b"FROM:", "MAIL FROM:<address> [parameters]")
+    path, parameters = _split(_FROM.fullmatch(argument), "MAIL FROM:<address> [parameters]")
+    if not parameters:
+        return MailCommand(_reverse_path(path, smtputf8=False), 0, smtputf8=False)
     _check(parameters, _MAIL_PARAMETERS, offered)
     if parameters.get("BODY", b"").upper() == b"8BITMIME" and "8BITMIME" not in offered:
         raise _refuse("not-offered", parameter="BODY=8BITMIME")
     smtputf8 = "SMTPUTF8" in parameters
-    mailbox = _read(path, parse_reverse_path, "bad-sender", smtputf8=smtputf8)
+    reverse_path = _reverse_path(path, smtputf8=smtputf8)
     size = int(parameters.get("SIZE", b"0"))
     if parameters.keys().isdisjoint(_KEPT):
-        return MailCommand(ReversePath(mailbox), size, smtputf8)
+        return MailCommand(reverse_path, size, smtputf8)
     envelope_id = _from_xtext(parameters.get("ENVID", b""))
     returned = _RETURNS[parameters.get("RET", b"").upper()]
     require_tls = "REQUIRETLS" in parameters
-    return MailCommand(ReversePath(mailbox), size, smtputf8, envelope_id, returned, require_tls)
+    return MailCommand(reverse_path, size, smtputf8, envelope_id, returned, require_tls)
 
 
 def parse_rcpt(argument: bytes, *, smtputf8: bool, offered: Set[str] = EXTENSIONS) -> Recipient:
     """Read ``TO:<forward-path>`` (RFC 5321 §4.1.1.3)."""
-    path, parameters = _split(argument, b"TO:", "RCPT TO:<address>")
-    _check(parameters, _RCPT_PARAMETERS, offered)
+    path, parameters = _split(_TO.fullmatch(argument), "RCPT TO:<address>")
+    if parameters:
+        _check(parameters, _RCPT_PARAMETERS, offered)
     mailbox = _read(path, parse_forward_path, "bad-recipient", smtputf8=smtputf8)
     if not parameters:
         return Recipient(mailbox)
@@ -209,17 +214,22 @@ def _from_xtext(value: bytes) -> str:
     return _ENCODED.sub(lambda found: bytes.fromhex(found[1].decode()), value).decode("ascii")
 
 
-def _split(argument: bytes, prefix: bytes, syntax: str) -> tuple[bytes, dict[str, bytes]]:
-    match = _PATH.fullmatch(argument)
-    if match is None or not argument.upper().startswith(prefix):
+def _split(match: re.Match[bytes] | None, syntax: str) -> tuple[bytes, dict[str, bytes]]:
+    if match is None:
         raise _refuse("syntax", syntax=syntax)
+    path, words = match.groups()
     parameters: dict[str, bytes] = {}
-    for word in match[2].split():
+    for word in words.split() if words else ():
         parameter = _PARAMETER.fullmatch(word)
         if parameter is None or parameter[1].upper().decode() in parameters:
             raise _refuse("syntax", syntax=syntax)
         parameters[parameter[1].upper().decode()] = parameter[2] or b""
-    return match[1], parameters
+    return path, parameters
+
+
+@lru_cache(maxsize=256)  # most messages are from a few senders
+def _reverse_path(path: bytes, *, smtputf8: bool) -> ReversePath:
+    return ReversePath(_read(path, parse_reverse_path, "bad-sender", smtputf8=smtputf8))
 
 
 def _read(path: bytes, parse: Callable[[str], T], refusal: str, *, smtputf8: bool) -> T:

@@ -108,10 +108,14 @@ class SmtpSession(Dialogue):
         if self.exchange is not None:
             return on_response(self, line)
         self.verb = b""
-        if line.startswith(b"\n"):  # a mark that stands for a line which is no command
+        if line in _NO_COMMAND:
             self.note_error(CATALOGUE[_NO_COMMAND[line]])
             return None
-        verb, argument = split_command(line)
+        verb, _, argument = line.partition(b" ")
+        if verb in COMMANDS:
+            argument = argument.strip(b" \t")
+        else:  # in lower case, with a tab behind it, or unknown
+            verb, argument = split_command(line)
         if verb not in _OF_A_GROUP:
             self.excused = 0
         command = COMMANDS.get(verb)

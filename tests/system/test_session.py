@@ -103,6 +103,17 @@ async def test_the_auth_parameter_of_mail_is_accepted(tmp_path: Path, parameter:
         assert (await send(await login(gate), parameters=parameter)).startswith("250")
 
 
+async def test_a_verb_may_be_in_any_case_with_blanks_and_tabs_behind_it(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await login(gate)
+        for blank in ("\t", "  ", " \t "):
+            for verb in ("MAIL", "mail"):
+                sender = "FROM:<marketing@ses-example.com>"
+                assert (await dialog.say(f"{verb}{blank}{sender}\t")).startswith("250 2.1.0")
+                assert (await dialog.say(f"{verb[0]}SET")).startswith("500")
+                assert (await dialog.say("RSET \t")).startswith("250")
+
+
 async def test_the_greeting_names_no_product(tmp_path: Path) -> None:
     async with open_gate(tmp_path) as (gate, _):
         dialog = await Dialog.open(gate.listeners["plain"].port)

@@ -76,8 +76,9 @@ def test_a_recipient_may_be_routed_elsewhere(case: dict[str, Any]) -> None:
 
 def test_a_recipient_with_very_many_routes_is_refused() -> None:
     assert parse_forward_path("a%b%c%d!e!f@example.com").domain == "example.com"
-    with pytest.raises(AddressError, match="names too many routes"):
-        parse_forward_path("a%b%c%d!e!f%g@example.com")
+    for text in ("a%b%c%d!e!f%g@example.com", "<a%b%c%d!e!f%g@example.com>"):
+        with pytest.raises(AddressError, match="names too many routes"):
+            parse_forward_path(text)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +116,10 @@ def test_the_path_is_what_bounds_a_local_part() -> None:
         assert parse(longest) == Mailbox("a" * 242, "example.com")
         with pytest.raises(AddressError, match="longer than 254"):
             parse("a" + longest)
+    for parse in (parse_reverse_path, parse_forward_path):
+        assert parse(f"<{longest}>") == Mailbox("a" * 242, "example.com")
+        with pytest.raises(AddressError, match="longer than 254"):
+            parse(f"<a{longest}>")
 
 
 def test_a_label_is_taken_off_at_the_first_plus() -> None:
