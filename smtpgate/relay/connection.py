@@ -30,6 +30,7 @@ from smtpgate.core.upstream import (
     RefusedInPart,
     Send,
     SendMessage,
+    SendWhole,
     StartTls,
     State,
     Step,
@@ -43,7 +44,6 @@ from smtpgate.relay.traced import tracing
 from smtpgate.tasks import Deadline, Offload
 from smtpgate.tracing import SERVED
 
-_ONE_WRITE_OCTETS: Final = 64 * 1024
 _CHUNK_OCTETS: Final = 260 * 1024  # one piece, with the header block or the final dot
 _LIMITS: Final = {"high": 1, "low": 0}  # octets; at 0 a TLS transport would pause for nothing
 _QUIT_S: Final = 2.0
@@ -301,8 +301,8 @@ class Connection(asyncio.Protocol):
             if isinstance(step, Send):
                 self._transport.write(step.octets)
                 self._watch(self._config.command_timeout_s)
-            elif isinstance(step, SendMessage) and _is_short(step):
-                self._write_last(b"".join(step.pieces))
+            elif isinstance(step, SendWhole):
+                self._write_last(step.wire)
             else:
                 self._result = step
                 self._expiry.clear()
@@ -393,11 +393,6 @@ class Connection(asyncio.Protocol):
         is_late = self._loop.time() >= self._deadline
         after = "before the deadline" if is_late else f"within {self._patience_s:g} s"
         self._carry_out(self._session.timed_out(after))
-
-
-def _is_short(step: SendMessage) -> bool:
-    """True if the message can be sent with one write."""
-    return step.octets <= _ONE_WRITE_OCTETS and not step.reads_file and not step.in_chunks
 
 
 def _chunks(pieces: Iterable[Octets]) -> Iterator[tuple[bytes, bool]]:

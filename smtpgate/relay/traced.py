@@ -4,7 +4,7 @@ from typing import Final
 
 from smtpgate.core.sasl_mechanism import WITH_TOKEN
 from smtpgate.core.transcript import Kind, command_text, octets_of, reply_texts
-from smtpgate.core.upstream import Failed, Ready, Send, SendMessage, Step, Terms
+from smtpgate.core.upstream import Failed, Ready, Send, SendMessage, SendWhole, Step, Terms
 from smtpgate.core.upstream.sasl import (
     login_response,
     plain_response,
@@ -71,7 +71,7 @@ class TracedConnection:
                     text = _MASKED if self._is_logging_in else command_text(line)
                     self._is_logging_in |= line.startswith(b"AUTH ")
                     self._add("command", text)
-            case SendMessage():
+            case SendWhole() | SendMessage():
                 self._add("command", octets_of(step.octets, "a message"))
             case Ready():
                 self._is_logging_in = False

@@ -132,10 +132,8 @@ class Envelope(Struct, frozen=True, gc=False):
     @property
     def needs_smtputf8(self) -> bool:
         """True if an address of it cannot be written in ASCII (RFC 6531 §3.2)."""
-        sender = self.reverse_path.mailbox
-        return (sender is not None and not sender.is_ascii) or not all(
-            recipient.mailbox.is_ascii for recipient in self.recipients
-        )
+        addresses = [str(self.reverse_path), *[one.mailbox.text for one in self.recipients]]
+        return not "".join(addresses).isascii()
 
 
 class Unrendered(Struct, frozen=True, gc=False):

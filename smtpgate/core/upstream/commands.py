@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from smtpgate.core.message.body import Body, StoredBody, pieces_of
+from smtpgate.core.message.body import Body, Octets, StoredBody, pieces_of
 from smtpgate.core.message.dots import replace_dots
 from smtpgate.core.message.envelope import Envelope, Recipient
 from smtpgate.core.upstream.delivery import Extension, LacksExtensionError
@@ -26,7 +26,7 @@ class CommandError(ValueError):
 def command_line(*words: str, utf8: bool = False) -> bytes:
     """One command with its line end. Raises CommandError."""
     text = " ".join(words)
-    if _CONTROL.search(text):
+    if not text.isprintable() and _CONTROL.search(text):
         raise CommandError("a command must not hold control characters")
     try:
         return text.encode("utf-8" if utf8 else "ascii") + b"\r\n"
@@ -77,10 +77,10 @@ def _need(extension: Extension, extensions: Mapping[str, str]) -> None:
 
 def rcpt_command(recipient: Recipient, extensions: Mapping[str, str]) -> bytes:
     """The RCPT command; MAIL has already asked for SMTPUTF8 if the mailbox needs it."""
-    words = [f"RCPT TO:<{recipient.mailbox}>"]
+    path = f"RCPT TO:<{recipient.mailbox.text}>"
     if (recipient.notify or recipient.orcpt) and "DSN" in extensions:
-        words += _delivery_options(recipient)
-    return command_line(*words, utf8=True)
+        return command_line(path, *_delivery_options(recipient), utf8=True)
+    return command_line(path, utf8=True)
 
 
 def _delivery_options(recipient: Recipient) -> Iterator[str]:
@@ -99,6 +99,16 @@ def _xtext(text: str) -> str:
     """The text in xtext (RFC 3461 §4)."""
     return "".join(
         one if "!" <= one <= "~" and one not in "+=" else f"+{ord(one):02X}" for one in text
+    )
+
+
+def wire_octets(message: Iterable[Octets]) -> bytes:
+    """A short message in memory as it goes over the wire, in one piece: as ``wire_pieces``."""
+    octets = b"".join(message)
+    first = b"." if octets[:1] == b"." else b""  # a line begins, after that of the command
+    is_ended = octets[-2:] in (b"\r\n", b"")
+    return b"".join(
+        (first, replace_dots(octets, b".."), b".\r\n" if is_ended else b"\r\n.\r\n")
     )
 
 

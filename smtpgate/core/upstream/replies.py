@@ -68,43 +68,49 @@ class ReplyReader:
 
     def take(self) -> Answer | None:
         """The next whole reply, or ``None`` until more is received. Raises ReplyError."""
-        while (line := _LINE.match(self._buffer, self._at)) is not None:
-            octets = line.end() - self._at
-            if octets > _MAX_LINE_OCTETS:
+        while end := self._buffer.find(b"\n", self._at) + 1:
+            line = self._buffer[self._at : end]
+            if len(line) > _MAX_LINE_OCTETS:
                 raise ReplyError(_LONG_LINE)
-            self._at += octets
-            code, separator, text = line.groups(b"")
-            if separator != b"-" and not self._lines:  # one line, as most replies have
-                return Answer(int(code), (_printable(text),))
-            self._add(code, text, octets)
-            if separator != b"-":
-                return self._whole()
-        self._refuse_what_cannot_be_a_line()
+            self._at = end
+            answer = None if self._lines else _only_line(line)
+            if answer is not None or (answer := self._add(line)) is not None:
+                return answer
+        if len(self._buffer) - self._at > _MAX_LINE_OCTETS:
+            raise ReplyError(_LONG_LINE)
         return None
 
-    def _add(self, code: bytes, text: bytes, octets: int) -> None:
-        """Note one line of a reply with several."""
+    def _add(self, octets: bytes) -> Answer | None:
+        """Note one line of a reply with several; the reply, if that was its last."""
+        line = _LINE.fullmatch(octets)
+        if line is None:
+            raise ReplyError(f"no reply line: {_shown(octets)}")
+        code, separator, text = line.groups(b"")
         if self._lines and code != self._code:  # RFC 5321 §4.2.1
             raise ReplyError(
                 f"the lines of a reply differ: {_shown(self._code + b', ' + code)}"
             )
         self._code = code
         self._lines.append(_printable(text))
-        self._octets += octets
+        self._octets += len(octets)
         if len(self._lines) > _MAX_LINES or self._octets > _MAX_REPLY_OCTETS:
             raise ReplyError("a reply is too long")
+        return self._whole() if separator != b"-" else None
 
     def _whole(self) -> Answer:
         answer = Answer(int(self._code), tuple(self._lines))
         self._code, self._lines, self._octets = b"", [], 0
         return answer
 
-    def _refuse_what_cannot_be_a_line(self) -> None:
-        end = self._buffer.find(b"\n", self._at) + 1
-        if (end or len(self._buffer)) - self._at > _MAX_LINE_OCTETS:
-            raise ReplyError(_LONG_LINE)
-        if end:
-            raise ReplyError(f"no reply line: {_shown(self._buffer[self._at : end])}")
+
+# A server gives most messages the same answers, each of one line.
+@lru_cache(maxsize=128)
+def _only_line(octets: bytes) -> Answer | None:
+    """The reply of that one line; ``None`` of a line of several, and of what is none."""
+    line = _LINE.fullmatch(octets)
+    if line is None or line[2] == b"-":
+        return None
+    return Answer(int(line[1]), (_printable(line[3] or b""),))
 
 
 def _printable(octets: bytes) -> str:

@@ -45,6 +45,7 @@ from smtpgate.core.upstream.commands import (
     mail_command,
     only_chunk,
     rcpt_command,
+    wire_octets,
     wire_pieces,
 )
 from smtpgate.core.upstream.delivery import (
@@ -74,6 +75,7 @@ from smtpgate.core.upstream.steps import (
     RefusedInPart,
     Send,
     SendMessage,
+    SendWhole,
     StartTls,
     State,
     Step,
@@ -82,7 +84,7 @@ from smtpgate.core.upstream.steps import (
 
 _SIZE_DIGITS: Final = 20  # RFC 1870 §4
 _INVALID_CREDENTIALS: Final = 535  # RFC 4954 §6
-# A smaller message is one write with DATA, which costs the least.
+# A smaller message is one write, with DATA, which costs the least.
 _SMALL_OCTETS: Final = 64 * 1024
 
 
@@ -107,11 +109,13 @@ class UpstreamSession:
         self._message: Sequence[Body] = ()
         self._octets = 0
         self._unsent: deque[tuple[Due, bytes]] = deque()
-        self._replies: list[Reply] = []
+        self._replies: list[Reply] = []  # to RCPT
+        self._refusals: list[Reply] = []  # those of them that are negative
         self._refusal: Reply | None = None
         self._verdict: Answered | None = None
         self._is_untouched = True
         self._is_message_sent = False
+        self._is_large = False
         self._is_in_chunks = False
         self._reads_file = False
         self._may_be_in_part = False
@@ -148,8 +152,17 @@ class UpstreamSession:
                 due = self._due.popleft()
                 if not self._due and due not in _FINAL:
                     self._refuse_surplus()
-                self._answered(due, answer)
-            self._refuse_surplus()
+                if answer.code == 421:  # RFC 5321 §3.8: it may come at any time
+                    self._served_no_more(answer)
+                    break
+                self._is_untouched = False
+                action = TRANSITIONS[due].get(answer.code // 100)
+                if action is None:
+                    problem = f"it answered {due.value} with {as_reply(answer)}"
+                    raise UpstreamProtocolError(self._named(problem))
+                action(self, answer)
+            if not self._due:
+                self._refuse_surplus()
         except ReplyError as error:
             self._fail(UpstreamProtocolError(self._named(str(error))))
         except UpstreamUnavailableError as error:
@@ -184,8 +197,8 @@ class UpstreamSession:
         dues = [Due.MAIL, *repeat(Due.RCPT, len(commands) - 1)]
         self._envelope, self._message = envelope, message
         self._reads_file = StoredBody in map(type, message)
-        is_large = self._octets > _SMALL_OCTETS or self._reads_file
-        self._is_in_chunks = envelope.body_binary or (is_large and self._pays_to_chunk())
+        self._is_large = self._octets > _SMALL_OCTETS or self._reads_file
+        self._is_in_chunks = envelope.body_binary or (self._is_large and self._pays_to_chunk())
         self._may_be_in_part = may_be_in_part
         self._is_untouched = True
         self.state, self._steps = State.BUSY, []
@@ -275,23 +288,16 @@ class UpstreamSession:
         self._steps.append(Send(octets))
 
     def _refuse_surplus(self) -> None:
-        if not self._due and self._reader.has_rest and self.state is not State.CLOSED:
+        if self._reader.has_rest and self.state is not State.CLOSED:
             raise UpstreamProtocolError(self._named("it sent a reply to no command"))
 
-    def _answered(self, due: Due, answer: Answer) -> None:
-        if answer.code == 421:  # RFC 5321 §3.8: it may come at any time, and ends everything
-            # It is a refusal, so nothing is in doubt.
-            was_sent, self._is_message_sent = self._is_message_sent, False
-            problem = self._named(str(as_reply(answer)))
-            error = UpstreamUnavailableError(problem, "421", is_final=was_sent)
-            self._fail(error, is_stale=self._is_untouched)
-            return
-        self._is_untouched = False
-        action = TRANSITIONS[due].get(answer.code // 100)
-        if action is None:
-            reply = as_reply(answer)
-            raise UpstreamProtocolError(self._named(f"it answered {due.value} with {reply}"))
-        action(self, answer)
+    def _served_no_more(self, answer: Answer) -> None:
+        # It is a refusal, so nothing is in doubt.
+        was_sent, self._is_message_sent = self._is_message_sent, False
+        error = UpstreamUnavailableError(
+            self._named(str(as_reply(answer))), "421", is_final=was_sent
+        )
+        self._fail(error, is_stale=self._is_untouched)
 
     def _fail(self, error: UpstreamUnavailableError, *, is_stale: bool = False) -> None:
         """End the connection; what is certain by then stays certain."""
@@ -385,30 +391,33 @@ class UpstreamSession:
 
     # -- a transaction -------------------------------------------------------------------------
 
-    def _mail_answered(self, answer: Answer) -> None:
-        if answer.code >= 400:
-            if answer == self._last_verdict:
-                # The refusal of the message before, sent twice, must not become this one's. If
-                # it is the server's reply to MAIL, a fresh connection will get it too.
-                error = UpstreamProtocolError(self._named("it repeated its last refusal"))
-                self._fail(error, is_stale=True)
-                return
-            self._refusal = as_reply(answer)
-            self._unsent.clear()
+    def _mail_refused(self, answer: Answer) -> None:
+        if answer == self._last_verdict:
+            # The refusal of the message before, sent twice, must not become this one's. If
+            # it is the server's reply to MAIL, a fresh connection will get it too.
+            error = UpstreamProtocolError(self._named("it repeated its last refusal"))
+            self._fail(error, is_stale=True)
+            return
+        self._refusal = as_reply(answer)
+        self._unsent.clear()
         self._go_on()
 
-    def _rcpt_answered(self, answer: Answer) -> None:
-        # After a refused MAIL the replies to pipelined RCPTs say only that MAIL is missing. A
-        # positive one shows that the refusal was a late reply to something else.
-        if self._refusal is None:
-            self._replies.append(as_reply(answer))
-        elif answer.code < 400:
+    def _rcpt_accepted(self, answer: Answer) -> None:
+        if self._refusal is not None:  # a late reply to something else
             refusal, self._refusal = self._refusal, None
             problem = f"it refused MAIL with {refusal} and accepted RCPT"
             raise UpstreamProtocolError(self._named(problem))
+        self._replies.append(as_reply(answer))
         self._go_on()
 
-    def _go_on(self) -> None:
+    def _rcpt_refused(self, answer: Answer) -> None:
+        # After a refused MAIL the replies to pipelined RCPTs say only that MAIL is missing.
+        if self._refusal is None:
+            self._refusals.append(reply := as_reply(answer))
+            self._replies.append(reply)
+        self._go_on()
+
+    def _go_on(self, _: Answer | None = None) -> None:
         """Send the next flight once this one is answered."""
         if self._due:
             return
@@ -431,13 +440,13 @@ class UpstreamSession:
         """
         if self._is_in_part:
             return None
-        refusals = [reply for reply in self._replies if not reply.is_positive]
-        deferrals = [reply for reply in refusals if reply.is_transient]
-        return self._refusal or next(iter(deferrals + refusals), None)
+        if self._refusal is not None or not self._refusals:
+            return self._refusal
+        return next((one for one in self._refusals if one.is_transient), self._refusals[0])
 
     def _refused_for_good(self) -> tuple[RecipientReply, ...]:
         """The refused recipients, if all of these were for good and others were accepted."""
-        replies, refused = self._replies, [one for one in self._replies if not one.is_positive]
+        replies, refused = self._replies, self._refusals
         is_for_good = all(one.is_permanent and not is_too_many(one) for one in refused)
         if self._envelope is None or not is_for_good or len(refused) == len(replies):
             return ()
@@ -468,13 +477,24 @@ class UpstreamSession:
             self._send_message(chunk_commands(self._message, is_text=is_text), in_chunks=True)
         else:  # each chunk would wait for its reply, so there is one
             self._due.append(Due.MESSAGE)
-            self._send_message(only_chunk(self._message, self._octets))
+            pieces = only_chunk(self._message, self._octets)
+            if self._is_large:
+                self._send_message(pieces)
+            else:
+                self._send_whole(b"".join(pieces))
 
     def _data_wanted(self, _: Answer) -> None:
         if self._refused() is not None:
             raise UpstreamProtocolError(self._named("it accepted DATA without a recipient"))
         self._due.append(Due.MESSAGE)
-        self._send_message(wire_pieces(self._message))
+        if self._is_large:
+            self._send_message(wire_pieces(self._message))
+        else:  # in memory, because a message in a file counts as large
+            self._send_whole(wire_octets(self._message))  # type: ignore[arg-type]
+
+    def _send_whole(self, wire: bytes) -> None:
+        self._steps.append(SendWhole(wire, self._octets))
+        self._message = ()
 
     def _send_message(self, pieces: Iterator[bytes], *, in_chunks: bool = False) -> None:
         self._steps.append(SendMessage(pieces, self._octets, self._reads_file, in_chunks))
@@ -554,8 +574,8 @@ TRANSITIONS: Final[Mapping[Due, Mapping[int, _Action]]] = {
     Due.LOGIN: {3: _S._send_username, 4: _S._login_refused, 5: _S._login_refused},
     Due.USERNAME: {3: _S._send_password, 4: _S._login_refused, 5: _S._login_refused},
     Due.PASSWORD: {2: _S._get_ready, 4: _S._login_refused, 5: _S._login_refused},
-    Due.MAIL: {2: _S._mail_answered, 4: _S._mail_answered, 5: _S._mail_answered},
-    Due.RCPT: {2: _S._rcpt_answered, 4: _S._rcpt_answered, 5: _S._rcpt_answered},
+    Due.MAIL: {2: _S._go_on, 4: _S._mail_refused, 5: _S._mail_refused},
+    Due.RCPT: {2: _S._rcpt_accepted, 4: _S._rcpt_refused, 5: _S._rcpt_refused},
     Due.DATA: {3: _S._data_wanted, 4: _S._data_refused, 5: _S._data_refused},
     Due.CHUNK: {2: _S._chunk_taken, 4: _S._chunk_refused, 5: _S._chunk_refused},
     Due.MESSAGE: {2: _S._message_answered, 4: _S._message_answered, 5: _S._message_answered},

@@ -97,8 +97,18 @@ class Send(Struct, frozen=True, gc=False):
     octets: bytes
 
 
+class SendWhole(Struct, frozen=True, gc=False):
+    """Send this whole message in one write, then call ``message_sent``.
+
+    ``wire`` is the message with the end of data behind it, ``octets`` its size without.
+    """
+
+    wire: bytes
+    octets: int
+
+
 class SendMessage(Struct, frozen=True, gc=False):
-    """Send the message, then call ``message_sent``; ``octets`` is about its size.
+    """Send the message in pieces, then call ``message_sent``; ``octets`` is about its size.
 
     ``reads_file``: to take the next piece may block, because it is read from a file.
     ``in_chunks``: each piece is a command with its octets (RFC 3030 §2). Call ``chunk_written``
@@ -147,4 +157,4 @@ class Failed:
     is_stale: bool = False
 
 
-Step = Send | SendMessage | RefusedInPart | StartTls | Ready | Done | Failed
+Step = Send | SendWhole | SendMessage | RefusedInPart | StartTls | Ready | Done | Failed
