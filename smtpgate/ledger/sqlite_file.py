@@ -7,6 +7,10 @@ reservation is a row too, so that it is settled once, by any process.
 The file is in WAL mode: several processes share it, and a transaction costs no wait for the
 disk. Committed transactions survive the end of any process at any moment. A power cut may take
 the last seconds with it, never the file's consistency.
+
+Rows that were written last are assumed to be the same, and not read again: a change is made
+only where the row is the one that it was computed from, so that other processes' changes are
+noticed. To read a row takes as many steps of the driver as all changes of a transaction.
 """
 
 import os
@@ -16,7 +20,7 @@ from array import array
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.limits import (
@@ -61,13 +65,43 @@ _SCHEMA: Final = (
 )
 # An error ends the transaction in any case; so SQLite need not keep pages to undo this alone.
 _RESERVATION: Final = "INSERT OR ROLLBACK INTO reservation VALUES (?, ?, ?, ?)"
+_NEW: Final = """
+INSERT OR ROLLBACK INTO usage
+    (as_of_us, used, tokens, reported, counts, idle_at_us, account, kind, name)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_READ: Final = """
+SELECT as_of_us, used, tokens, reported, counts FROM usage
+WHERE account = ? AND kind = ? AND name = ?
+"""
+_CHANGE: Final = """
+UPDATE OR ROLLBACK usage
+SET as_of_us = v.column1, used = v.column2, tokens = v.column3, reported = v.column4,
+    counts = v.column5, idle_at_us = v.column6
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS v
+WHERE account = v.column7 AND kind = v.column8 AND name = v.column9
+    AND usage.as_of_us = v.column10 AND usage.used = v.column11
+    AND usage.tokens IS v.column12 AND usage.reported IS v.column13
+    AND usage.counts = v.column14
+"""
+# The counts of a subject are up to 1,440.
+_MOST_ASSUMED: Final = 64
 _LAST_ID: Final = 2**63 - 1
 # Array type codes by the octets of an item, narrowest first.
 _CODES: Final = {array(code).itemsize: code for code in "BHIQ"}
 
 
+Values: TypeAlias = tuple[int, int, int | None, str | None, bytes]
+"""The columns that usage is computed from, in the order of ``_READ``."""
+Row: TypeAlias = tuple[Values, Usage]
+
+
 class LedgerFileError(Exception):
     """The file cannot be used; the text says what to do."""
+
+
+class RowChangedError(Exception):
+    """Another process has changed a row that was assumed to be the same."""
 
 
 class LedgerFile:
@@ -81,7 +115,9 @@ class LedgerFile:
         """
         self._path, self._name = path, str(path)
         self._busy_timeout_s = busy_timeout_s
-        self._rows: dict[Subject, tuple[int | None, Usage | None]] = {}
+        self._assumed: dict[Subject, Row] = {}  # as the last transactions left them
+        self._rows: dict[Subject, Row | None] = {}
+        self._unread: set[Subject] = set()  # whose rows are only assumed
         self._changed: dict[Subject, tuple[Usage, SendingLimits]] = {}
         self._added: list[tuple[int, int, str, int]] = []
         self._swept_usage = self._swept_reservation = 0
@@ -116,24 +152,40 @@ class LedgerFile:
     def begin(self) -> None:
         """Begin to write. No other process can write until the end, so reads stay true."""
         self._forget()
+        if len(self._assumed) > _MOST_ASSUMED:
+            self._assumed.clear()
         transaction.begin_to_write(self._connection)
+
+    def begin_again(self) -> None:
+        """Undo all, and begin to write; this time nothing is assumed."""
+        self._connection.rollback()
+        self._assumed.clear()
+        self.begin()
 
     def begin_to_read(self) -> None:
         """Begin to read one moment's state; neither this nor any writer waits for the other."""
         self._forget()
+        self._assumed.clear()
         transaction.begin_to_read(self._connection)
 
     def _forget(self) -> None:
         self._rows.clear()
+        self._unread.clear()
         self._changed.clear()
         self._added.clear()
 
     def commit(self) -> None:
-        """Write the changed usage, and commit."""
-        for subject, (usage, limits) in self._changed.items():
-            self._write(subject, usage, limits)
+        """Write the changed usage, and commit.
+
+        Raises RowChangedError when it is computed from rows that have been changed.
+        """
+        written = self._write_usage()
+        for subject in self._unread.difference(written):
+            if self._read(subject) != self._row(subject):
+                raise RowChangedError
         _ = many.execute(self._connection, _RESERVATION, self._added)
         self._connection.commit()
+        self._assumed.update(written)
 
     def touch(self) -> None:
         """Write a value that is there already: as every write, it needs the lock and room."""
@@ -144,46 +196,47 @@ class LedgerFile:
     def usage(self, subject: Subject) -> Usage | None:
         """The usage of the subject, with the changes of this transaction."""
         changed = self._changed.get(subject)
-        return self._row(subject)[1] if changed is None else changed[0]
+        if changed is not None:
+            return changed[0]
+        row = self._row(subject)
+        return None if row is None else row[1]
 
     def keep(self, charge: Charge, usage: Usage) -> None:
         """Write that at the end of the transaction."""
         self._changed[charge.subject] = (usage, charge.limits)
 
-    def _row(self, subject: Subject) -> tuple[int | None, Usage | None]:
-        row = self._rows.get(subject)
+    def _row(self, subject: Subject) -> Row | None:
+        if subject in self._rows:
+            return self._rows[subject]
+        row = self._assumed.get(subject)
         if row is None:
-            found = self._connection.execute(
-                "SELECT id, as_of_us, used, tokens, reported, counts FROM usage"
-                " WHERE account = ? AND kind = ? AND name = ?",
-                (subject.account_id, subject.kind, subject.name),
-            ).fetchone()
-            row = (None, None) if found is None else (found[0], _usage(*found[1:]))
-            self._rows[subject] = row
+            row = self._read(subject)
+        else:
+            self._unread.add(subject)
+        self._rows[subject] = row
         return row
 
-    def _write(self, subject: Subject, usage: Usage, limits: SendingLimits) -> None:
-        values = (
-            usage.as_of_us,
-            idle_at_us(usage, limits),
-            usage.window.used,
-            usage.tokens,
-            None if usage.reported is None else ",".join(map(str, usage.reported)),
-            _packed(usage.window.counts),
-        )
-        row_id = self._row(subject)[0]
-        if row_id is None:
-            self._connection.execute(
-                "INSERT INTO usage (as_of_us, idle_at_us, used, tokens, reported, counts,"
-                " account, kind, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*values, subject.account_id, subject.kind, subject.name),
-            )
-        else:
-            self._connection.execute(
-                "UPDATE usage SET as_of_us = ?, idle_at_us = ?, used = ?, tokens = ?,"
-                " reported = ?, counts = ? WHERE id = ?",
-                (*values, row_id),
-            )
+    def _read(self, subject: Subject) -> Row | None:
+        found: Values | None = self._connection.execute(_READ, _key(subject)).fetchone()
+        return None if found is None else (found, _usage(*found))
+
+    def _write_usage(self) -> dict[Subject, Row]:
+        """Write the changed usage; its rows are as returned then."""
+        written: dict[Subject, Row] = {}
+        new: list[tuple[object, ...]] = []
+        changed: list[tuple[object, ...]] = []
+        for subject, (usage, limits) in self._changed.items():
+            values, row = _values(usage), self._row(subject)
+            columns = (*values, idle_at_us(usage, limits), *_key(subject))
+            if row is None:
+                new.append(columns)
+            else:
+                changed.append((*columns, *row[0]))
+            written[subject] = values, usage
+        _ = many.execute(self._connection, _NEW, new)
+        if many.execute(self._connection, _CHANGE, changed) != len(changed):
+            raise RowChangedError
+        return written
 
     # -- open reservations ---------------------------------------------------------------------
 
@@ -296,6 +349,16 @@ def _identity(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _key(subject: Subject) -> tuple[str, str, str]:
+    return subject.account_id, subject.kind, subject.name
+
+
+def _values(usage: Usage) -> Values:
+    reported = None if usage.reported is None else ",".join(map(str, usage.reported))
+    window = usage.window
+    return usage.as_of_us, window.used, usage.tokens, reported, _packed(window.counts)
 
 
 def _usage(

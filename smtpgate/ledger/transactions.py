@@ -29,19 +29,21 @@ from smtpgate.core.limits import (
     microseconds,
     settle,
 )
-from smtpgate.ledger.sqlite_file import LedgerFile, LedgerFileError
+from smtpgate.ledger.sqlite_file import LedgerFile, LedgerFileError, RowChangedError
 from smtpgate.ports import LedgerUnavailableError
 from smtpgate.sql.thread import IsAbandoned
 
 _MAX_OWED: Final = 100_000
 _MAX_OWED_AT_ONCE: Final = 1024
 _RETRY_S: Final = 0.5
-# A commit of all recipients changes no count, so it may wait for the next transaction.
+# A commit of all recipients changes no count, so it may wait: for others, for an idle moment,
+# or for a request that could settle it again.
 _CLOSED_WITHIN_S: Final = 0.1
+_CLOSED_TOGETHER: Final = 64
 # More than one a request, so that rows are deleted faster than they are made. They are looked
 # at after so many requests: the four statements cost more than the rows.
 _SWEPT_A_REQUEST: Final = 2
-_SWEPT_AFTER: Final = 16
+_SWEPT_AFTER: Final = 64
 _BUSY_IN_TROUBLE_S: Final = 0.05
 
 
@@ -148,7 +150,10 @@ class LedgerTransactions:
         if requests and not rest:
             return answers
         owed = _taken(self._owed, _MAX_OWED_AT_ONCE)
-        closing = _taken(self._closing, _MAX_OWED_AT_ONCE)
+        may_wait = rest and not owed and all(type(one) is Reserve for _, one in rest)
+        closing: list[int] = []
+        if not may_wait or len(self._closing) >= _CLOSED_TOGETHER:
+            closing = _taken(self._closing, _MAX_OWED_AT_ONCE)
         if rest or owed or closing:
             try:
                 self._transact(rest, answers, is_abandoned, owed, closing)
@@ -174,6 +179,26 @@ class LedgerTransactions:
             self._sweep(file, len(requests))
         else:
             file.begin_to_read()
+        self._answer_all(file, requests, answers, is_abandoned, owed, closing)
+        try:
+            file.commit()
+        except RowChangedError:
+            file.begin_again()
+            self._answer_all(file, requests, answers, is_abandoned, owed, closing)
+            file.commit()
+        if self._is_in_trouble:
+            self._is_in_trouble = False
+            file.set_busy_timeout(self._busy_timeout_s)
+
+    def _answer_all(
+        self,
+        file: LedgerFile,
+        requests: list[tuple[int, Request]],
+        answers: list[Answer],
+        is_abandoned: IsAbandoned,
+        owed: list[Settle],
+        closing: list[int],
+    ) -> None:
         file.close_reservations(closing)
         for settlement in owed:
             _ = self._answer(file, settlement)
@@ -182,10 +207,6 @@ class LedgerTransactions:
                 answers[at] = self._answer(file, request)
             elif isinstance(request, Settle):
                 _ = self._answer(file, request.silent)
-        file.commit()
-        if self._is_in_trouble:
-            self._is_in_trouble = False
-            file.set_busy_timeout(self._busy_timeout_s)
 
     def _sweep(self, file: LedgerFile, requests: int) -> None:
         self._unswept += requests

@@ -282,8 +282,9 @@ async def test_many_can_make_the_file_at_once(path: Path) -> None:
 
 
 async def test_rows_that_matter_no_longer_go_away_a_few_at_a_time(
-    ledger: SqliteLedger, path: Path
+    ledger: SqliteLedger, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(transactions, "_SWEPT_AFTER", 16)
     for number in range(100):
         await ledger.reserve([Charge(Subject(f"{number:012}"), TEN[0].limits)], 1, NOW)
     assert (rows(path, "usage"), rows(path, "reservation")) == (100, 100)
@@ -295,6 +296,42 @@ async def test_rows_that_matter_no_longer_go_away_a_few_at_a_time(
     assert numbers[-1] == 1
     assert max(before - after for before, after in pairwise(numbers)) <= 32
     assert rows(path, "reservation") == 0
+
+
+async def test_what_another_process_counted_meanwhile_is_counted_too(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    other = SqliteLedger(path, timeout_s=TIMEOUT_S)
+    for used_before in range(0, 8, 2):  # each begins with rows that the other has changed
+        assert (await ledger.reserve(TEN, 1, NOW)).used == (used_before + 1,)
+        assert (await other.reserve(TEN, 1, NOW)).used == (used_before + 2,)
+    assert rows(path, "reservation") == 8
+    await other.reserve(TEN, 2, NOW)
+    with pytest.raises(LimitExceededError):
+        await ledger.reserve(TEN, 1, NOW)
+    execute(path, "DELETE FROM usage")
+    assert (await ledger.reserve(TEN, 1, NOW)).used == (1,), "nor is a refusal assumed"
+    execute(path, "DELETE FROM usage")
+    assert (await ledger.reserve(TEN, 1, NOW)).used == (1,)
+    await other.close()
+
+
+async def test_reservations_are_closed_together_or_in_an_idle_moment(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    charges = [Charge(SUBJECT, SendingLimits(UNLIMITED, UNLIMITED))]
+    open_ones = list[int]()
+    for _ in range(2 * transactions._CLOSED_TOGETHER):
+        reservation = await ledger.reserve(charges, 1, NOW)
+        await ledger.commit(reservation, 1, NOW)
+        open_ones.append(rows(path, "reservation"))
+    assert max(open_ones) <= transactions._CLOSED_TOGETHER + 1
+
+    async def are_open() -> int:
+        return rows(path, "reservation")
+
+    await soon(are_open, 0)
+    assert await used(ledger) == len(open_ones)
 
 
 async def test_a_closed_ledger_counts_no_more(ledger: SqliteLedger, path: Path) -> None:
