@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -122,24 +123,24 @@ class Deadline:
     """A moment that is moved at each step, and seldom reached.
 
     Its timer stays where it is until it fires, and is set again only then: most waits end long
-    before, and to cancel and set a timer costs more than a step of the protocol.
+    before, and to cancel and set a timer costs more than a step of the protocol. ``at`` is
+    ``None`` while nothing is waited for.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.at: float | None = None
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
+        self._fires_at = math.inf
 
     def move(self, at: float, reached: Callable[[], None]) -> None:
         """Call ``reached`` at that moment of the loop's time, unless it is moved or cleared."""
         self.at = at
-        if self._timer is None or self._timer.when() > at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(at, self._fire, reached)
+        if at < self._fires_at:
+            self._set_timer(at, reached)
 
     def clear(self) -> None:
-        """Nothing is waited for."""
+        """Wait for nothing; in a hot path, set ``at`` instead."""
         self.at = None
 
     def close(self) -> None:
@@ -147,14 +148,20 @@ class Deadline:
         self.at = None
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._fires_at = None, math.inf
+
+    def _set_timer(self, at: float, reached: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._fires_at = at
+        self._timer = self._loop.call_at(at, self._fire, reached)
 
     def _fire(self, reached: Callable[[], None]) -> None:
-        at, self._timer = self.at, None
+        at, self._timer, self._fires_at = self.at, None, math.inf
         if at is None:
             return
         if self._loop.time() < at:
-            self._timer = self._loop.call_at(at, self._fire, reached)
+            self._set_timer(at, reached)
             return
         self.at = None
         reached()

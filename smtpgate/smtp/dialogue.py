@@ -267,7 +267,7 @@ class Dialogue(ChunkProtocol):
         """Queue a reply that is already in wire form."""
         if self.parts.tracer.traces:
             self.trace_replies(wire)
-        self._output.append(wire)
+        self._output += wire
 
     @abstractmethod
     def trace_replies(self, wire: bytes) -> None:

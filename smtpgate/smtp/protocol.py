@@ -20,7 +20,7 @@ import asyncio
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import Final, NoReturn, cast
+from typing import Final, cast
 
 from smtpgate.config.sections import ListenerConfig
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
@@ -90,7 +90,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         self._input = bytearray()
         self._is_inside_line = False  # a bare LF came, and the CRLF of its line not yet
         self._is_too_long = False  # so is the line whose end has not come yet
-        self._output: list[bytes] = []
+        self._output = b""
         self.incoming: IncomingMessage | None = None
         self.chunk: Chunk | None = None  # that BDAT announced, until all of it has come
         # Of the session's task, while it waits for work.
@@ -165,26 +165,22 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         return _BUFFER
 
     def buffer_updated(self, octets: int) -> None:
-        """Take in the octets in the buffer."""
-        self.data_received(_BUFFER[:octets])
-
-    def data_received(self, data: bytes | memoryview) -> None:
-        """Collect input; pause the client when it is far ahead of us."""
+        """Take in the octets in the buffer; pause the client when it is far ahead of us."""
         if self._gone is not None:
             return  # it gets its last reply, and is closed then
         if self._octets_before_auth is not None:
-            self._octets_before_auth -= len(data)
+            self._octets_before_auth -= octets
             if self._octets_before_auth < 0:
                 # Read on and forget: unread input when a socket is closed costs the reply.
                 self._input.clear()
                 self._end_with(OutOfBudget("input-before-auth"))
                 return
-        self._input += data
+        self._input += _BUFFER[:octets]
         self._advance()
         # Of a client that reads no replies nothing is looked at, or counted as a message's.
         most = self._pause_octets if self._writable is None else PAUSE_OCTETS
         is_ahead = len(self._input) > most
-        if (is_ahead or len(data) > _MUCH_OCTETS) and not self._is_paused:
+        if (is_ahead or octets > _MUCH_OCTETS) and not self._is_paused:
             self._is_paused = True
             self._wire.pause_reading()
             if not is_ahead:
@@ -211,14 +207,14 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
     def pause_writing(self) -> None:
         """The client reads too slowly."""
         self._writable = self.loop.create_future()
-        self._deadline.clear()
+        self._deadline.at = None
         self._await_reader()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         _wake(self._writable)
         self._writable = None
-        self._deadline.clear()
+        self._deadline.at = None
         self._advance()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -234,17 +230,14 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
 
     # -- turns ---------------------------------------------------------------------------------
 
-    async def obey_client(self) -> NoReturn:
-        """Obey commands as they come, and do here what has to wait. Raises HangUp."""
-        while True:
-            waiter = self._waiter = self.loop.create_future()
-            try:
-                self._advance()
-                work = await waiter
-            finally:
-                self._waiter = None
-                del waiter  # it may have the error, whose traceback has this frame
-            await work()
+    def next_work(self) -> asyncio.Future[Work]:
+        """Obey commands as they come; what has to wait is the result, and HangUp an error.
+
+        Nothing keeps the result: its error has a traceback, and that the frame that waits.
+        """
+        waiter = self._waiter = self.loop.create_future()
+        self._advance()
+        return waiter
 
     def _advance(self) -> None:
         """Take a turn, unless the session's task is at work or others have their turns."""
@@ -261,32 +254,29 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         self._turns.later(self._next_turn)
 
     def _obey(self) -> None:
+        """Obey complete commands, so many and for so long that others are not delayed."""
+        obeyed = 0
         try:
-            self._take_turn()
+            while self._waiter is not None:
+                if self._may_end and (self.incoming is None or self._is_cut_off):
+                    self.end_if_due()
+                if self._writable is not None:
+                    self._await_reader()
+                    break
+                if not self._input:
+                    self._await_input()
+                    break
+                if obeyed and (obeyed == _COMMANDS_AT_ONCE or not self._turns.has_time()):
+                    self._yield()
+                    break
+                if not self._obey_one():
+                    self._await_input()
+                    break
+                obeyed += 1
         except Exception as error:  # noqa: BLE001 - the session's task ends with it
             self._end_now(error)
         else:
             self._write()
-
-    def _take_turn(self) -> None:
-        """Obey complete commands, so many and for so long that others are not delayed."""
-        obeyed = 0
-        while self._waiter is not None:
-            if self._may_end and (self.incoming is None or self._is_cut_off):
-                self.end_if_due()
-            if self._writable is not None:
-                self._await_reader()
-                return
-            if not self._input:
-                self._await_input()
-                return
-            if obeyed and (obeyed == _COMMANDS_AT_ONCE or not self._turns.has_time()):
-                self._yield()
-                return
-            if not self._obey_one():
-                self._await_input()
-                return
-            obeyed += 1
 
     def _next_turn(self) -> None:
         self._is_yielding = False
@@ -307,7 +297,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
 
     def _obeyed(self, work: Work | None) -> None:
         """Begin to wait for the client again, or leave the work to the session's task."""
-        self._deadline.clear()
+        self._deadline.at = None
         if work is not None and self._waiter is not None:
             self._waiter.set_result(work)
             self._waiter = None
@@ -355,9 +345,10 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
 
     def _write(self) -> None:
         """Write the queued replies."""
-        if self._output and not self._is_lost:
-            self._wire.write(b"".join(self._output))
-        self._output.clear()
+        if self._output:
+            if not self._is_lost:
+                self._wire.write(self._output)
+            self._output = b""
 
     def _watch(self, deadline: float, budget: BudgetName) -> None:
         """End the session when the client takes longer than that."""

@@ -69,16 +69,12 @@ class SmtpSession(Dialogue):
         last_word: Reply | None = None
         try:
             self._greet()
-            await self.obey_client()
+            while True:
+                work = await self.next_work()
+                await work()
         except HangUp as hang_up:
             last_word = hang_up.reply
-            cut_off(self, hang_up)
-            if last_word is None:
-                abandon(self)
-            if isinstance(hang_up, OutOfBudget):
-                self.note_exhausted(hang_up.budget)
-                if last_word is None:
-                    self.abort()
+            self._note_end(hang_up)
         except (ConnectionError, asyncio.CancelledError):
             self.abort()
         except Exception as error:  # noqa: BLE001 - the session ends, the gate lives on
@@ -93,6 +89,16 @@ class SmtpSession(Dialogue):
                 await self.close(last_word)
             finally:
                 self.publish(SessionClosed(self.parts.config.name))
+
+    def _note_end(self, hang_up: HangUp) -> None:
+        """The client left, or is disconnected: end its transaction, and note why."""
+        cut_off(self, hang_up)
+        if hang_up.reply is None:
+            abandon(self)
+        if isinstance(hang_up, OutOfBudget):
+            self.note_exhausted(hang_up.budget)
+            if hang_up.reply is None:
+                self.abort()
 
     def _greet(self) -> None:
         self.end_if_due()

@@ -76,6 +76,12 @@ class _Owner:
         session.place.give_back()
 
 
+def feed(session: SmtpSession, octets: bytes) -> None:
+    """Have octets come to the session, as an event loop does."""
+    session.get_buffer(len(octets))[: len(octets)] = octets
+    session.buffer_updated(len(octets))
+
+
 async def converse(parts: SessionParts, pieces: Iterable[bytes], *, turns: int) -> bytes:
     """All that a session says to these octets, with some turns of the event loop after each.
 
@@ -89,7 +95,7 @@ async def converse(parts: SessionParts, pieces: Iterable[bytes], *, turns: int) 
     wire = Wire(session)
     session.connection_made(wire)
     for piece in pieces:
-        session.data_received(piece)
+        feed(session, piece)
         for _ in range(turns):
             await asyncio.sleep(0)
         # Its task is at work then; otherwise it waits for octets, however many are there.

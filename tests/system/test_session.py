@@ -27,6 +27,7 @@ from tests.support.inprocess import (
 )
 from tests.support.ledgers import used_24h
 from tests.support.rows import rows
+from tests.support.session_wire import feed
 from tests.support.upstream_server import HOLD, open_upstream
 from tests.support.world import DELEGATE, PASSWORD
 
@@ -368,6 +369,6 @@ async def test_a_command_that_comes_to_a_session_just_cancelled_is_no_error(
         dialog = await login(gate)
         (session,) = gate.listeners["plain"]._sessions
         gate.service.sessions.cancel()
-        cast("SmtpSession", session).data_received(b"QUIT\r\n")
+        feed(cast("SmtpSession", session), b"QUIT\r\n")
         assert await dialog.is_closed()
     assert strays == []
