@@ -484,12 +484,13 @@ class Pipeline:
             case Answered():
                 done.upstream, done.upstream_reply = delivery.upstream, delivery.reply
                 if delivery.is_accepted:
-                    done.counted = recipients - len(delivery.refused)
+                    refused = len(delivery.refused) if delivery.is_in_part else 0
+                    done.counted = recipients - refused
                     done.outcome, done.reason = "accepted", "accepted"
                     if self._publisher is not None and not delivery.has_dsn:
                         self._publisher.add_relayed(done, delivery, self._clock.now())
-                else:
-                    self._admission.note_refused_recipients(delivery, submission)
+                    return None
+                self._admission.note_refused_recipients(delivery, submission)
             case InDoubt():
                 done.counted = recipients - len(done.refused)
             case NotSent(reason="upstream-busy"):

@@ -153,11 +153,12 @@ class Breaker:
         if not self._is_out_of_line():
             # The mean of the first ones, then of the many, which a few slow ones do not change.
             share = max(_USUALLY, 1 / self._measured)
-            if self._measured > _MANY:
+            if self._measured > _MANY and seconds > _QUICK_S:
                 seconds = min(seconds, max(2 * self._usual_s, _QUICK_S))
             self._usual_s += share * (seconds - self._usual_s)
 
     def _is_out_of_line(self) -> bool:
-        rules = self._rules
-        usual_s = max(self._usual_s * rules.slow_ratio, rules.slow_s)
-        return self._measured > _MANY and self._lately_s > usual_s
+        rules, lately_s = self._rules, self._lately_s
+        if lately_s <= rules.slow_s or self._measured <= _MANY:
+            return False
+        return lately_s > self._usual_s * rules.slow_ratio
