@@ -157,28 +157,36 @@ class Connection(asyncio.Protocol):
         Whatever cuts it short ends the connection, and the attempt has what is certain then.
         When the transaction cannot begin, nothing was sent and the connection is as it was.
         """
+        if not self.is_ready:
+            raise StaleConnectionError(self._terms.named("the kept connection was closed"))
         self._deadline = deadline
         self._is_last_write = False
         served = SERVED.get()
         self._tracing = None if served is None else tracing(served, self._terms)
-        in_part = attempt.in_part
-        steps = self._session.begin(envelope, message, may_be_in_part=in_part is not None)
+        may_be_in_part = attempt.in_part is not None
+        steps = self._session.begin(envelope, message, may_be_in_part=may_be_in_part)
         self.messages += self._session.state is State.BUSY  # else nothing is sent
         try:
             self._carry_out(steps)
             step = await self._next()
-            if isinstance(step, RefusedInPart) and in_part is not None:
-                attempt.is_in_part = True
-                step = await self._in_part(step, in_part)
-            if isinstance(step, SendMessage):
-                await self._stream(step)
-                step = await self._next()
+            if not isinstance(step, Done):
+                step = await self._go_on(step, attempt)
         except BaseException:
             attempt.certain = self._cut_short()
             raise
         finally:
             self._tracing = None
-        return cast("Done", step).delivery
+        return step.delivery
+
+    async def _go_on(self, step: Step, attempt: DeliveryAttempt) -> Done:
+        """Have refused recipients recorded, and send a large message."""
+        if isinstance(step, RefusedInPart) and attempt.in_part is not None:
+            attempt.is_in_part = True
+            step = await self._in_part(step, attempt.in_part)
+        if isinstance(step, SendMessage):
+            await self._stream(step)
+            step = await self._next()
+        return cast("Done", step)
 
     async def _in_part(self, step: RefusedInPart, in_part: InPart) -> Step:
         """Send the message to the accepted recipients, if the others' refusals are recorded."""
@@ -231,9 +239,8 @@ class Connection(asyncio.Protocol):
         """Hand the octets to the session, and carry out its steps."""
         if self._tracing is not None:
             self._tracing.take_replies(data)
-        due = self._session.replies_due
         steps = self._session.receive(data)
-        if not steps and 0 < self._session.replies_due < due:
+        if not steps and self._session.has_answer and self._session.replies_due:
             # The next reply has its own time, though it answers the same flight.
             self._watch(self._patience_s)
         self._carry_out(steps)
@@ -376,9 +383,10 @@ class Connection(asyncio.Protocol):
             raise step.error
         return step
 
-    async def _woken(self) -> None:
+    def _woken(self) -> asyncio.Future[None]:
+        """Done when something has changed."""
         self._waiter = self._loop.create_future()
-        await self._waiter
+        return self._waiter
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -25,7 +25,6 @@ from smtpgate.core.upstream import (
     Answered,
     Cause,
     Delivery,
-    InDoubt,
     NotSent,
     NotSentError,
     Terms,
@@ -133,7 +132,7 @@ class PooledUpstream:
     @property
     def waiting(self) -> int:
         """Deliveries that wait for a connection."""
-        return len(self._turns)
+        return self._turns.waiting
 
     @property
     def connection_limit(self) -> int:
@@ -147,9 +146,10 @@ class PooledUpstream:
         It is forgotten after a while: else nothing would ever be sent that could show that the
         server's limit was raised.
         """
-        if self._clock.monotonic() - self._facts_at > _FACTS_KEPT_S:
+        known = self._max_octets
+        if known is None or self._clock.monotonic() - self._facts_at > _FACTS_KEPT_S:
             return None
-        return self._max_octets
+        return known
 
     @property
     def max_recipients(self) -> int | None:
@@ -158,11 +158,13 @@ class PooledUpstream:
         ``None`` when unknown. What its answers showed is forgotten after a while, because the
         server's limit may have been raised.
         """
-        announced = self._limits.recipients
-        if self._clock.monotonic() - self._recipient_limit_at > _RECIPIENT_LIMIT_KEPT_S:
+        announced, shown = self._limits.recipients, self._recipient_limit
+        if (
+            shown is None
+            or self._clock.monotonic() - self._recipient_limit_at > _RECIPIENT_LIMIT_KEPT_S
+        ):
             return announced
-        known = (announced, self._recipient_limit)
-        return min((one for one in known if one is not None), default=None)
+        return shown if announced is None else min(announced, shown)
 
     @property
     def max_recipient_domains(self) -> int | None:
@@ -223,7 +225,8 @@ class PooledUpstream:
 
     def has_room_for(self, account_id: str) -> bool:
         """True if a message of that account need not wait for a connection."""
-        return not self._turns and self._turns.has_share(account_id) and self._has_room()
+        turns = self._turns
+        return not turns.waiting and turns.has_share(account_id) and self._has_room()
 
     async def deliver(
         self,
@@ -236,52 +239,37 @@ class PooledUpstream:
 
         It has until the ``deadline``, in the event loop's time, and at most ``deadline_s``.
         """
-        own = asyncio.get_running_loop().time() + self._config.deadline_s
+        time = asyncio.get_running_loop().time
+        own = time() + self._config.deadline_s
         deadline = own if deadline is None else min(deadline, own)
         try:
-            delivery = await self._deliver(envelope, message, attempt, deadline)
+            slot = await self._acquire(attempt, deadline)
+            while True:  # over a kept connection, or a fresh one when that is dead
+                since, is_connected = time(), True
+                try:
+                    if slot is not None:
+                        try:
+                            return await slot.deliver(envelope, message, deadline, attempt)
+                        except StaleConnectionError:
+                            slot.abort()
+                    slot, is_connected = None, False
+                    slot = await self._open(deadline)
+                    if slot is not None:
+                        is_connected = True
+                        return await slot.deliver(envelope, message, deadline, attempt)
+                except (NotSentError, OSError) as error:
+                    if self.on_failure is not None:  # before another message gets the slot
+                        self.on_failure(error, attempt.account_id if is_connected else None)
+                    raise
+                finally:
+                    attempt.served_s = time() - since
+                    self._service.note(attempt.served_s)
+                    self._release(attempt.account_id, slot)
+                slot = await self._acquire(attempt, deadline, was_there=True)
         except NotSentError as error:
             return error.delivery
         except OSError as error:
             return NotSent("upstream-unreachable", str(error), cause_of(error))
-        if isinstance(delivery, Answered) and not delivery.is_accepted:
-            self._learn_from(delivery)
-        return delivery
-
-    async def _deliver(
-        self,
-        envelope: Envelope,
-        message: Sequence[Body],
-        attempt: DeliveryAttempt,
-        deadline: float,
-    ) -> Answered | InDoubt:
-        """Use a kept connection, or a fresh one when that is dead. Raises NotSentError."""
-        slot, time = await self._acquire(attempt, deadline), asyncio.get_running_loop().time
-        is_connected = True
-        while True:
-            since = time()
-            try:
-                if slot is not None:
-                    try:
-                        if slot.is_ready:
-                            return await slot.deliver(envelope, message, deadline, attempt)
-                    except StaleConnectionError:
-                        pass
-                    slot.abort()
-                slot, is_connected = None, False
-                slot = await self._open(deadline)
-                if slot is not None:
-                    is_connected = True
-                    return await slot.deliver(envelope, message, deadline, attempt)
-            except (NotSentError, OSError) as error:
-                if self.on_failure is not None:  # before another message gets the slot
-                    self.on_failure(error, attempt.account_id if is_connected else None)
-                raise
-            finally:
-                attempt.served_s = time() - since
-                self._service.note(attempt.served_s)
-                self._release(attempt.account_id, slot)
-            slot = await self._acquire(attempt, deadline, was_there=True)
 
     async def close(self) -> None:
         """Close idle connections; connections in use close when their transaction is over."""
@@ -295,8 +283,8 @@ class PooledUpstream:
         if closing:
             await asyncio.wait(closing)
 
-    def _learn_from(self, delivery: Answered) -> None:
-        """Note how many recipients the server takes at once, when its answers show it."""
+    def learn_from(self, delivery: Answered) -> None:
+        """Note how many recipients the server takes at once, when a refusal shows it."""
         limit = recipient_limit(delivery)
         if limit is not None:
             self.note_recipient_limit(limit)
@@ -371,8 +359,8 @@ class PooledUpstream:
         if self._is_closing:
             raise self._unavailable("the gate is stopping")
         account = attempt.account_id
-        if not self._turns and self._turns.has_share(account) and self._has_room():
-            self._turns.take(account)
+        turns = self._turns
+        if not turns.waiting and self._has_room() and turns.take_share(account):
             return self._take_room()
         if (
             not was_there
@@ -394,7 +382,7 @@ class PooledUpstream:
         left_s = deadline - asyncio.get_running_loop().time()
         connections = max(self.connection_limit, 1)
         if (
-            self._service.after(len(self._turns), connections)
+            self._service.after(self._turns.waiting, connections)
             <= left_s
             >= self._service.after(self._turns.waiting_of(account), self._turns.share)
         ):
@@ -459,12 +447,14 @@ class PooledUpstream:
         else:
             slot.idle_since = self._facts_at = self._clock.monotonic()
             self._idle.append(slot)
-            self._sweep_later(self._config.max_idle_s)
-        self._serve()
+            if self._sweeper is None:
+                self._sweep_later(self._config.max_idle_s)
+        if self._turns.waiting:
+            self._serve()
 
     def _serve(self) -> None:
         """Hand free connections to waiting messages, by turns."""
-        while self._turns and self._has_room():
+        while self._turns.waiting and self._has_room():
             turn = self._turns.next()
             if turn is None:
                 return
@@ -498,9 +488,8 @@ class PooledUpstream:
             self._free_slot()
 
     def _sweep_later(self, delay_s: float) -> None:
-        if self._sweeper is None:
-            loop = asyncio.get_running_loop()
-            self._sweeper = loop.call_later(delay_s, self._sweep)
+        loop = asyncio.get_running_loop()
+        self._sweeper = loop.call_later(delay_s, self._sweep)
 
     def _sweep(self) -> None:
         """Close the connections that were idle for so long."""

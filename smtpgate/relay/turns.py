@@ -16,18 +16,17 @@ T = TypeVar("T", bound=Hashable)
 
 
 class Turns(Generic[T]):
-    """Messages that wait and connections in use, by account; one may use ``share`` of them."""
+    """Messages that wait and connections in use, by account; one may use ``share`` of them.
+
+    ``waiting`` is the number of waiting messages.
+    """
 
     def __init__(self, share: int) -> None:
         self.share = share
+        self.waiting = 0
         self._in_use: dict[str, int] = {}
         # In the order of their turns: the account that was served last is last.
         self._lines: OrderedDict[str, OrderedDict[T, None]] = OrderedDict()
-        self._waiting = 0
-
-    def __len__(self) -> int:
-        """The number of waiting messages."""
-        return self._waiting
 
     def waiting_of(self, account: str) -> int:
         """The number of waiting messages of an account."""
@@ -48,6 +47,14 @@ class Turns(Generic[T]):
         """True if the account may use one more."""
         return self._in_use.get(account, 0) < self.share
 
+    def take_share(self, account: str) -> bool:
+        """The account uses one more if it may; whether it does."""
+        used = self._in_use.get(account, 0)
+        if used >= self.share:
+            return False
+        self._in_use[account] = used + 1
+        return True
+
     def take(self, account: str) -> None:
         """The account uses one more."""
         self._in_use[account] = self._in_use.get(account, 0) + 1
@@ -66,7 +73,7 @@ class Turns(Generic[T]):
         line[waiter] = None
         if is_first:
             line.move_to_end(waiter, last=False)
-        self._waiting += 1
+        self.waiting += 1
 
     def leave(self, account: str, waiter: T) -> bool:
         """Leave the line; whether the message was in it."""
@@ -74,7 +81,7 @@ class Turns(Generic[T]):
         if line is None or waiter not in line:
             return False
         del line[waiter]
-        self._waiting -= 1
+        self.waiting -= 1
         if not line:
             del self._lines[account]
         return True
@@ -83,7 +90,7 @@ class Turns(Generic[T]):
         """Take all out of the line."""
         waiters = [waiter for line in self._lines.values() for waiter in line]
         self._lines.clear()
-        self._waiting = 0
+        self.waiting = 0
         return waiters
 
     def next(self) -> tuple[str, T] | None:

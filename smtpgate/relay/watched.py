@@ -83,6 +83,8 @@ class WatchedUpstream:
         """Note the end of a delivery; failures are noted by the pool."""
         if isinstance(delivery, Answered):
             self._problem = ""
+            if not delivery.is_accepted:
+                self.pool.learn_from(delivery)
             seconds = attempt.served_s if octets <= SHORT_OCTETS else None
             now = asyncio.get_running_loop().time()
             self._changed(self.breaker.succeeded(now, seconds))

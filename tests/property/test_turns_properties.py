@@ -75,13 +75,15 @@ def play(turns: Turns[int], naive: Naive, script: Sequence[Step]) -> None:
 def test_turns_are_those_of_the_naive_reading(script: list[Step], share: int) -> None:
     turns, naive = Turns[int](share), Naive(share)
     play(turns, naive, script)
-    assert len(turns) == len(naive.waiting)
+    assert turns.waiting == len(naive.waiting)
     for account in ACCOUNTS:
         assert turns.waiting_of(account) == sum(one == account for one, _ in naive.waiting)
         assert turns._in_use.get(account, 0) == naive.in_use[account] <= share
-        assert turns.has_share(account) == (naive.in_use[account] < share)
+        has_share = naive.in_use[account] < share
+        assert turns.has_share(account) == turns.take_share(account) == has_share
+        assert turns._in_use[account] == naive.in_use[account] + has_share
     assert sorted(turns.clear()) == sorted(number for _, number in naive.waiting)
-    assert not turns
+    assert turns.waiting == 0
 
 
 @given(st.integers(1, 80), st.integers(1, 8), st.integers(1, 8))

@@ -95,6 +95,7 @@ class UpstreamSession:
         self.state = State.OPENING
         self.extensions: Mapping[str, str] = {}
         self.limits = NO_LIMITS
+        self.has_answer = False  # a whole reply was in what was received last
         self._terms = terms
         self._is_encrypted = terms.is_encrypted
         self._reader = ReplyReader()
@@ -143,13 +144,13 @@ class UpstreamSession:
 
     def receive(self, octets: bytes) -> list[Step]:
         """Take in what the server sent."""
-        self._steps = []
+        self._steps, self.has_answer = [], False
         if self.state is State.CLOSED:
             return self._steps
         self._reader.feed(octets)
         try:
             while self._due and (answer := self._reader.take()) is not None:
-                due = self._due.popleft()
+                due, self.has_answer = self._due.popleft(), True
                 if not self._due and due not in _FINAL:
                     self._refuse_surplus()
                 if answer.code == 421:  # RFC 5321 §3.8: it may come at any time
