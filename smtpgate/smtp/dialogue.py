@@ -52,14 +52,10 @@ class Transaction:
     """
 
     key: AccessKey
+    account_id: str
     mail: MailCommand
     recipients: dict[Mailbox, Recipient] = field(default_factory=dict)
     refused: dict[Mailbox, None] = field(default_factory=dict)
-
-    @property
-    def account_id(self) -> str:
-        """The account that sends."""
-        return self.key.principal.account.id
 
 
 @dataclass(slots=True)
@@ -159,10 +155,11 @@ class Dialogue(ChunkProtocol):
 
     def end_transaction(self) -> None:
         """There is no transaction any more."""
-        self._has_had_transaction |= self.in_transaction
+        self._has_had_transaction |= self.transaction is not None
         self.transaction = None
         self.is_submitting = False
-        self.use_next_parts()
+        if self._next_parts is not None:
+            self.use_next_parts()
 
     def end_before_mail(self) -> None:
         """Raises HangUp when the session is to end before the transaction that begins."""
@@ -311,7 +308,7 @@ class Dialogue(ChunkProtocol):
 
         One that did not gets another reply, and its octets are not obeyed. Raises HangUp.
         """
-        if self.has_input and self.parts.config.early_talkers == "refuse":
+        if self._input and self.parts.config.early_talkers == "refuse":
             self.refuse_early()
 
     def refuse_early(self) -> NoReturn:

@@ -44,7 +44,8 @@ class _Pool:
 
     def take(self, account: str, octets: int) -> BudgetName | None:
         """Take room for so many octets, or name the bound that they would pass."""
-        taken, own = self.force(account, octets)
+        sums, name = self._sums, self._name
+        taken, own = sums.add(name, octets), sums.add(f"{name} {account}", octets)
         refusal: BudgetName | None = None
         if taken > self._limit:
             refusal = self._full
@@ -54,10 +55,10 @@ class _Pool:
             self.give_back(account, octets)
         return refusal
 
-    def force(self, account: str, octets: int) -> tuple[int, int]:
-        """Take room for so many octets, whatever the bounds are; what all and it have then."""
-        sums, name = self._sums, self._name
-        return sums.add(name, octets), sums.add(f"{name} {account}", octets)
+    def force(self, account: str, octets: int) -> None:
+        """Take room for so many octets, whatever the bounds are."""
+        _ = self._sums.add(self._name, octets)
+        _ = self._sums.add(f"{self._name} {account}", octets)
 
     def give_back(self, account: str, octets: int) -> None:
         """Give the room of so many octets back."""
@@ -134,6 +135,7 @@ class MessageIntake:
         self._pool = intake.most
         self._account = account
         self.max_octets = max_octets
+        self.spool_octets = intake.spool_octets  # of the largest message in memory
         self._start = 0
 
     def look(self, buffer: bytearray) -> int | None:
@@ -162,21 +164,22 @@ class MessageIntake:
         if octets > self.max_octets:
             self.refuse("message-octets")
             return
-        refusal = self._keep(min(octets, self._intake.spool_octets))
+        in_memory = min(self.spool_octets, octets)
+        refusal: BudgetName | None = None
+        if in_memory > self.taken:
+            refusal = self._grow(in_memory)
+        elif in_memory < self.taken:  # commands were pipelined behind the final dot
+            self._pool.give_back(self._account, self.taken - in_memory)
+            self.taken = in_memory
         if refusal is None and self.goes_to_file:
             refusal = self._spool(octets)
         if refusal is not None:
             self.refuse(refusal)
 
     @property
-    def spool_octets(self) -> int:
-        """The largest message in memory."""
-        return self._intake.spool_octets
-
-    @property
     def goes_to_file(self) -> bool:
         """True if the message is too large for memory."""
-        return self.in_file > 0 or self.octets > self._intake.spool_octets
+        return self.in_file > 0 or self.octets > self.spool_octets
 
     def moved(self, octets: int) -> None:
         """So many octets were taken from the beginning of the buffer, for the file."""
@@ -188,15 +191,6 @@ class MessageIntake:
         """Read the rest of the message, and throw it away."""
         self.refusal = refusal
         self.release()
-
-    def _keep(self, octets: int) -> BudgetName | None:
-        """Have room in memory for so many octets in all, or name the bound."""
-        if octets > self.taken:
-            return self._grow(octets)
-        if octets < self.taken:  # commands were pipelined behind the final dot
-            self._pool.give_back(self._account, self.taken - octets)
-            self.taken = octets
-        return None
 
     def _spool(self, octets: int) -> BudgetName | None:
         """Have room in a file for so many octets in all, or name the bound."""

@@ -369,11 +369,6 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
     # -- what the session calls ----------------------------------------------------------------
 
     @property
-    def has_input(self) -> bool:
-        """True if the client has gone on, without the reply to the command that is obeyed."""
-        return bool(self._input)
-
-    @property
     def is_tls(self) -> bool:
         """True if the connection is encrypted."""
         return self._wire.get_extra_info("ssl_object") is not None

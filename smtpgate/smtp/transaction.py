@@ -1,6 +1,7 @@
 """The mail transaction: MAIL, RCPT, DATA or BDAT, and its end (RFC 5321 §3.3, RFC 3030)."""
 
 import asyncio
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import Final
 
@@ -9,7 +10,12 @@ from smtpgate.core.address import Mailbox
 from smtpgate.core.events import CutOffBy, MessageCutOff
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.message.body import StoredMessage
-from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Envelope, Submission
+from smtpgate.core.message.envelope import (
+    SEND_RAW_EMAIL,
+    Envelope,
+    Recipient,
+    Submission,
+)
 from smtpgate.core.message.headers import normalize_line_ends
 from smtpgate.core.message.reading import LARGE_OCTETS
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
@@ -41,14 +47,14 @@ def on_mail(dialogue: Dialogue, argument: bytes) -> Work | None:
     if key is None:
         name = "auth-first" if dialogue.may_authenticate else "tls-first"
         dialogue.note_error(CATALOGUE[name])
-    elif dialogue.in_transaction:
+    elif dialogue.transaction is not None:
         dialogue.bad_sequence("a transaction is open; RSET ends it")
     elif not admission.has_refusals_left(key.principal.account.id):
         raise OutOfBudget("refusals")
     else:
         dialogue.end_before_mail()
         mail = parse_mail(argument, dialogue.offered)
-        if mail.size > dialogue.max_octets:
+        if mail.size and mail.size > dialogue.max_octets:
             dialogue.note_exhausted("message-octets")
             dialogue.note_error(CATALOGUE["too-long"])
         elif admission.has_full_quotas or mail.size > dialogue.parts.intake.spool_octets:
@@ -86,7 +92,7 @@ def _excuse_group(dialogue: Dialogue) -> None:
 
 
 def _begin(dialogue: Dialogue, key: AccessKey, mail: MailCommand) -> None:
-    dialogue.transaction = Transaction(key, mail)
+    dialogue.transaction = Transaction(key, key.principal.account.id, mail)
     dialogue.reply_lines(WIRE["sender-ok"])
 
 
@@ -104,18 +110,16 @@ def on_rcpt(dialogue: Dialogue, argument: bytes) -> None:
         return
     smtputf8 = transaction.mail.smtputf8
     recipient = parse_rcpt(argument, smtputf8=smtputf8, offered=dialogue.offered)
-    mailbox, limit = recipient.mailbox, max_recipients(dialogue)
+    mailbox = recipient.mailbox
     if mailbox in transaction.recipients:  # relayed and charged once
         dialogue.reply_lines(WIRE["recipient-ok"])
         dialogue.count_junk()
         return
-    if len(transaction.recipients) >= limit:
-        _refuse_excess(dialogue, reply_of("too-many-recipients", limit=limit))
-        return
-    domains = dialogue.upstream.max_recipient_domains
-    if domains is not None and _is_one_domain_more(transaction, mailbox, domains):
-        _refuse_excess(dialogue, reply_of("too-many-domains", limit=domains))
-        return
+    if transaction.recipients:  # every limit allows one
+        excess = _excess(dialogue, transaction.recipients, mailbox)
+        if excess is not None:
+            _refuse_excess(dialogue, excess)
+            return
     refusal = dialogue.parts.admission.refusal_at_rcpt(
         transaction.account_id, transaction.mail.reverse_path, mailbox
     )
@@ -137,10 +141,19 @@ def max_recipients(dialogue: Dialogue) -> int:
     return limit if learned is None else min(limit, learned)
 
 
-def _is_one_domain_more(transaction: Transaction, mailbox: Mailbox, limit: int) -> bool:
-    """True if a recipient would be of a domain beyond those that the upstream takes."""
-    domains = {known.domain for known in transaction.recipients}
-    return len(domains) >= limit and mailbox.domain not in domains
+def _excess(
+    dialogue: Dialogue, recipients: Mapping[Mailbox, Recipient], mailbox: Mailbox
+) -> Reply | None:
+    """The refusal of a recipient that is one more than a message may have."""
+    limit = max_recipients(dialogue)
+    if len(recipients) >= limit:
+        return reply_of("too-many-recipients", limit=limit)
+    limit_of_domains = dialogue.upstream.max_recipient_domains
+    if limit_of_domains is not None:
+        domains = {known.domain for known in recipients}
+        if len(domains) >= limit_of_domains and mailbox.domain not in domains:
+            return reply_of("too-many-domains", limit=limit_of_domains)
+    return None
 
 
 def _refuse_excess(dialogue: Dialogue, refusal: Reply) -> None:
@@ -227,7 +240,7 @@ def on_chunk(
         if not chunk.is_last:
             _excuse_group(dialogue)  # more chunks may be pipelined behind this one
         dialogue.drop_message()
-        _end(dialogue)
+        dialogue.end_transaction()
         _refuse_message(dialogue, incoming.intake.refusal)
     elif chunk.is_last:
         dialogue.is_submitting = True
@@ -253,7 +266,7 @@ def on_message(
     try:
         _refuse_message(dialogue, incoming.intake.refusal or "message-octets")
     finally:
-        _end(dialogue)
+        dialogue.end_transaction()
     return None
 
 
@@ -267,7 +280,7 @@ def cut_off(dialogue: Dialogue, hang_up: HangUp) -> None:
         dialogue.publish(
             MessageCutOff(dialogue.client, now, by, dialogue.incoming.intake.octets)
         )
-    _end(dialogue)
+    dialogue.end_transaction()
 
 
 async def _carry(
@@ -281,12 +294,18 @@ async def _carry(
             _refuse_message(dialogue, "message-octets")
         else:
             reply = await _submit(dialogue, transaction, message)
-            # A slowed account waits for its verdict, and what is in memory is there so long.
-            incoming.arrival.close()
-            await _answer(dialogue, transaction, reply)
+            if reply.is_positive:
+                dialogue.spent = Spent()
+                _forget_refused(dialogue, transaction)
+            elif delay_s := dialogue.parts.admission.delay_s(transaction.account_id):
+                # An account whose messages are refused again and again waits for its verdict,
+                # and what is in memory is there so long.
+                incoming.arrival.close()
+                await asyncio.sleep(delay_s)
+            dialogue.reply(reply)
     finally:
         incoming.close()
-        _end(dialogue)
+        dialogue.end_transaction()
 
 
 async def _cleaned(
@@ -311,15 +330,16 @@ async def _cleaned(
     )
 
 
-async def _submit(
+def _submit(
     dialogue: Dialogue, transaction: Transaction, message: bytes | StoredMessage
-) -> Reply:
+) -> Awaitable[Reply]:
+    """The way of the message through the pipeline, which ends with the verdict."""
     parts, key, mail = dialogue.parts, transaction.key, transaction.mail
     received_at = parts.clock.now()
     if parts.tracer.traces or SERVED.get() is not None:
         trace_upstream(dialogue)
     recipients = tuple(transaction.recipients.values())
-    return await parts.pipeline.submit(
+    return parts.pipeline.submit(
         Submission(
             message_id=parts.new_message_id(received_at),
             principal=key.principal,
@@ -339,16 +359,6 @@ async def _submit(
         ),
         client_gone=dialogue.client_gone,
     )
-
-
-async def _answer(dialogue: Dialogue, transaction: Transaction, reply: Reply) -> None:
-    """Give the verdict; an account whose messages are refused again and again waits for it."""
-    if reply.is_positive:
-        dialogue.spent = Spent()
-        _forget_refused(dialogue, transaction)
-    elif delay_s := dialogue.parts.admission.delay_s(transaction.account_id):
-        await asyncio.sleep(delay_s)
-    dialogue.reply(reply)
 
 
 def _refuse_message(dialogue: Dialogue, budget: BudgetName) -> None:
@@ -374,7 +384,7 @@ def abandon(dialogue: Dialogue) -> None:
     dialogue.drop_message()
     if dialogue.transaction is not None:
         _forget_refused(dialogue, dialogue.transaction)
-    _end(dialogue)
+    dialogue.end_transaction()
 
 
 def _forget_refused(dialogue: Dialogue, transaction: Transaction) -> None:
@@ -383,7 +393,3 @@ def _forget_refused(dialogue: Dialogue, transaction: Transaction) -> None:
         dialogue.parts.admission.forget_refused(
             transaction.account_id, transaction.mail.reverse_path, transaction.refused
         )
-
-
-def _end(dialogue: Dialogue) -> None:
-    dialogue.end_transaction()
