@@ -26,8 +26,8 @@ T = TypeVar("T")
 # interpreter, so more threads would be no faster, and would keep the event loop waiting.
 _THREADS: Final = 2
 _READ_OCTETS: Final = 256 * 1024
-# The file system or the kernel has no unnamed files.
-_UNSUPPORTED: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
+NO_UNNAMED_FILES: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
+"""The errors of a file system or a kernel that has no unnamed files."""
 
 
 class SpoolError(Exception):
@@ -101,7 +101,7 @@ def _open_unnamed(folder: Path) -> int:
     try:
         return os.open(folder, flags, 0o600)
     except OSError as error:
-        if error.errno not in _UNSUPPORTED:
+        if error.errno not in NO_UNNAMED_FILES:
             raise
     descriptor, path = tempfile.mkstemp(prefix="spooled-", dir=folder)
     try:

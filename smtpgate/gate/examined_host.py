@@ -6,7 +6,7 @@ import shutil
 import ssl
 import stat
 from asyncio import to_thread
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.listen import shortage_of_files
 from smtpgate.gate.state_dir import StateDirError, look_at_state_dir, shortage_of_space
+from smtpgate.gate.user_rights import UserByModes
 from smtpgate.probes.port import ServedCertificate, certificate_of
 
 _OPEN_TO_ALL: Final = "can be read by every user"
@@ -69,14 +70,14 @@ def _unreadable(config: Config) -> Iterator[DoctorFinding]:
         user = pwd.getpwuid(config.gate.state_dir.stat().st_uid)
     except (OSError, KeyError):
         return  # before the first start it is not known
-    groups = set(os.getgrouplist(user.pw_name, user.pw_gid))
+    owner = UserByModes.of(user)
     for path in dict.fromkeys(_key_files(config)):
         try:
-            status = path.stat()
+            is_readable = owner.may(path, os.R_OK)
         except OSError:
             continue
-        if user.pw_uid and not _may_read(status, user.pw_uid, groups):
-            text = f"{user.pw_name}, the owner of gate.state_dir, may not read it"
+        if not is_readable:
+            text = f"{owner.name}, the owner of gate.state_dir, may not read it"
             yield found("key-unreadable", str(path), text)
 
 
@@ -92,15 +93,6 @@ def _key_files(config: Config) -> Iterator[Path]:
     keys += (upstream.key_file for upstream in config.upstreams)
     yield from filter(None, keys)
     yield from (one.key_file for one in certificates)
-
-
-def _may_read(status: os.stat_result, user_id: int, groups: Collection[int]) -> bool:
-    """True if the mode of a file lets that user read it; access lists are not looked at."""
-    if status.st_uid == user_id:
-        return bool(status.st_mode & stat.S_IRUSR)
-    if status.st_gid in groups:
-        return bool(status.st_mode & stat.S_IRGRP)
-    return bool(status.st_mode & stat.S_IROTH)
 
 
 def _is_open(path: Path, rights: int) -> bool:

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 from smtpgate.config import Config
-from smtpgate.config.toml import reason
 from smtpgate.gate.errors import OpenError
+from smtpgate.gate.state_dir import cannot_be_made
 from smtpgate.ledger.memory import MemoryLedger
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ports import Ledger
@@ -76,8 +76,7 @@ def make_folder(config: Config) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        text = f"gate.state_dir: {folder} cannot be made: {reason(error)}"
-        raise OpenError(f"{text}; name a folder that the service may write") from None
+        raise OpenError(cannot_be_made(folder, error)) from None
 
 
 def _redis_ledger(config: Config) -> Ledger:

@@ -1,6 +1,8 @@
 """``smtpgate check-config``: what it says of the state folder, and of the journal in it."""
 
+import errno
 import os
+import pwd
 import shutil
 import sqlite3
 from contextlib import closing
@@ -11,9 +13,11 @@ import typer
 
 from smtpgate.cli import terminal
 from smtpgate.clock import SystemClock
+from smtpgate.gate.state_dir import FOLDER_OF_UNIT, USER_OF_UNIT
 from tests.support.desk import Desk
 from tests.support.journal import journal_in, open_journal
 from tests.support.rights import NOBODY, as_user_without_rights, opened_to_all
+from tests.support.source import ROOT
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
@@ -84,6 +88,63 @@ def test_a_file_in_the_place_of_the_state_folder_is_reported(desk: Desk) -> None
     )
 
 
+def test_a_link_to_nothing_in_the_place_of_the_state_folder_is_reported(desk: Desk) -> None:
+    state = desk.database.parent
+    shutil.rmtree(state)
+    state.symlink_to(desk.folder / "nothing")
+    reported = desk.refuses("check-config", desk.config)
+    assert f"gate.state_dir: {state} is not a folder; name one that " in reported
+
+
+@pytest.fixture
+def read_only_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk on which no unnamed file can be made."""
+    open_ = os.open
+
+    def refuse(path: str, flags: int, *more: int, dir_fd: int | None = None) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return open_(path, flags, *more, dir_fd=dir_fd)
+
+    monkeypatch.setattr("smtpgate.gate.state_dir.os.open", refuse)
+
+
+@pytest.mark.usefixtures("read_only_disk")
+def test_a_state_folder_on_a_disk_that_is_read_only_is_reported(
+    desk: Desk, state: Path
+) -> None:
+    reported = desk.refuses("check-config", desk.config)
+    problem = f"gate.state_dir: {state} cannot be written: read-only file system; name one"
+    assert problem in reported
+
+
+@pytest.mark.usefixtures("read_only_disk")
+def test_a_state_folder_that_no_user_can_make_is_an_error_as_at_the_start(desk: Desk) -> None:
+    state = desk.database.parent
+    shutil.rmtree(state)
+    reported = desk.refuses("check-config", desk.config)
+    problem = f"gate.state_dir: {state} cannot be made: read-only file system; name a folder"
+    assert problem in reported
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o555])
+def test_a_disk_without_unnamed_files_is_judged_by_modes(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    state = desk.database.parent
+    shutil.rmtree(state)
+    desk.give("check-config", desk.config)  # imports all that it takes
+    opened_to_all(desk.folder)
+    monkeypatch.setattr("smtpgate.gate.state_dir.os.O_TMPFILE", os.O_DIRECTORY)  # EISDIR
+    desk.folder.chmod(mode)
+    try:
+        with as_user_without_rights():
+            reported = desk.says("check-config", desk.config)
+    finally:
+        desk.folder.chmod(0o755)
+    assert ("this user may not make it" in reported) == (mode == 0o555)
+
+
 def test_a_state_folder_that_this_user_may_not_write_is_reported(
     desk: Desk, state: Path
 ) -> None:
@@ -115,7 +176,61 @@ def test_a_file_that_this_user_may_not_use_is_reported(
 
 
 @needs_root
+def test_root_learns_that_the_owner_of_the_state_folder_may_not_write_it(
+    desk: Desk, state: Path
+) -> None:
+    opened_to_all(desk.folder)
+    for path in (state, *state.iterdir()):
+        os.chown(path, NOBODY, NOBODY)
+    state.chmod(0o500)
+    reported = desk.says("check-config", desk.config)
+    user = pwd.getpwuid(NOBODY).pw_name
+    assert f"warning: gate.state_dir: {user} may not read and write {state}; if" in reported
+    assert f"chown -R {user}: {state} && chmod 700 {state}" in reported
+    assert reported.count("warning: gate.state_dir") == 1
+
+
+@needs_root
+def test_root_learns_that_the_owner_of_the_state_folder_finds_no_way_to_it(
+    desk: Desk, state: Path
+) -> None:
+    opened_to_all(desk.folder)
+    for path in (state, *state.iterdir()):
+        os.chown(path, NOBODY, NOBODY)
+    desk.folder.chmod(0o700)
+    reported = desk.says("check-config", desk.config)
+    assert f" may not enter {desk.folder}, and so not use {state}; name another" in reported
+
+
+@needs_root
+def test_root_learns_that_the_user_of_the_unit_may_not_make_the_state_folder(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = desk.database.parent
+    shutil.rmtree(state)
+    opened_to_all(desk.folder)
+    desk.folder.chmod(0o755)
+    assert "state_dir" not in desk.says("check-config", desk.config), "there is no such user"
+    user = pwd.getpwuid(NOBODY).pw_name
+    monkeypatch.setattr("smtpgate.gate.state_dir.USER_OF_UNIT", user)
+    missing = f"warning: gate.state_dir: there is no folder {state}, and {user} may not make it"
+    assert missing in desk.says("check-config", desk.config)
+    state.mkdir(mode=0o700)
+    closed = f"warning: gate.state_dir: {user} may not read and write {state}; if the gate"
+    assert closed in desk.says("check-config", desk.config)
+    (state / "ledger.sqlite").touch()
+    assert "state_dir" not in desk.says("check-config", desk.config), "root's gate uses it"
+
+
+def test_the_user_and_the_folder_of_the_unit_are_known() -> None:
+    unit = (ROOT / "systemd/smtpgate.service").read_text().splitlines()
+    assert f"User={USER_OF_UNIT}" in unit
+    assert f"StateDirectory={FOLDER_OF_UNIT.relative_to('/var/lib')}" in unit
+
+
+@needs_root
 def test_a_file_of_another_owner_than_its_folder_is_warned_of(desk: Desk, state: Path) -> None:
+    opened_to_all(desk.folder)
     for path in (state, *state.iterdir()):
         os.chown(path, NOBODY, NOBODY)
     journal = state / "journal.sqlite"

@@ -23,12 +23,17 @@ def as_user_without_rights() -> Iterator[None]:
             os.seteuid(0)
 
 
-def opened_to_all(folder: Path) -> None:
-    """Let everybody read and write what a test has made there, and find the way to it."""
+def with_way_for_all(folder: Path) -> None:
+    """Let everybody enter the folders in which it is."""
     # The folder of pytest's; see tests/conftest.py.
     temporary = Path(os.environ.get("PYTEST_DEBUG_TEMPROOT") or tempfile.gettempdir())
     for path in folder.parents:
         if path.is_relative_to(temporary) and path != temporary:
             path.chmod(0o755)
+
+
+def opened_to_all(folder: Path) -> None:
+    """Let everybody read and write what a test has made there, and find the way to it."""
+    with_way_for_all(folder)
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)

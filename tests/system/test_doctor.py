@@ -32,6 +32,7 @@ from tests.support.cases import load_cases
 from tests.support.clock import MovableClock
 from tests.support.examined import ExaminedWorld, open_examined
 from tests.support.inprocess import authority_pem, certificate_pem
+from tests.support.rights import with_way_for_all
 from tests.support.rows import rows
 from tests.support.scripted_dns import open_dns
 from tests.support.upstream_server import HANG_UP, UpstreamServer, open_upstream
@@ -485,6 +486,7 @@ async def test_a_test_message_goes_by_each_upstream_when_it_is_asked_for(
 @needs_root
 async def test_files_that_the_gate_s_user_cannot_use_are_found(world: ExaminedWorld) -> None:
     nobody = pwd.getpwnam("nobody").pw_uid
+    with_way_for_all(world.state)
     os.chown(world.state, nobody, -1)
     for path in (world.folder / "tls.key", world.folder / "master.key"):
         path.chmod(0o600)
