@@ -5,7 +5,7 @@ gets it. One with beginnings only survives the end of every process: after a pow
 has a verdict of these messages, and sends them again.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -54,23 +54,31 @@ Request = Write | Do
 Errors = list[Exception | None]
 
 
-def attempts(
-    entries: Sequence[Entry],
-) -> Generator[Sequence[Entry], Exception | None, Errors]:
+class Attempts:
     """The transactions that write entries: all at once, or in halves when one spoils it.
 
-    Yields the entries of a transaction, and is sent its error, or ``None``. Returns the error
-    of each entry, or ``None``.
+    ``errors`` has the error of each entry in the end, or ``None``.
     """
-    error = yield entries
-    if isinstance(error, RowsChangedError):
-        error = yield [replace(entry, may_be_there=True) for entry in entries]
-    is_of_one = error is not None and not isinstance(error, JournalUnavailableError)
-    if not is_of_one or len(entries) == 1:
-        return [error] * len(entries)
-    half = len(entries) // 2
-    first = yield from attempts(entries[:half])
-    return first + (yield from attempts(entries[half:]))
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.errors: Errors = []
+        self._left = [entries]  # the last one is next
+
+    @property
+    def group(self) -> Sequence[Entry] | None:
+        """The entries of the next transaction; ``None`` after the last one."""
+        return self._left[-1] if self._left else None
+
+    def note(self, error: Exception | None) -> None:
+        """Note the error of that transaction, or ``None`` if it is committed."""
+        entries = self._left.pop()
+        if isinstance(error, RowsChangedError) and not all(one.may_be_there for one in entries):
+            self._left.append([replace(entry, may_be_there=True) for entry in entries])
+        elif error is None or isinstance(error, JournalUnavailableError) or len(entries) < 2:
+            self.errors += [error] * len(entries)
+        else:
+            half = len(entries) // 2
+            self._left += [entries[half:], entries[:half]]
 
 
 class JournalFile:
@@ -88,14 +96,10 @@ class JournalFile:
 
         Returns the error of each, or ``None``.
         """
-        transactions, error = attempts(entries), None
-        while True:
-            try:
-                group = transactions.send(error)
-            except StopIteration as end:
-                errors: Errors = end.value
-                return errors
-            error = self._commit(group)
+        attempts = Attempts(entries)
+        while (group := attempts.group) is not None:
+            attempts.note(self._commit(group))
+        return attempts.errors
 
     def tidy(self) -> None:
         """Sort the terms of the last records in, if there are enough of them."""

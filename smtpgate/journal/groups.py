@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from smtpgate.journal.file import (
+    Attempts,
     Commits,
     Do,
     Errors,
@@ -12,7 +13,6 @@ from smtpgate.journal.file import (
     JournalWork,
     Request,
     Write,
-    attempts,
 )
 from smtpgate.journal.statements import Entry, RecordStatements
 from smtpgate.ports import Clock, JournalUnavailableError
@@ -109,14 +109,10 @@ class ServerGroups:
 
     async def write(self, entries: Sequence[Entry], timeout_s: float) -> Errors:
         """Write the entries; the error of each."""
-        transactions, error = attempts(entries), None
-        while True:
-            try:
-                group = transactions.send(error)
-            except StopIteration as end:
-                errors: Errors = end.value
-                return errors
-            error = await self._commit(group, timeout_s)
+        attempts = Attempts(entries)
+        while (group := attempts.group) is not None:
+            attempts.note(await self._commit(group, timeout_s))
+        return attempts.errors
 
     async def run(self, work: Work[T], timeout_s: float) -> T:
         """Do other work in a transaction."""
