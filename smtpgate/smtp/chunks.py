@@ -58,7 +58,7 @@ class ChunkProtocol(MessageProtocol):
             if not intake.refusal:
                 is_end = size == chunk.left and chunk.is_last
                 if intake.goes_to_file and (is_end or ready > PAUSE_OCTETS):
-                    self._obeyed(partial(self._move_chunk, incoming, chunk, size))
+                    self._leave(partial(self._move_chunk, incoming, chunk, size))
                     return True
                 if size < chunk.left:
                     return False
@@ -70,7 +70,7 @@ class ChunkProtocol(MessageProtocol):
         chunk.left -= size
         if chunk.left:
             return False
-        self._obeyed(self._end_chunk(chunk))
+        self._leave(self._end_chunk(chunk))
         return True
 
     async def _move_chunk(self, incoming: IncomingMessage, chunk: Chunk, size: int) -> None:

@@ -46,13 +46,13 @@ class MessageProtocol(GateProtocol):
                 return False
             is_last = size is not None
             part = len(self._input) - 4 if size is None else size
-            self._obeyed(partial(self._move, incoming, part, is_last=is_last))
+            self._leave(partial(self._move, incoming, part, is_last=is_last))
             return True
         if size is None:
             return False
         message = None if intake.refusal else bytes(memoryview(self._input)[:size])
         self._end_message(size)
-        self._obeyed(self.take_message(incoming, message))
+        self._leave(self.take_message(incoming, message))
         return True
 
     def _end_message(self, size: int) -> None:

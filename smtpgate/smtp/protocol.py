@@ -17,6 +17,7 @@ Messages are taken by :mod:`smtpgate.smtp.messages`, chunks by :mod:`smtpgate.sm
 """
 
 import asyncio
+import math
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
@@ -97,9 +98,8 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         self._waiter: asyncio.Future[Work] | None = None
         self._is_yielding = False
         self._deadline = Deadline(loop)
-        self._running_out: BudgetName = "command-time"
-        # Bounds on a client that has not logged in; ``None`` once it has.
-        self._auth_deadline: float | None = None
+        # Bounds on a client that has not logged in.
+        self._auth_deadline = math.inf
         self._octets_before_auth: int | None = config.max_octets_before_auth
         self._writable: asyncio.Future[None] | None = None
         self._at_eof = False
@@ -272,6 +272,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
                 if not self._obey_one():
                     self._await_input()
                     break
+                self._deadline.at = None
                 obeyed += 1
         except Exception as error:  # noqa: BLE001 - the session's task ends with it
             self._end_now(error)
@@ -292,12 +293,13 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         line = self._cut_line()
         if line is None:
             return False
-        self._obeyed(self.obey(line))
+        work = self.obey(line)
+        if work is not None:
+            self._leave(work)
         return True
 
-    def _obeyed(self, work: Work | None) -> None:
-        """Begin to wait for the client again, or leave the work to the session's task."""
-        self._deadline.at = None
+    def _leave(self, work: Work | None) -> None:
+        """Leave what has to wait, if anything, to the session's task."""
         if work is not None and self._waiter is not None:
             self._waiter.set_result(work)
             self._waiter = None
@@ -332,16 +334,18 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         if self._deadline.at is None:
             expected = self.chunk or self.incoming
             if expected is None:
-                self._watch(self.loop.time() + self._command_timeout_s, "command-time")
+                until = self.loop.time() + self._command_timeout_s
             else:
-                self._watch(expected.deadline, "message-time")
+                until = expected.deadline
+            self._deadline.move(min(until, self._auth_deadline), self._time_out)
         if self._is_paused:
             self._resume_input()
 
     def _await_reader(self) -> None:
         """Wait until the client has read its replies, for as long as it may take."""
         if self._deadline.at is None:
-            self._watch(self.loop.time() + self._config.reply_timeout_s, "reply-time")
+            until = self.loop.time() + self._config.reply_timeout_s
+            self._deadline.move(min(until, self._auth_deadline), self._time_out)
 
     def _write(self) -> None:
         """Write the queued replies."""
@@ -350,15 +354,16 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
                 self._wire.write(self._output)
             self._output = b""
 
-    def _watch(self, deadline: float, budget: BudgetName) -> None:
-        """End the session when the client takes longer than that."""
-        if self._auth_deadline is not None and self._auth_deadline < deadline:
-            deadline, budget = self._auth_deadline, "auth-time"
-        self._running_out = budget
-        self._deadline.move(deadline, self._time_out)
-
     def _time_out(self) -> None:
-        self._end_now(OutOfBudget(self._running_out))
+        """End the session: the client has taken longer than it may."""
+        budget: BudgetName = "command-time"
+        if self.loop.time() >= self._auth_deadline:
+            budget = "auth-time"
+        elif self._writable is not None:
+            budget = "reply-time"
+        elif self.chunk is not None or self.incoming is not None:
+            budget = "message-time"
+        self._end_now(OutOfBudget(budget))
 
     def _end_now(self, error: Exception) -> None:
         """End the session with that error, unless its task is at work."""
@@ -417,7 +422,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
 
     def lift_bounds_before_auth(self) -> None:
         """The client has logged in: the bounds on strangers are not for it any more."""
-        self._auth_deadline = self._octets_before_auth = None
+        self._auth_deadline, self._octets_before_auth = math.inf, None
 
     def abort(self) -> None:
         """Close without another reply."""
