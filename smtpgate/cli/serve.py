@@ -24,6 +24,7 @@ from smtpgate.demo import run_demo
 from smtpgate.gate.check import check
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.initialize import InitError, Sample, initialize
+from smtpgate.gate.listen import FILES_OF_SMALL_GATE, require_open_files
 from smtpgate.gate.serve import run
 
 # Documents of a large directory take their time.
@@ -135,4 +136,9 @@ def init(
 
 def demo() -> None:
     """Show a real gate on loopback: messages that it accepts and messages that it refuses."""
-    raise typer.Exit(0 if run_demo(sys.stdout.write) else 1)
+    try:
+        require_open_files(FILES_OF_SMALL_GATE)
+        has_passed = run_demo(sys.stdout.write)
+    except OpenError as error:
+        raise fail(error) from None
+    raise typer.Exit(0 if has_passed else 1)

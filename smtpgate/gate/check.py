@@ -16,7 +16,7 @@ from smtpgate.gate.documents import documents_summary, planned_steps, read_docum
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.journal import JOURNAL_TROUBLES, journal_error, new_journal_store
 from smtpgate.gate.ledger import describe_ledger
-from smtpgate.gate.listen import shortage_of_files
+from smtpgate.gate.listen import files_of_start, require_open_files, shortage_of_files
 from smtpgate.gate.shares import number_of_workers
 from smtpgate.gate.state_dir import look_at_state_dir, shortage_of_space
 from smtpgate.gate.tokens import unusable_secrets
@@ -34,6 +34,7 @@ async def check(config: Config) -> list[str]:
     Raises OpenError or DirectoryError.
     """
     clock, warnings = SystemClock(), list[str]()
+    require_open_files(files_of_start(config))
     warnings += Certificates(config).warnings(clock.now())
     if (shortage := shortage_of_files(config)) is not None:
         warnings.append(shortage)

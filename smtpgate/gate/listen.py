@@ -1,6 +1,7 @@
 """Listening: every socket of the gate is made, or inherited, before anything else starts."""
 
 import errno
+import resource
 import socket
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, Self
@@ -8,8 +9,13 @@ from typing import Final, Self
 from smtpgate.config import Config
 from smtpgate.config.toml import reason
 from smtpgate.gate.errors import OpenError
-from smtpgate.smtp.sockets import shortage_of_descriptors
+from smtpgate.gate.shares import number_of_workers
+from smtpgate.smtp.sockets import raise_descriptor_limit, shortage_of_descriptors
 
+# With two ports it has 35 open when nobody is connected, and some more during the start.
+FILES_OF_SMALL_GATE: Final = 60
+# Its channel, and its line to the store.
+_FILES_OF_WORKER: Final = 2
 _BACKLOG: Final = 512
 # The key that is wrong, where it is not the address, and what to do about it.
 _CURES: Final = {
@@ -157,3 +163,24 @@ def connections_wanted(config: Config) -> int:
 def shortage_of_files(config: Config) -> str | None:
     """A warning when the limit of open files is too low for that many connections."""
     return shortage_of_descriptors(connections_wanted(config), config.gate.reserved_descriptors)
+
+
+def require_open_files(least: int) -> None:
+    """Have this process open so many files at once. Raises OpenError if it may not.
+
+    Where the limit is too low for a start it shows anywhere, often in words of something else.
+    """
+    raise_descriptor_limit(least)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit != resource.RLIM_INFINITY and limit < least:
+        raise OpenError(
+            f"the limit of open files ({limit}) is too low to start: {least} are needed, and "
+            f"one more for each connection; raise LimitNOFILE of the unit, or `ulimit -n' of "
+            f"the shell"
+        )
+
+
+def files_of_start(config: Config) -> int:
+    """The open files without which a gate cannot start, in the process that has the most."""
+    ports = len(config.listeners) + len(config.apis)
+    return FILES_OF_SMALL_GATE + ports + _FILES_OF_WORKER * number_of_workers(config)

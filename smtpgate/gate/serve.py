@@ -17,7 +17,13 @@ from smtpgate.gate.documents import Apply, apply_here
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.gate import Gate
 from smtpgate.gate.interpreter import settle, share_interpreter
-from smtpgate.gate.listen import bind, connections_wanted, sockets_by_section
+from smtpgate.gate.listen import (
+    bind,
+    connections_wanted,
+    files_of_start,
+    require_open_files,
+    sockets_by_section,
+)
 from smtpgate.gate.log import open_log
 from smtpgate.gate.parent import Parent, Prepared
 from smtpgate.gate.shares import number_of_workers
@@ -192,6 +198,7 @@ def run(config: Config) -> None:
     inherited = sockets_by_section(config, passed_sockets())
     share_interpreter()
     raise_descriptor_limit(connections_wanted(config) + config.gate.reserved_descriptors)
+    require_open_files(files_of_start(config))
     workers, new_loop = number_of_workers(config), _loop_factory()
     with applying_at_start(config) as apply:
         if workers == 1:
