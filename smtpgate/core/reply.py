@@ -129,7 +129,7 @@ class Reject(Exception):  # noqa: N818 - a verdict, not an error
 def reply_of(name: str, **facts: object) -> Reply:
     """The catalogue's reply of that name, its text filled in with the facts."""
     reply = CATALOGUE[name]
-    return reply.with_text(reply.text.format(**facts))
+    return Reply(reply.code, reply.enhanced, reply.text.format(**facts), name)
 
 
 def reject(reason: str, detail: str = "", **facts: object) -> NoReturn:

@@ -130,6 +130,7 @@ class MessageIntake:
         self.spooled = 0
         self.octets = 0  # that have come, as far as they were counted
         self.in_file = 0  # moved there from the buffer
+        self.goes_to_file = False  # the message is too large for memory
         self._has_beginning = True  # the buffer has the first octets of the message
         self._intake = intake
         self._pool = intake.most
@@ -161,6 +162,7 @@ class MessageIntake:
         if self.refusal:
             return
         self.octets = octets
+        self.goes_to_file = self.in_file > 0 or octets > self.spool_octets
         if octets > self.max_octets:
             self.refuse("message-octets")
             return
@@ -175,11 +177,6 @@ class MessageIntake:
             refusal = self._spool(octets)
         if refusal is not None:
             self.refuse(refusal)
-
-    @property
-    def goes_to_file(self) -> bool:
-        """True if the message is too large for memory."""
-        return self.in_file > 0 or self.octets > self.spool_octets
 
     def moved(self, octets: int) -> None:
         """So many octets were taken from the beginning of the buffer, for the file."""

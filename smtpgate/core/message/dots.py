@@ -18,6 +18,8 @@ def find_with_dot(
     octets: bytes | bytearray, text: bytes, start: int = 0, *, window: int = _WINDOW_OCTETS
 ) -> int:
     """As ``octets.find(text, start)``; the text has one dot or more."""
+    if len(octets) - start <= 2 * window:  # it takes no longer than to look for dots first
+        return octets.find(text, start)
     before, place = text.index(b"."), start
     while (dot := octets.find(b".", place)) >= 0:
         place = dot + window
