@@ -27,12 +27,12 @@ _FIELDS: Final = frozenset(
 )
 _SHOWN_OCTETS: Final = 40
 
-# What nearly all fields look like; the rest is read piece by piece.
+# What nearly all fields look like, with their folds; the rest is read piece by piece.
 _ATOMS: Final = rb'[^\s"(),:;<>@\\\[\]]++'
 _ADDRESS: Final = rb"%b@%b" % (_ATOMS, _ATOMS)
-_NAME: Final = rb'(?:"[^"\\]*+"|[^"(),:;<>@\\\[]*+)[ \t]*+'
-_ITEM: Final = rb"(?:%b<%b>|%b)[ \t]*+" % (_NAME, _ADDRESS, _ADDRESS)
-_PLAIN: Final = re.compile(rb"[ \t,]*+(?:%b(?:,[ \t,]*+|\Z))*+" % _ITEM)
+_NAME: Final = rb'(?:"[^"\\]*+"|[^"(),:;<>@\\\[]*+)[ \t\r\n]*+'
+_ITEM: Final = rb"(?:%b<%b>|%b)[ \t\r\n]*+" % (_NAME, _ADDRESS, _ADDRESS)
+_PLAIN: Final = re.compile(rb"[ \t\r\n,]*+(?:%b(?:,[ \t\r\n,]*+|\Z))*+" % _ITEM)
 
 # An encoded word is one piece whatever is in it: some software writes a comma there. Marks
 # that end something are one piece with those behind them: there is nothing between them.
@@ -51,13 +51,11 @@ _PIECE: Final = re.compile(
 def unqualified_address(block: HeaderBlock) -> tuple[str, str] | None:
     """The first address without a domain: the name of its field, and how it begins."""
     for field in block.fields:
-        if field.name in _FIELDS:
-            value = field.value
-            if _PLAIN.fullmatch(value) is None:
-                found = _unqualified(value)
-                if found is not None:
-                    shown = found[:_SHOWN_OCTETS].decode("ascii", "backslashreplace")
-                    return field.name.decode("ascii").title(), shown
+        if field.name in _FIELDS and not _PLAIN.fullmatch(field.raw, len(field.name) + 1):
+            found = _unqualified(field.value)
+            if found is not None:
+                shown = found[:_SHOWN_OCTETS].decode("ascii", "backslashreplace")
+                return field.name.decode("ascii").title(), shown
     return None
 
 

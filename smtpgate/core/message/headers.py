@@ -13,10 +13,11 @@ anything but text.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NoReturn
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 MAX_BLOCK_OCTETS: Final = 256 * 1024
 _MAX_FIELDS: Final = 1000
@@ -85,25 +86,50 @@ class Field(Struct, frozen=True, gc=False):
     @property
     def value(self) -> bytes:
         """The text behind the colon, unfolded (RFC 5322 §2.2.3), without outer white space."""
-        return self.raw.partition(b":")[2].replace(b"\r\n", b"").strip(b" \t")
+        return self.raw[len(self.name) + 1 :].replace(b"\r\n", b"").strip(b" \t")
 
 
 class HeaderBlock(Struct, frozen=True, gc=False):
-    """All the fields, in order."""
+    """All the fields, in order; ``by_name`` has the first of each name, and is made of them.
+
+    Most questions about a header are about names that it does not have, or has once. So the
+    fields are gone through once, and not again for each question.
+    """
 
     fields: tuple[Field, ...]
+    by_name: Mapping[bytes, Field] = {}
+
+    def __post_init__(self) -> None:
+        first = {field.name: field for field in reversed(self.fields)}
+        force_setattr(self, "by_name", first)
+
+    @property
+    def has_names_twice(self) -> bool:
+        """True if two fields have the same name."""
+        return len(self.by_name) < len(self.fields)
 
     def all(self, name: bytes) -> tuple[Field, ...]:
         """Every field of that name (lower case)."""
+        first = self.by_name.get(name)
+        if first is None:
+            return ()
+        if not self.has_names_twice:
+            return (first,)
         return tuple([field for field in self.fields if field.name == name])
 
     def first(self, name: bytes) -> Field | None:
         """The first field of that name (lower case)."""
-        return next((field for field in self.fields if field.name == name), None)
+        return self.by_name.get(name)
+
+    def has_any(self, names: Iterable[bytes]) -> bool:
+        """True if there is a field of one of those names (lower case)."""
+        return not self.by_name.keys().isdisjoint(names)
 
     def without(self, names: Iterable[bytes]) -> "HeaderBlock":
         """The block less every field of those names (lower case)."""
         gone = frozenset(names)
+        if not self.has_any(gone):
+            return self
         return HeaderBlock(tuple([field for field in self.fields if field.name not in gone]))
 
     def with_first(self, *fields: Field) -> "HeaderBlock":
@@ -281,7 +307,7 @@ def duplicate_field(block: HeaderBlock) -> bytes | None:
     (https://docs.aws.amazon.com/ses/latest/dg/header-fields.html): a second Comments or
     DKIM-Signature is allowed by their RFCs, and misleads no reader.
     """
-    names = [field.name for field in block.fields if field.name in _ONCE]
-    if len(set(names)) == len(names):
+    if not block.has_names_twice:
         return None
-    return next(name for at, name in enumerate(names) if name in names[:at])
+    names = [field.name for field in block.fields if field.name in _ONCE]
+    return next((name for at, name in enumerate(names) if name in names[:at]), None)

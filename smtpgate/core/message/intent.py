@@ -63,20 +63,17 @@ def take_intent(block: HeaderBlock) -> tuple[SendingIntent, HeaderBlock]:
 
     The first copy of a field counts; an empty value is as good as none. Raises IntentError.
     """
-    kept: list[Field] = []
-    taken: dict[bytes, Field] = {}
-    for field in block.fields:
-        if field.name.startswith(_PREFIX):
-            taken.setdefault(field.name, field)
-        else:
-            kept.append(field)
-    if not taken:
+    # One search in all names is several times as fast as a look at each; mostly it finds none.
+    if _PREFIX not in b" ".join(block.by_name):
+        return _NOTHING_SAID, block
+    names = [name for name in block.by_name if name.startswith(_PREFIX)]
+    if not names:
         return _NOTHING_SAID, block
     source, author, return_path = (
-        _arn(taken.get(name.lower().encode("ascii")), name) for name in _ARN_FIELDS
+        _arn(block.first(name.lower().encode("ascii")), name) for name in _ARN_FIELDS
     )
-    left = HeaderBlock(tuple(kept))
-    named, tagged = taken.get(_SET_FIELD), taken.get(_TAGS_FIELD)
+    left = block.without(names)
+    named, tagged = block.first(_SET_FIELD), block.first(_TAGS_FIELD)
     if named is None and tagged is None:
         return SendingIntent(source, author, return_path), left
     its_set = configuration_set_of(_text(named))

@@ -18,6 +18,8 @@ def read_resent_fields(block: HeaderBlock, *, smtputf8: bool) -> tuple[Author, .
 
     Raises AuthorError naming the field.
     """
+    if not block.has_any(_NAMES):
+        return ()
     found: dict[Author, None] = {}
     for field in block.fields:
         name = _NAMES.get(field.name)

@@ -38,14 +38,14 @@ def complete(
     block: HeaderBlock, *, message_id: str, hostname: str, now: datetime
 ) -> HeaderBlock:
     """Date and Message-ID where they are missing (RFC 6409 §8); without Bcc, Return-Path."""
-    names = {field.name for field in block.fields}
-    fields = (block if _REMOVED.isdisjoint(names) else block.without(_REMOVED)).fields
-    if b"date" not in names:
-        fields += (Field(b"date", f"Date: {date_text(now)}\r\n".encode("ascii")),)
-    if b"message-id" not in names:
+    block = block.without(_REMOVED)
+    added: list[Field] = []
+    if block.first(b"date") is None:
+        added.append(Field(b"date", f"Date: {date_text(now)}\r\n".encode("ascii")))
+    if block.first(b"message-id") is None:
         raw = f"Message-ID: <{message_id}@{hostname}>\r\n".encode("ascii")
-        fields += (Field(b"message-id", raw),)
-    return HeaderBlock(fields)
+        added.append(Field(b"message-id", raw))
+    return HeaderBlock((*block.fields, *added)) if added else block
 
 
 def received_field(
