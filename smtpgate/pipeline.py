@@ -375,7 +375,7 @@ class Pipeline:
             mask_client=self._rules.mask_client,
         )
         # The body stays where it is in memory; it is not copied into a new message.
-        parts = block.with_first(received, *signatures).raw_parts
+        parts = [field.raw for field in (received, *signatures, *block.fields)]
         return [b"".join([*parts, b"\r\n"]), message.body]
 
     async def _relay(

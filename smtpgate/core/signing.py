@@ -12,6 +12,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
+from msgspec import Struct
+
 from smtpgate.core.identity import DkimKey
 from smtpgate.core.message.body import Body, Octets, StoredBody
 from smtpgate.core.message.headers import Field, HeaderBlock
@@ -153,7 +155,7 @@ def _sha256(octets: bytes) -> "hashlib._Hash":
     It does so for 2048 octets or more. That lets other threads run while a long body is hashed;
     in the two microseconds of a short one it wakes them, and they wait again.
     """
-    if len(octets) > _SHORT_OCTETS:
+    if not _HASHED_AT_ONCE < len(octets) <= _SHORT_OCTETS:
         return hashlib.sha256(octets)
     digest = hashlib.sha256()
     for at in range(0, len(octets), _HASHED_AT_ONCE):
@@ -179,11 +181,11 @@ def _relaxed_header(fields: Sequence[Field]) -> bytes:
     A CRLF with white space behind it is a fold: outer white space is gone before.
     """
     lines = [
-        b"%b:%b\r\n" % (field.name, field.raw[len(field.name) + 1 :].strip(b" \t\r\n"))
+        field.name + b":" + field.raw[len(field.name) + 1 :].strip(b" \t\r\n")
         for field in fields
     ]
-    octets = b"".join(lines)
-    return _relaxed(octets.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" "))
+    octets = b"\r\n".join([*lines, b""])
+    return _relaxed(octets.replace(b"\t", b" ").replace(b"\r\n ", b" "))
 
 
 class BodyHash:
@@ -232,44 +234,54 @@ def signature_fields(
     Fields that stand more than once are signed from the bottom up (RFC 6376 §5.4.2).
     """
     signed = [field for field in reversed(block.fields) if field.name in SIGNED]
-    tags = [_tags_of_key(key.private_key.algorithm, domain, key.selector) for key in keys]
     names = _names_tag(tuple([field.name for field in signed]))
     bh = body.relaxed_hash if isinstance(body, StoredBody) else body_hash(body)
-    rest = b"t=%d;%b\r\n\tbh=%b;\r\n\tb=" % (now.timestamp(), names, bh)
-    head = _sha256(_relaxed_header(signed))
-    return tuple(
-        [
-            _signature(key, of_key + rest, head.copy())
-            for key, of_key in zip(keys, tags, strict=True)
-        ]
+    seconds = now.timestamp()
+    tags = _Tags(
+        b"t=%d;%b\r\n\tbh=%b;\r\n\tb=" % (seconds, names.written, bh),
+        b"t=%d;%b bh=%b; b=" % (seconds, names.relaxed, bh),
     )
+    head = _sha256(_relaxed_header(signed))
+    return tuple([_signature(key, domain, tags, head.copy()) for key in keys])
 
 
-def _signature(key: DkimKey, tags: bytes, head: "hashlib._Hash") -> Field:
-    """The field with those tags, after the digest of the signed fields."""
-    unsigned = Field(b"dkim-signature", b"DKIM-Signature: %b\r\n" % tags)
-    # RFC 6376 §3.7: its own field comes last, with an empty b= and without its CRLF. Of what is
-    # written here only the folds are not relaxed.
-    head.update(b"dkim-signature:" + tags.replace(_FOLD + b" ", b" ").replace(_FOLD, b" "))
+class _Tags(Struct, frozen=True, gc=False):
+    """Tags of the field as they are written, folded, and under relaxed canonicalization."""
+
+    written: bytes
+    relaxed: bytes
+
+    @classmethod
+    def of(cls, written: bytes) -> "_Tags":
+        """Tags whose folds alone are not relaxed."""
+        return cls(written, written.replace(_FOLD + b" ", b" ").replace(_FOLD, b" "))
+
+
+def _signature(key: DkimKey, domain: str, tags: _Tags, head: "hashlib._Hash") -> Field:
+    """The field with the key's tags and those, after the digest of the signed fields."""
+    of_key = _tags_of_key(key.private_key.algorithm, domain, key.selector)
+    # RFC 6376 §3.7: its own field comes last, with an empty b= and without its CRLF.
+    head.update(b"dkim-signature:" + of_key.relaxed + tags.relaxed)
     signature = b2a_base64(key.private_key.sign(head.digest()), newline=False)
     lines = [signature[at : at + _LINE] for at in range(0, len(signature), _LINE)]
-    return Field(unsigned.name, unsigned.raw[:-2] + _FOLD.join(lines) + b"\r\n")
+    written = of_key.written + tags.written + _FOLD.join(lines)
+    return Field(b"dkim-signature", b"DKIM-Signature: " + written + b"\r\n")
 
 
 @lru_cache(maxsize=1024)
-def _tags_of_key(algorithm: str, domain: str, selector: str) -> bytes:
-    """The tags that all signatures of a key have, folded. Raises ValueError."""
+def _tags_of_key(algorithm: str, domain: str, selector: str) -> _Tags:
+    """The tags that all signatures of a key have. Raises ValueError."""
     for labels in (domain, selector):
         if not _LABELS.fullmatch(labels):
             raise ValueError(f"no domain or selector: {labels!r}")
     tags = f"v=1; a={algorithm}; c=relaxed/relaxed;\r\n\td={domain}; s={selector}; "
-    return tags.encode("ascii")
+    return _Tags.of(tags.encode("ascii"))
 
 
 @lru_cache(maxsize=256)  # the messages of a sender have the same fields
-def _names_tag(names: tuple[bytes, ...]) -> bytes:
+def _names_tag(names: tuple[bytes, ...]) -> _Tags:
     """The tag ``h=``: the fields that occur, and one more of each that is oversigned."""
-    return b"\r\n\th=%b:\r\n\t %b;" % (_folded(names), _folded(OVERSIGNED))
+    return _Tags.of(b"\r\n\th=%b:\r\n\t %b;" % (_folded(names), _folded(OVERSIGNED)))
 
 
 def _folded(names: Sequence[bytes]) -> bytes:

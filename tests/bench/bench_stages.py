@@ -148,7 +148,8 @@ class _World:
         received = received_field(
             _CLIENT, hostname=_HOSTNAME, message_id=message_id, now=now, mask_client=False
         )
-        return b"".join([*block.with_first(received, *signatures).raw_parts, b"\r\n"])
+        parts = [field.raw for field in (received, *signatures, *block.fields)]
+        return b"".join([*parts, b"\r\n"])
 
     def record(self, done: SubmissionDone) -> Row:
         record = submission_record(done, keep_recipients=True, keep_subject=False)

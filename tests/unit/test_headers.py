@@ -196,9 +196,12 @@ def test_fields_are_found_taken_out_and_put_in_front() -> None:
     assert first is not None
     assert first.value == b"1"
     assert block.first(b"d") is None
-    assert block.first(b"b") == block.fields[1] and block.all(b"d") == ()
-    assert block.has_any([b"d", b"b"]) and not block.has_any([b"d"])
-    assert block.has_names_twice and not block.without([b"a"]).has_names_twice
+    assert block.first(b"b") == block.fields[1]
+    assert block.all(b"d") == ()
+    assert block.has_any([b"d", b"b"])
+    assert not block.has_any([b"d"])
+    assert block.has_names_twice
+    assert not block.without([b"a"]).has_names_twice
     assert block.without([b"a", b"c"]).raw_parts == (b"B: 2\r\n",)
     assert block.without([b"d"]) is block
     added = Field(b"d", b"D: 0\r\n")

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, tzinfo
 from functools import lru_cache
+from math import floor
 from typing import Final
 
 from smtpgate.core.message.envelope import Client
@@ -24,11 +25,12 @@ _MONTHS: Final = (
 
 def date_text(now: datetime) -> str:
     """The date as in RFC 5322 §3.3, in every locale."""
-    return _date_of_second(now.replace(microsecond=0))
+    return _date_of_second(floor(now.timestamp()), now.tzinfo)
 
 
-@lru_cache(maxsize=2)
-def _date_of_second(now: datetime) -> str:
+@lru_cache(maxsize=2)  # the messages of one second share it
+def _date_of_second(second: int, zone_of: tzinfo | None) -> str:
+    now = datetime.fromtimestamp(second, zone_of)
     zone = now.strftime("%z") or "+0000"
     day, month = _DAYS[now.weekday()], _MONTHS[now.month - 1]
     return f"{day}, {now.day:02} {month} {now.year:04} {now:%H:%M:%S} {zone}"
