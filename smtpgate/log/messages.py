@@ -10,11 +10,10 @@ from typing import Final
 from msgspec import Struct, field
 
 from smtpgate.core.account import Principal
-from smtpgate.core.events import MailRefused, SubmissionDone, UsedIdentity
+from smtpgate.core.events import MailRefused, SubmissionDone
 from smtpgate.core.limits import Crossing
 from smtpgate.core.message.envelope import Client
 from smtpgate.core.policy import Decision
-from smtpgate.core.reply import Reply
 from smtpgate.json_text import json_octets
 from smtpgate.log.lines import MAX_TEXT, Level, time_text
 
@@ -140,13 +139,15 @@ def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
     if done.decision is not None:
         line.decision = _decision(done.decision)
     line.used_24h = done.used_24h
-    line.quota_reached = [_quota_reached(one) for one in done.crossings] or None
+    crossings = done.crossings
+    line.quota_reached = [_quota_reached(one) for one in crossings] if crossings else None
     if done.paced_s:
         line.paced_ms = _ms(done.paced_s) or None
     line.uncounted = done.uncounted[:MAX_TEXT] or None
     line.long_line = done.long_line
     line.signing_domain, line.selectors = done.signing_domain, done.selectors or None
-    line.upstream, line.upstream_reply = done.upstream, _text(done.upstream_reply)
+    reply, line.upstream = done.upstream_reply, done.upstream
+    line.upstream_reply = None if reply is None else str(reply)[:MAX_TEXT]
     line.route, line.route_reason = done.route or None, done.route_reason or None
     if done.tried:
         line.tried = [
@@ -168,7 +169,7 @@ def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
     }
     if done.done_at is not None:
         line.total_ms = _ms((done.done_at - submission.received_at).total_seconds())
-    return _encoded(line)
+    return json_octets(line) + b"\n"
 
 
 def mail_refused_line(event: MailRefused) -> bytes:
@@ -179,7 +180,7 @@ def mail_refused_line(event: MailRefused) -> bytes:
     line.outcome = "deferred" if event.reply.is_transient else "refused"
     line.reason, line.detail = event.reason, event.detail[:MAX_TEXT]
     line.code, line.enhanced = event.reply.code, event.reply.enhanced
-    return _encoded(line)
+    return json_octets(line) + b"\n"
 
 
 def _begun(
@@ -222,7 +223,10 @@ def _add_message(line: _Line, done: SubmissionDone, *, with_recipients: bool) ->
     if with_recipients:
         line.rcpt_to = [recipient.mailbox.text for recipient in envelope.recipients]
     line.authors = [author.mailbox.text for author in done.authors[:_MAX_ITEMS]] or None
-    line.identities = [_identity(used) for used in done.identities[:_MAX_ITEMS]] or None
+    line.identities = [
+        _Identity(used.role, used.address.text, used.arn, used.how)
+        for used in done.identities[:_MAX_ITEMS]
+    ] or None
 
 
 def _level(done: SubmissionDone) -> Level:
@@ -230,10 +234,6 @@ def _level(done: SubmissionDone) -> Level:
         return "error"
     is_odd = done.crossings or done.uncounted or done.long_line or done.tried
     return "info" if done.outcome == "accepted" and not is_odd else "warning"
-
-
-def _identity(used: UsedIdentity) -> _Identity:
-    return _Identity(used.role, used.address.text, used.arn, used.how)
 
 
 def _quota_reached(crossing: Crossing) -> _QuotaReached:
@@ -255,13 +255,5 @@ def _decision(decision: Decision) -> _Decision:
     )
 
 
-def _text(reply: Reply | None) -> str | None:
-    return None if reply is None else str(reply)[:MAX_TEXT]
-
-
 def _ms(seconds: float) -> float:
     return int(seconds * 1_000_000) / 1000
-
-
-def _encoded(line: _Line) -> bytes:
-    return json_octets(line) + b"\n"

@@ -158,8 +158,8 @@ def facts_of(done: SubmissionDone) -> SubmissionFacts:
     account = submission.principal.account
     limit = done.charges[0].limits.max_24h_send if done.charges else UNLIMITED
     ratio = seconds = None
-    if done.used_24h is not None and limit != UNLIMITED:
-        ratio = done.used_24h / limit if limit else 1.0
+    if done.used and limit != UNLIMITED:
+        ratio = done.used[0] / limit if limit else 1.0
     if done.done_at is not None:
         # The wall clock may be set back.
         seconds = max((done.done_at - submission.received_at).total_seconds(), 0.0)
@@ -173,7 +173,9 @@ def facts_of(done: SubmissionDone) -> SubmissionFacts:
         seconds,
         done.stage_s,
         ratio,
-        tuple([(one.charge.subject.kind, str(one.percent)) for one in done.crossings]),
+        tuple([(one.charge.subject.kind, str(one.percent)) for one in done.crossings])
+        if done.crossings
+        else (),
         bool(done.uncounted),
         done.long_line is not None and done.outcome == "accepted",
         _kinds_of(done.events) if done.events else (),

@@ -118,7 +118,7 @@ class Metrics:
                 clock=clock,
             )
         )
-        self._stages = self._histogram("smtpgate_stage_seconds", get_args(Stage)).series
+        self._stages = self._histogram("smtpgate_stage_seconds", get_args(Stage))
         self._duration = self._histogram("smtpgate_submission_seconds").series[""]
         self._octets = self._histogram("smtpgate_message_octets").series[""]
         self._quota_reached = self._counter("smtpgate_quota_reached_total")
@@ -224,8 +224,7 @@ class Metrics:
             self._uncounted.inc()
         if facts.has_long_line:
             self._long_lines.inc()
-        for stage, seconds in facts.stage_s.items():
-            self._stages[stage].observe(seconds)
+        self._stages.observe_each(facts.stage_s)
         if facts.seconds is not None:
             self._duration.observe(facts.seconds)
         self._octets.observe(facts.octets)

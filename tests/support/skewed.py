@@ -19,8 +19,8 @@ def _skew(seconds: float) -> None:
     right, right_monotonic = SystemClock.now, SystemClock.monotonic
     moved = 0
 
-    def now(self: SystemClock) -> datetime:
-        return right(self) + timedelta(seconds=seconds + moved)
+    def now() -> datetime:
+        return right() + timedelta(seconds=seconds + moved)
 
     def monotonic() -> float:
         return right_monotonic() + moved
@@ -29,7 +29,7 @@ def _skew(seconds: float) -> None:
         nonlocal moved
         moved += _MOVE_S
 
-    SystemClock.now = now  # type: ignore[method-assign]
+    SystemClock.now = staticmethod(now)
     SystemClock.monotonic = staticmethod(monotonic)
     signal.signal(signal.SIGUSR2, move)
 

@@ -57,7 +57,8 @@ class Sketch(Struct, frozen=True, gc=False, array_like=True):
 
     def seen(self, keys: Iterable[int], day: int, capacity: int) -> "Sketch":
         """The sketch once these were seen on that day."""
-        spans = _seen(self.spans, filter(self.has_in_sample, keys), day)
+        mask = self.weight - 1
+        spans = _seen(self.spans, [key for key in keys if not key & mask], day)
         return self if spans is self.spans else _fitting(Sketch(self.level, spans), capacity)
 
     def joined(self, other: "Sketch", capacity: int) -> "Sketch":
