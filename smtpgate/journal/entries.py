@@ -11,9 +11,9 @@ from smtpgate.core.events import AuthFailed, Event, MailRefused, SubmissionDone
 from smtpgate.core.history.record import (
     Record,
     Verdict,
+    begun_record,
     login_record,
     mail_record,
-    submission_record,
     verdict_of,
 )
 from smtpgate.core.limits.token_buckets import TokenBuckets
@@ -76,7 +76,7 @@ class Entries:
 
     def _record(self, done: SubmissionDone) -> Record:
         settings = self._settings
-        return submission_record(
+        return begun_record(
             done, keep_recipients=settings.recipients, keep_subject=settings.subject
         )
 

@@ -6,7 +6,7 @@ about all messages.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import starmap
@@ -136,11 +136,21 @@ def row_of(record: Record, writer: int | None = None) -> tuple[Row, dict[str, st
 
 def with_verdict(row: Row, verdict: Verdict) -> Row:
     """The row with the verdict, and with all that is known only after the row was begun."""
-    return row._replace(
-        done_us=None if verdict.done_at is None else microseconds(verdict.done_at),
-        outcome=verdict.outcome,
-        reason=verdict.reason,
-        verdict=json_text(_verdict(verdict)),
+    return Row(
+        row.id,
+        row.kind,
+        row.received_us,
+        None if verdict.done_at is None else microseconds(verdict.done_at),
+        verdict.outcome,
+        verdict.reason,
+        row.account_id,
+        row.user_arn,
+        row.from_identity,
+        row.octets,
+        row.recipients,
+        row.facts,
+        json_text(_verdict(verdict)),
+        row.writer,
     )
 
 
@@ -282,13 +292,11 @@ def _reply(reply: Reply | None) -> list[object] | None:
 def _decision(decision: Decision, texts: dict[str, str]) -> Facts:
     """Both decisions in full; a repeated statement is replaced by its index."""
     user, identity = decision.user_side, decision.identity_side
-    places = {id(one): at for at, one in enumerate((*user.cited, *identity.cited))}
+    cited, by = (*user.cited, *identity.cited), decision.determining
     facts: Facts = {
         "outcome": decision.outcome,
-        "by": [
-            places[id(one)] if id(one) in places else _cited(one, texts)
-            for one in decision.determining
-        ],
+        # Mostly all of them determine it.
+        "by": [*range(len(cited))] if by == cited else _places(by, cited, texts),
         "user": _side(user, texts),
         "identity": _side(identity, texts),
     }
@@ -299,16 +307,20 @@ def _decision(decision: Decision, texts: dict[str, str]) -> Facts:
     return facts
 
 
+def _places(
+    some: Iterable[Determining], cited: Iterable[Determining], texts: dict[str, str]
+) -> list[object]:
+    """Each statement by its place among those that are cited, or in full."""
+    places = {id(one): at for at, one in enumerate(cited)}
+    return [places[id(one)] if id(one) in places else _cited(one, texts) for one in some]
+
+
 def _cited(cited: Determining, texts: dict[str, str]) -> list[object]:
-    return [cited.side, cited.policy, cited.sid, cited.index, _digest(cited.text, texts)]
-
-
-def _digest(text: str, texts: dict[str, str]) -> str | None:
-    if not text:
-        return None
-    digest = digest_of(text)
-    texts[digest] = text
-    return digest
+    digest = None
+    if cited.text:
+        digest = digest_of(cited.text)
+        texts[digest] = cited.text
+    return [cited.side, cited.policy, cited.sid, cited.index, digest]
 
 
 def _side(side: Side, texts: dict[str, str]) -> Facts:

@@ -315,18 +315,22 @@ def submission_record(
     done: SubmissionDone, *, keep_recipients: bool, keep_subject: bool
 ) -> Record:
     """The record of a submission, as far as the submission has come by now."""
-    submission, principal = done.submission, done.submission.principal
-    account, envelope, verdict = principal.account, submission.envelope, verdict_of(done)
+    record = begun_record(done, keep_recipients=keep_recipients, keep_subject=keep_subject)
+    verdict = verdict_of(done)
     if not keep_recipients:
         verdict = verdict.without_addresses
+    return structs.replace(record, **structs.asdict(verdict))
+
+
+def begun_record(done: SubmissionDone, *, keep_recipients: bool, keep_subject: bool) -> Record:
+    """The record of a submission before its relay."""
+    submission, principal = done.submission, done.submission.principal
+    account, envelope = principal.account, submission.envelope
     return Record(
         id=submission.message_id,
         received_at=submission.received_at,
-        done_at=verdict.done_at,
-        outcome=verdict.outcome,
-        reason=verdict.reason,
-        detail=verdict.detail,
-        reply=verdict.reply,
+        outcome="relaying",
+        reason="relaying",
         account_id=account.id,
         user_arn=principal.arn,
         username=submission.client.access_key_id,
@@ -345,19 +349,6 @@ def submission_record(
         resent=done.resent,
         identities=done.identities,
         decision=None if done.decision is None else _without_excess(done.decision),
-        is_masked=verdict.is_masked,
-        limits=verdict.limits,
-        uncounted=verdict.uncounted,
-        signing_domain=verdict.signing_domain,
-        selectors=verdict.selectors,
-        upstream=verdict.upstream,
-        upstream_reply=verdict.upstream_reply,
-        return_path=verdict.return_path,
-        stage_s=verdict.stage_s,
-        refused=verdict.refused,
-        withheld=verdict.withheld,
-        route=verdict.route,
-        tried=verdict.tried,
     )
 
 
@@ -461,10 +452,10 @@ def _shortened(reply: Reply | None) -> Reply | None:
 
 def _without_excess(decision: Decision) -> Decision:
     """The decision with a bounded number of citations on each side."""
-    sides = (decision.user_side, decision.identity_side)
-    if all(len(side.cited) <= _MAX_CITED for side in sides):
+    user, identity = decision.user_side, decision.identity_side
+    if len(user.cited) <= _MAX_CITED and len(identity.cited) <= _MAX_CITED:
         return decision
-    user, identity = map(_side_without_excess, sides)
+    user, identity = _side_without_excess(user), _side_without_excess(identity)
     kept = {*user.cited, *identity.cited}
     determining = tuple(one for one in decision.determining if one in kept)
     return structs.replace(
