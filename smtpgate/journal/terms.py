@@ -87,11 +87,11 @@ class TermKey:
         self, parties: Parties, recipients: Iterable[Mailbox] = ()
     ) -> frozenset[bytes]:
         """The terms of a message that do not depend on the verdict."""
-        return self._of_parties(parties).union(self._addresses(recipients))
+        return self._of_parties(parties).union([self.address(one.text) for one in recipients])
 
     def _terms_of_parties(self, parties: Parties) -> frozenset[bytes]:
         found = self._with_verdict(parties)
-        found.update(self._addresses(parties.mailboxes))
+        found.update(self.address(one.text) for one in parties.mailboxes)
         found.update(map(self.identity, parties.names))
         return frozenset(found)
 
@@ -101,9 +101,6 @@ class TermKey:
         if user := user_of(parties.user_arn):
             found.add(self.user(user))
         return found
-
-    def _addresses(self, mailboxes: Iterable[Mailbox]) -> list[bytes]:
-        return [self.address(mailbox.text) for mailbox in mailboxes]
 
     def of_verdict(self, verdict: Verdict, parties: Parties | None) -> frozenset[bytes]:
         """The terms of a verdict that searches may use; a login has no parties."""
