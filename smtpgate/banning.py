@@ -11,7 +11,7 @@ those that start later.
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 from smtpgate.core.events import (
     AuthFailed,
@@ -38,6 +38,8 @@ _EARLY: Final = "too-early"
 
 class BanList:
     """The bans of one process. Implements EventSink; it belongs to one event loop."""
+
+    reads: ClassVar[tuple[type, ...]] = (ClientEvent,)
 
     def __init__(
         self,

@@ -10,7 +10,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Protocol,
+    runtime_checkable,
+)
 
 from msgspec import Struct
 
@@ -512,6 +520,13 @@ class EventSink(Protocol):
 
     def publish(self, event: Event) -> None:
         """Note the event; must not raise and must not wait."""
+
+
+@runtime_checkable
+class ReadsSome(Protocol):
+    """A sink that ignores all events but those of some kinds, so that it need not get them."""
+
+    reads: ClassVar[tuple[type, ...]]
 
 
 class Resolver(Protocol):

@@ -10,12 +10,19 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import ClassVar, Final
 
 from smtpgate.admin.key_profiles import KeyProfiles
 from smtpgate.admin.key_watch import rules_of
 from smtpgate.config.sections import WatchConfig
-from smtpgate.core.events import Event, EventsRecorded, KeyAction, KeyUseDiffers
+from smtpgate.core.events import (
+    AuthFailed,
+    Event,
+    EventsRecorded,
+    KeyAction,
+    KeyUseDiffers,
+    SubmissionDone,
+)
 from smtpgate.core.history.key_use import of_bounces, use_of
 from smtpgate.core.notification.key_alarm import alarm_tasks
 from smtpgate.core.outbox.task import Task
@@ -59,6 +66,8 @@ class _Due:
 
 class KeyWatcher:
     """Watches the use of access keys; implements the EventSink port."""
+
+    reads: ClassVar[tuple[type, ...]] = (SubmissionDone, AuthFailed, EventsRecorded)
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """When and from where access keys were last used, written down now and then."""
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import ClassVar, Final
 
 from smtpgate.core.events import Authenticated, Event
 from smtpgate.directory.keys import KeyUse, note_uses
@@ -19,6 +19,8 @@ class KeyUses:
     Collected uses are written every half minute, and when the gate ends. They are no
     change of the directory, and a crash loses half a minute of it.
     """
+
+    reads: ClassVar[tuple[type, ...]] = (Authenticated,)
 
     def __init__(
         self, store: DirectoryStore, *, on_error: Callable[[BaseException], None]

@@ -7,7 +7,7 @@ made here, so that their making is the worker's time and not the parent's.
 import asyncio
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from smtpgate.config import Config
 from smtpgate.core.events import Event
@@ -31,7 +31,7 @@ from smtpgate.gate.frames import (
 )
 from smtpgate.gate.store_line import StoreLine
 from smtpgate.http import Readiness
-from smtpgate.journal.entries import Entries
+from smtpgate.journal.entries import RECORDED, Entries
 from smtpgate.journal.events import EventRow
 from smtpgate.journal.tasks import TaskRow
 from smtpgate.journal.terms import TermKey
@@ -184,6 +184,7 @@ def _refusal(answer: BeginRefused) -> LimitExceededError:
 class LinkedJournal:
     """Records refused logins and MAIL commands in the parent's journal, as an EventSink."""
 
+    reads: ClassVar[tuple[type, ...]] = RECORDED
     entries: Entries
 
     def __init__(self, send: Callable[[StoreRequest], None]) -> None:

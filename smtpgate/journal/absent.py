@@ -1,6 +1,7 @@
 """The journal of a gate whose configuration disables it."""
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from smtpgate.core.events import Event, SubmissionDone
 from smtpgate.core.outbox.event import SendingEvent
@@ -10,6 +11,8 @@ from smtpgate.ports import JournalUnavailableError, Reading
 
 class NoJournal:
     """Implements the journal's interface, and keeps nothing."""
+
+    reads: ClassVar[tuple[type, ...]] = ()
 
     async def start(self) -> None:
         """Open nothing."""

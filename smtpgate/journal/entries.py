@@ -34,6 +34,9 @@ _LOGIN_EVERY_S: Final = 10.0
 _REFUSALS_AT_ONCE: Final = 500
 _REFUSAL_EVERY_S: Final = 60.0
 
+RECORDED: Final = (AuthFailed, MailRefused)
+"""The events that are recorded as they are; a submission comes through the store."""
+
 
 class Entries:
     """Makes entries, and decides which refusals get one.

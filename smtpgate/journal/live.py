@@ -6,6 +6,7 @@ It implements the Journal port, and records logins and MAIL commands that were r
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import ClassVar
 
 from sqlalchemy import Connection
 
@@ -21,7 +22,7 @@ from smtpgate.core.events import (
 from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.task import Task
 from smtpgate.journal.doubt import Doubt
-from smtpgate.journal.entries import Entries
+from smtpgate.journal.entries import RECORDED, Entries
 from smtpgate.journal.events import EventRow, EventStatements
 from smtpgate.journal.groups import Groups, groups_of
 from smtpgate.journal.presence import Presence
@@ -41,6 +42,8 @@ class LiveJournal:
 
     It is started before anything is kept, and stopped after everything is.
     """
+
+    reads: ClassVar[tuple[type, ...]] = RECORDED
 
     def __init__(
         self,
