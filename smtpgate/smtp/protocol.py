@@ -236,7 +236,10 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         Nothing keeps the result: its error has a traceback, and that the frame that waits.
         """
         waiter = self._waiter = self.loop.create_future()
-        self._advance()
+        if self._input or self._may_end:
+            self._advance()
+        else:
+            self._obey()  # there is only a reply to write: it waits for no turn
         return waiter
 
     def _advance(self) -> None:
