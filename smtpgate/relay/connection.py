@@ -168,7 +168,8 @@ class Connection(asyncio.Protocol):
         self.messages += self._session.state is State.BUSY  # else nothing is sent
         try:
             self._carry_out(steps)
-            step = await self._next()
+            while (step := self._taken()) is None:  # as _next does, without its coroutine
+                await self._woken()
             if not isinstance(step, Done):
                 step = await self._go_on(step, attempt)
         except BaseException:
@@ -374,8 +375,12 @@ class Connection(asyncio.Protocol):
 
     async def _next(self) -> Step:
         """The next step that is not the protocol's own. Raises UpstreamUnavailableError."""
-        while self._result is None:
+        while (step := self._taken()) is None:
             await self._woken()
+        return step
+
+    def _taken(self) -> Step | None:
+        """The result, if there is one by now. Raises UpstreamUnavailableError."""
         step, self._result = self._result, None
         if isinstance(step, Failed):
             if step.is_stale:

@@ -10,6 +10,7 @@ is only shown: octets that do not print become ``?``, and a missing enhanced cod
 """
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
@@ -27,7 +28,7 @@ _MAX_LINES: Final = 128
 _LONG_LINE: Final = f"a reply line is longer than {_MAX_LINE_OCTETS} octets"
 _MAX_TEXT: Final = 1000
 
-_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n]*))?\r\n")
+_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n]*))?\r")  # without its LF
 _ODD: Final = re.compile(r"[^\x20-\x7e]+")
 # RFC 2034 §4: the enhanced code stands at the beginning of the text of each line.
 _ENHANCED_TEXT: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: +(.*))?")
@@ -50,8 +51,8 @@ class ReplyReader:
     """Cuts what a server sends into replies, however it is split on its way."""
 
     def __init__(self) -> None:
-        self._buffer = b""
-        self._at = 0
+        self._unread: deque[bytes] = deque()  # lines, each without its LF
+        self._rest = b""  # of a line that has not ended
         self._code = b""
         self._lines: list[str] = []
         self._octets = 0
@@ -59,24 +60,24 @@ class ReplyReader:
     @property
     def has_rest(self) -> bool:
         """True if octets are left that are no whole reply, or belong to no command yet."""
-        return self._at < len(self._buffer) or bool(self._lines)
+        return bool(self._rest or self._unread or self._lines)
 
     def feed(self, octets: bytes) -> None:
         """Take in what was received."""
-        self._buffer = self._buffer[self._at :] + octets
-        self._at = 0
+        lines = (self._rest + octets).split(b"\n")
+        self._rest = lines.pop()
+        self._unread.extend(lines)
 
     def take(self) -> Answer | None:
         """The next whole reply, or ``None`` until more is received. Raises ReplyError."""
-        while end := self._buffer.find(b"\n", self._at) + 1:
-            line = self._buffer[self._at : end]
-            if len(line) > _MAX_LINE_OCTETS:
+        while self._unread:
+            line = self._unread.popleft()
+            if len(line) >= _MAX_LINE_OCTETS:
                 raise ReplyError(_LONG_LINE)
-            self._at = end
             answer = None if self._lines else _only_line(line)
             if answer is not None or (answer := self._add(line)) is not None:
                 return answer
-        if len(self._buffer) - self._at > _MAX_LINE_OCTETS:
+        if len(self._rest) > _MAX_LINE_OCTETS:
             raise ReplyError(_LONG_LINE)
         return None
 
@@ -84,7 +85,8 @@ class ReplyReader:
         """Note one line of a reply with several; the reply, if that was its last."""
         line = _LINE.fullmatch(octets)
         if line is None:
-            raise ReplyError(f"no reply line: {_shown(octets)}")
+            shown = _shown(octets + b"\n")
+            raise ReplyError(f"no reply line: {shown}")
         code, separator, text = line.groups(b"")
         if self._lines and code != self._code:  # RFC 5321 §4.2.1
             raise ReplyError(
@@ -92,7 +94,7 @@ class ReplyReader:
             )
         self._code = code
         self._lines.append(_printable(text))
-        self._octets += len(octets)
+        self._octets += len(octets) + 1
         if len(self._lines) > _MAX_LINES or self._octets > _MAX_REPLY_OCTETS:
             raise ReplyError("a reply is too long")
         return self._whole() if separator != b"-" else None

@@ -151,8 +151,8 @@ class UpstreamSession:
         try:
             while self._due and (answer := self._reader.take()) is not None:
                 due, self.has_answer = self._due.popleft(), True
-                if not self._due and due not in _FINAL:
-                    self._refuse_surplus()
+                if not self._due and due not in _FINAL and self._reader.has_rest:
+                    raise self._surplus()
                 if answer.code == 421:  # RFC 5321 §3.8: it may come at any time
                     self._served_no_more(answer)
                     break
@@ -162,8 +162,8 @@ class UpstreamSession:
                     problem = f"it answered {due.value} with {as_reply(answer)}"
                     raise UpstreamProtocolError(self._named(problem))
                 action(self, answer)
-            if not self._due:
-                self._refuse_surplus()
+            if not self._due and self._reader.has_rest:
+                raise self._surplus()
         except ReplyError as error:
             self._fail(UpstreamProtocolError(self._named(str(error))))
         except UpstreamUnavailableError as error:
@@ -288,9 +288,8 @@ class UpstreamSession:
         self._due.append(due)
         self._steps.append(Send(octets))
 
-    def _refuse_surplus(self) -> None:
-        if self._reader.has_rest and self.state is not State.CLOSED:
-            raise UpstreamProtocolError(self._named("it sent a reply to no command"))
+    def _surplus(self) -> UpstreamProtocolError:
+        return UpstreamProtocolError(self._named("it sent a reply to no command"))
 
     def _served_no_more(self, answer: Answer) -> None:
         # It is a refusal, so nothing is in doubt.
@@ -309,6 +308,7 @@ class UpstreamSession:
         elif not is_concluded and state in (State.OPENING, State.HANDSHAKE, State.BUSY):
             self._steps.append(Failed(error, is_stale=is_stale and state is State.BUSY))
         self._due.clear()
+        self._reader = ReplyReader()  # what else it sent is not read
         self._forget_transaction()
 
     # -- opening a connection ------------------------------------------------------------------
