@@ -1,6 +1,6 @@
-"""The journal, opened for questions or for the records of a gate."""
+"""The journal, opened for questions; commands do not import what writes it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -10,13 +10,11 @@ from smtpgate.config import Config
 from smtpgate.core.account import Principal
 from smtpgate.gate.databases import new_database
 from smtpgate.gate.errors import OpenError
-from smtpgate.journal.absent import NoJournal
-from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.terms import TermKey, TermKeyError
 from smtpgate.outbox.kept import KeptTasks
-from smtpgate.ports import Clock, EventSink, JournalUnavailableError, Outbox
+from smtpgate.ports import Clock, JournalUnavailableError, Outbox
 from smtpgate.sql.upgrade import SchemaError
 
 TERM_KEY: Final = "journal.key"
@@ -106,24 +104,6 @@ class JournalQuestions:
         """Close what was opened."""
         if self._store is not None:
             await self._store.close()
-
-
-def new_journal(
-    config: Config, clock: Clock, events: EventSink, on_error: Callable[[BaseException], None]
-) -> LiveJournal | NoJournal:
-    """The journal of a gate, not started yet. Raises OpenError."""
-    if not config.journal.enabled:
-        return NoJournal()
-    store = new_journal_store(config)
-    return LiveJournal(store, config.journal, clock=clock, events=events, on_error=on_error)
-
-
-async def start_journal(journal: LiveJournal | NoJournal) -> None:
-    """Start a journal. Raises OpenError."""
-    try:
-        await journal.start()
-    except (*JOURNAL_TROUBLES, OSError) as error:
-        raise journal_error(error) from None
 
 
 def journal_error(error: Exception) -> OpenError:

@@ -9,7 +9,7 @@ from typing import Final
 
 from smtpgate.config import Config
 from smtpgate.gate.errors import OpenError
-from smtpgate.gate.journal import new_journal, new_journal_store, start_journal
+from smtpgate.gate.journal import JOURNAL_TROUBLES, journal_error, new_journal_store
 from smtpgate.gate.ledger import make_folder, new_ledger
 from smtpgate.gate.sinks import OnError
 from smtpgate.http import Readiness
@@ -51,7 +51,7 @@ class Stores:
         if has_one_owner(config):
             self._make_one_store()
         else:
-            self.journal = new_journal(config, clock, events, on_error)
+            self.journal = self._new_journal()
             self.ledger = new_ledger(config)
             self.ledger_watch = self._watch(self.ledger)
             self.of_messages = SeparateStores(
@@ -61,6 +61,17 @@ class Stores:
     def _watch(self, ledger: Ledger) -> LedgerWatch:
         return LedgerWatch(
             ledger, clock=self._clock, events=self._events, on_error=self._on_error
+        )
+
+    def _new_journal(self) -> LiveJournal | NoJournal:
+        if not self._config.journal.enabled:
+            return NoJournal()
+        return LiveJournal(
+            new_journal_store(self._config),
+            self._config.journal,
+            clock=self._clock,
+            events=self._events,
+            on_error=self._on_error,
         )
 
     def _make_one_store(self) -> None:
@@ -123,7 +134,10 @@ class Stores:
         await self.ledger_watch.look()
         if self.ledger_watch.is_unfit:
             raise OpenError(f"ledger: {self.ledger_watch.problem}")
-        await start_journal(self.journal)
+        try:
+            await self.journal.start()
+        except (*JOURNAL_TROUBLES, OSError) as error:
+            raise journal_error(error) from None
         _ = self._for_life.start(self.ledger_watch.run(), name="ledger watch")
 
     async def stop(self) -> None:

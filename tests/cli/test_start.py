@@ -23,7 +23,7 @@ _FORBIDDEN: Final[Mapping[tuple[str, ...], frozenset[str]]] = {
     ("account", "list"): _UNUSED | {"rich", "smtpgate.journal", "smtpgate.admin.identities"},
     ("identity", "list"): _UNUSED
     | {"rich", "smtpgate.journal", "smtpgate.admin.gate_mail", "smtpgate.admin.notifications"},
-    ("explain", "0100"): _UNUSED | {"rich"},
+    ("explain", "0100"): _UNUSED | {"rich", "smtpgate.journal.live", "smtpgate.sql.thread"},
 }
 _PROGRAM: Final = """
 import sys
