@@ -55,6 +55,14 @@ def test_a_name_beyond_a_thousand_characters_is_refused() -> None:
         parse_authors(b"x" * 1001 + b" <a@example.com>", smtputf8=False)
 
 
+def test_a_name_that_grows_beyond_a_thousand_characters_is_refused() -> None:
+    # U+FDFA is 18 characters for programs that normalize a name, and so for the check.
+    short, long = "\uff20" + "\ufdfa" * 55, "\uff20" + "\ufdfa" * 56
+    assert parse_authors(f"{short} <a@example.com>".encode(), smtputf8=True)
+    with pytest.raises(AuthorError, match="longer than 1000 characters"):
+        parse_authors(f"{long} <a@example.com>".encode(), smtputf8=True)
+
+
 def test_an_address_of_absurd_length_is_not_looked_at() -> None:
     for value in ("a@" + "ü" * 4_000, "ü" * 4_000 + "@a <a@example.com>"):
         with pytest.raises(AuthorError, match=r"too long|another address"):

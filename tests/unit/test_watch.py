@@ -317,6 +317,15 @@ def test_the_names_of_signals_and_their_figures_are_right() -> None:
         )
 
 
+def test_only_the_latest_thirty_days_of_use_are_kept() -> None:
+    profile: Profile | None = None
+    for day in range(MONDAY, MONDAY + 33):
+        use = Use(hour=day * 24 + 9, to=["customer1@example.net"])
+        profile, _ = observe(profile, use.observed(), RULES)
+    assert profile is not None
+    assert sorted(profile.days) == list(range(MONDAY + 3, MONDAY + 33))
+
+
 def test_an_observation_that_is_too_old_changes_nothing() -> None:
     profile = known("business")
     old = Observation(hour=(MONDAY - 400) * 24, network=SITE, messages=1, recipients=1)
