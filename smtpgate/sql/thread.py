@@ -353,7 +353,11 @@ class BatchThread(Generic[R]):
             self._waiting.discard(job)
             is_abandoned = job.future.done()
             for request, answer in zip(job.requests, answers, strict=True):
-                self._note(job.loop, request, answer, is_abandoned=is_abandoned)
+                try:
+                    self.work.answered(request, answer, is_abandoned=is_abandoned)
+                except Exception as error:  # noqa: BLE001 - the others get their answers
+                    context = {"message": "an answer was not noted", "exception": error}
+                    job.loop.call_exception_handler(context)
             if is_abandoned:
                 self._mailbox.nudge()  # what is owed now
             elif not job.is_alone:
@@ -362,15 +366,6 @@ class BatchThread(Generic[R]):
                 job.future.set_exception(answers[0])
             else:
                 job.future.set_result(answers[0])
-
-    def _note(
-        self, loop: AbstractEventLoop, request: R, answer: Answer, *, is_abandoned: bool
-    ) -> None:
-        try:
-            self.work.answered(request, answer, is_abandoned=is_abandoned)
-        except Exception as error:  # noqa: BLE001 - the others get their answers
-            context = {"message": "an answer was not noted", "exception": error}
-            loop.call_exception_handler(context)
 
     def _watch(self, loop: AbstractEventLoop, until_s: float) -> None:
         if self._timer is not None:

@@ -104,7 +104,7 @@ class StoreOwner:
 
     async def finish(self, request: Finish) -> Finished:
         """Settle the reservation, and write the verdict."""
-        request, problem = self._finish(request)
+        request, problem = self._admitted(request)
         return self._finished(request, problem, await self._ask(request))
 
     def carry_out(
@@ -115,7 +115,7 @@ class StoreOwner:
         ``on_done`` is called once, with what each would return or raise.
         """
         asked = [
-            self._begin(one) if isinstance(one, Begin) else self._finish(one)
+            self._begin(one) if isinstance(one, Begin) else self._admitted(one)
             for one in requests
         ]
         try:
@@ -167,25 +167,20 @@ class StoreOwner:
 
     def _begin(self, request: Begin) -> Asked[Begin]:
         self.enter((request.message_id,))
-        entry, problem = self._admitted(request.entry)
-        if entry is not request.entry:
-            request = Begin(request.reserve, entry, request.message_id)
-        return request, problem
+        return self._admitted(request)
 
-    def _finish(self, request: Finish) -> Asked[Finish]:
-        entry, problem = self._admitted(request.entry)
-        if entry is not request.entry:
-            request = Finish(request.settle, entry, request.message_id)
-        return request, problem
-
-    def _admitted(self, entry: Entry | None) -> tuple[Entry | None, str | None]:
-        """The entry as it is to be written now, or the problem of the journal."""
+    def _admitted(self, request: Q) -> Asked[Q]:
+        """The request with its entry as it is to be written now, or the journal's problem."""
+        entry, problem = request.entry, None
         if entry is None:
-            return None, None
+            return request, None
         try:
-            return self.journal.writer.admit(entry), None
+            entry = self.journal.writer.admit(entry)
         except JournalUnavailableError as error:
-            return None, str(error)
+            entry, problem = None, str(error)
+        if entry is not request.entry:
+            request = request.with_entry(entry)
+        return request, problem
 
     async def _ask(self, request: Begin | Finish) -> Any:  # noqa: ANN401 - any request's
         """The answer, or the error that takes its place."""

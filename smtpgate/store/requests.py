@@ -23,6 +23,10 @@ class Begin(Struct, frozen=True, gc=False, array_like=True):
     entry: Entry | None = None
     message_id: str = ""
 
+    def with_entry(self, entry: Entry | None) -> "Begin":
+        """The same with another entry."""
+        return Begin(self.reserve, entry, self.message_id)
+
 
 class BeginAnswer(NamedTuple):
     """The reservation or the ledger's refusal, and why the row is not there, or ``None``."""
@@ -40,6 +44,10 @@ class Finish(Struct, frozen=True, gc=False, array_like=True):
     settle: Settle | None = None
     entry: Entry | None = None
     message_id: str = ""
+
+    def with_entry(self, entry: Entry | None) -> "Finish":
+        """The same with another entry."""
+        return Finish(self.settle, entry, self.message_id)
 
 
 class FinishAnswer(NamedTuple):

@@ -16,7 +16,8 @@ from smtpgate.ledger.transactions import Request as LedgerRequest
 from smtpgate.sql.thread import IsAbandoned
 from smtpgate.store.requests import Begin, BeginAnswer, Finish, FinishAnswer
 
-Request = Begin | Finish | Write | Do | LedgerRequest
+OfMessage = Begin | Finish
+Request = OfMessage | Write | Do | LedgerRequest
 NotWritten = Callable[[Entry, Exception], None]
 
 
@@ -51,7 +52,7 @@ class StoreWork:
 
     def answered(self, request: Request, answer: Any, *, is_abandoned: bool) -> None:  # noqa: ANN401 - any request's
         """Give back what has no owner, and pass on what was not written."""
-        if isinstance(request, Begin | Finish):
+        if isinstance(request, OfMessage):
             if isinstance(answer, Exception):
                 self._note(request.entry, answer)
                 if isinstance(request, Finish) and request.settle is not None:
@@ -83,7 +84,7 @@ class StoreWork:
         counted = self._count(requests, is_abandoned)
         entries: list[Entry] = []
         for request, done in zip(requests, counted, strict=True):
-            if isinstance(request, Begin | Finish):
+            if isinstance(request, OfMessage):
                 entry = _entry(request, done)
                 if entry is not None:
                     entries.append(entry)
@@ -119,7 +120,7 @@ class StoreWork:
 
 def _answer(request: Any, counted: Any, errors: Iterator[Exception | None]) -> Any:  # noqa: ANN401 - any request's
     """The answer, with the next errors if the request had entries that were written."""
-    if isinstance(request, Begin | Finish):
+    if isinstance(request, OfMessage):
         not_written = None if _entry(request, counted) is None else next(errors)
         if isinstance(request, Begin):
             return BeginAnswer(counted, not_written)
