@@ -58,6 +58,7 @@ class LineWriter:
         self._on_failed = on_failed
         self._path = None if target in _STANDARD else Path(target)
         self._descriptor = _STANDARD.get(target, -1)
+        self._state: os.stat_result | None = None  # of what is open
         self._on_dropped = on_dropped
         self._max_waiting_octets = max_waiting_octets
         self._waiting: list[bytes] = []
@@ -174,7 +175,8 @@ class LineWriter:
 
         Others may write to the pipe too, so it cannot be made one that never blocks.
         """
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        state = self._state if descriptor == self._descriptor else None
+        if stat.S_ISREG((state or os.fstat(descriptor)).st_mode):
             return os.write(descriptor, octets)
         poller = select.poll()
         poller.register(descriptor, select.POLLOUT)
@@ -189,16 +191,19 @@ class LineWriter:
         if self._path is None:
             return
         if self._descriptor >= 0:
-            if _is_same_file(self._path, self._descriptor):
+            if self._state is not None and _is_there(self._path, self._state):
                 return
             os.close(self._descriptor)
-            self._descriptor = -1
+            self._descriptor, self._state = -1, None
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._descriptor = os.open(self._path, flags, 0o640)
+        # Kept: each question releases the interpreter's lock, for which the thread then waits.
+        self._state = os.fstat(self._descriptor)
 
 
-def _is_same_file(path: Path, descriptor: int) -> bool:
+def _is_there(path: Path, state: os.stat_result) -> bool:
+    """True if the path leads to the file with that state."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
+        return os.path.samestat(path.stat(), state)
     except FileNotFoundError:
         return False
