@@ -172,17 +172,37 @@ def test_an_identity_that_serves_mail_from_alone_is_asked_about_each_author() ->
     assert decide(ONE, wide, **both).identities[-1].arn == str(wide.arn)
 
 
-def test_a_return_path_that_is_decided_with_the_source_gets_the_decision_of_its_own(
-    monkeypatch: pytest.MonkeyPatch,
+ALONE = {"by": authors("a@one.example")}
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        ALONE,
+        ALONE | {"infer_arn": False},
+        ALONE | {"principal": sender_of(OWNER)},
+        ALONE | {"sender": authors("b@two.example")[0]},
+        ALONE | {"resent": authors("d@one.example")},
+        {"by": (Author("A", parse_mailbox("a@one.example"), ("B",)),)},
+        {"by": authors("a@one.example", "b@two.example")},
+        {"by": authors("d@one.example", "a@one.example")},
+    ],
+)
+def test_a_role_that_is_decided_with_the_one_before_gets_the_decision_of_its_own(
+    shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named = (None, ONE.arn, TWO.arn, arn_of("unknown.example"))
-    paths = ("a@one.example", "bounces@two.example", "c@unknown.example")
-    identities = (ONE, identity("two.example", grant("two.example", OTHER), owner=OTHER))
+    paths = ("a@one.example", "d@one.example", "bounces@two.example", "c@unknown.example")
+    deny = grant("d@one.example", effect="Deny", **only("a@one.example"))
+    identities = (
+        identity("one.example", grant("one.example")),
+        identity("d@one.example", deny),
+        identity("two.example", grant("two.example", OTHER), owner=OTHER),
+    )
 
     def found(intent: SendingIntent, path: str) -> object:
-        by = authors("a@one.example")
         question = question_of(
-            *identities, by=by, intent=intent, reverse_path=parse_mailbox(path)
+            *identities, intent=intent, reverse_path=parse_mailbox(path), **shown
         )
         try:
             return authorize(question)

@@ -20,12 +20,13 @@ if TYPE_CHECKING:  # an administrative session needs the context of a principal 
     from smtpgate.core.message.envelope import Submission
     from smtpgate.core.message.event_fields import MessageTags
 
+Values = dict[str, tuple[str, ...]]
 _API_VERSION: Final = "2"  # that of SMTP, by the SES developer guide
 
 
-def principal_context(principal: Principal, region: str) -> Context:
+def principal_context(principal: Principal, region: str) -> Values:
     """The keys that are the same for every submission of a principal."""
-    context = {
+    context: Values = {
         "ses:apiversion": (_API_VERSION,),
         "aws:principalarn": (principal.arn,),
         "aws:principalaccount": (principal.account.id,),
@@ -65,11 +66,9 @@ def _time(second: int) -> Context:
 def submission_context(submission: Submission, region: str, tags: MessageTags = ()) -> Context:
     """The keys that are the same for every From mailbox of a submission with those tags."""
     envelope, client = submission.envelope, submission.client
-    context = {
-        **principal_context(submission.principal, region),
-        **circumstances(submission.received_at, client.address, is_encrypted=client.is_tls),
-        "ses:recipients": recipient_values(envelope.mailboxes),
-    }
+    context = principal_context(submission.principal, region)
+    context |= circumstances(submission.received_at, client.address, is_encrypted=client.is_tls)
+    context["ses:recipients"] = recipient_values(envelope.mailboxes)
     if envelope.reverse_path.mailbox is not None:
         context["ses:feedbackaddress"] = (envelope.reverse_path.mailbox.text,)
     if tags:
@@ -98,16 +97,20 @@ def recipient_values(recipients: Iterable[Mailbox]) -> tuple[str, ...]:
 
 
 def identity_request(
-    caller: Caller, action: str, identity: Identity, context: Context
+    caller: Caller, action: str, identity: Identity, author: Author, context: Context
 ) -> Request:
-    """The request of the policies: an action of a caller on an identity."""
-    context = {**context, "aws:resourceaccount": (identity.owner_id,)}
-    return Request(caller, action, identity.arn.text, context)
+    """The request of the policies: an action of a caller on an identity, as that author.
+
+    ``context`` has the keys of the request without those of the identity and the author.
+    """
+    whole = author_context(context, author)
+    whole["aws:resourceaccount"] = (identity.arn.account_id,)
+    return Request(caller, action, identity.arn.text, whole)
 
 
-def author_context(context: Context, author: Author) -> Context:
+def author_context(context: Context, author: Author) -> Values:
     """The context with the keys of one From mailbox."""
-    context = {**context, "ses:fromaddress": (author.mailbox.text,)}
+    found = {**context, "ses:fromaddress": (author.mailbox.text,)}
     if author.display_name is not None:
-        context["ses:fromdisplayname"] = (author.display_name,)
-    return context
+        found["ses:fromdisplayname"] = (author.display_name,)
+    return found

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from smtpgate.core.account import Principal
-from smtpgate.core.authorization.context import author_context, identity_request
+from smtpgate.core.authorization.context import identity_request
 from smtpgate.core.authorization.roles import Known, covering, more_specific, policies_by_arn
 from smtpgate.core.identity import Identity
 from smtpgate.core.message.author import Author
@@ -31,7 +31,7 @@ def access_as(
     """
     specific = more_specific(identity, covering(known, author.mailbox))
     return possible_access(
-        identity_request(principal.caller, action, identity, author_context(context, author)),
+        identity_request(principal.caller, action, identity, author, context),
         identity_policies=identity.policies,
         user_policies=principal.policies,
         more_specific=policies_by_arn(specific),

@@ -29,7 +29,7 @@ from msgspec import Struct
 from smtpgate.core.account import Principal
 from smtpgate.core.address import Mailbox
 from smtpgate.core.arn import IdentityArn
-from smtpgate.core.authorization.context import author_context, identity_request
+from smtpgate.core.authorization.context import identity_request
 from smtpgate.core.events import Role, UsedIdentity
 from smtpgate.core.identity import Identity, covers, names_covering
 from smtpgate.core.message.author import Author
@@ -102,20 +102,12 @@ class _RoleAddress(Struct, frozen=True, gc=False):
 class _Evaluator:
     """Evaluates the policies, once for each identity and author."""
 
-    __slots__ = ("_covering", "_decisions", "request", "served")
+    __slots__ = ("_decisions", "request", "served")
 
     def __init__(self, request: AuthorizationRequest) -> None:
         self.request = request
         self.served: dict[str, list[Author]] = {}  # by the ARN of the identity
-        self._covering: dict[Mailbox, list[Identity]] = {}
         self._decisions: dict[tuple[str, tuple[str, ...], Author], Decision] = {}
-
-    def covering(self, mailbox: Mailbox) -> list[Identity]:
-        """The identities that cover the mailbox."""
-        found = self._covering.get(mailbox)
-        if found is None:
-            found = self._covering[mailbox] = covering(self.request.known, mailbox)
-        return found
 
     def decide(
         self, identity: Identity, specific: Sequence[Identity], role: _RoleAddress
@@ -124,7 +116,8 @@ class _Evaluator:
 
         ``specific`` are those of the same owner that cover the role's mailbox more closely.
         """
-        arn, names = identity.arn.text, tuple([other.arn.name for other in specific])
+        arn = identity.arn.text
+        names = tuple([other.arn.name for other in specific]) if specific else ()
         decision: Decision | None = None
         for author in self._authors_of(identity, role):
             for shown in author.shown:
@@ -147,10 +140,11 @@ class _Evaluator:
     def _evaluate(
         self, identity: Identity, specific: Sequence[Identity], author: Author
     ) -> Decision:
-        principal = self.request.principal
-        context = author_context(self.request.context, author)
+        request, principal = self.request, self.request.principal
         return evaluate(
-            identity_request(principal.caller, self.request.action, identity, context),
+            identity_request(
+                principal.caller, request.action, identity, author, request.context
+            ),
             identity_policies=identity.policies,
             user_policies=principal.policies,
             more_specific=policies_by_arn(specific),
@@ -236,13 +230,14 @@ def identity_names(
     intent: SendingIntent, reverse_path: Mailbox | None, shown: Iterable[Author]
 ) -> set[str]:
     """The names of all identities that can matter for a message with these authors."""
-    arns = (intent.source_arn, intent.from_arn, intent.return_path_arn)
-    names = {arn.name for arn in arns if arn is not None}
-    mailboxes = {author.mailbox for author in shown}
+    names: set[str] = set()
+    for arn in (intent.source_arn, intent.from_arn, intent.return_path_arn):
+        if arn is not None:
+            names.add(arn.name)
+    for author in shown:
+        names.update(names_covering(author.mailbox))
     if reverse_path is not None:
-        mailboxes.add(reverse_path)
-    for mailbox in mailboxes:
-        names.update(names_covering(mailbox))
+        names.update(names_covering(reverse_path))
     return names
 
 
@@ -268,12 +263,11 @@ def authorize(request: AuthorizationRequest) -> Authorization:
     evaluator = _Evaluator(request)
     used: list[UsedIdentity] = []
     capped_by: dict[str, Identity] = {}
-    from_identity: Identity | None = None
-    from_decision: Decision | None = None
+    of_from: _Served | None = None
     served: _Served | None = None
     for role in _roles(request):
         try:
-            if served is not None and _is_as_before(role, request.intent):
+            if served is not None and _is_as_before(role, request):
                 served = _again(served, role)
             else:
                 served = _served(role, evaluator)
@@ -284,57 +278,72 @@ def authorize(request: AuthorizationRequest) -> Authorization:
         used.append(served.used)
         if role.author is not None:
             evaluator.served.setdefault(identity.arn.text, []).append(role.author)
-        if from_identity is None:
-            from_identity, from_decision = identity, served.decision
+        if of_from is None:
+            of_from = served
         for one in (identity, *served.specific):
             capped_by[one.arn.text] = one
-    if from_identity is None or from_decision is None:
+    if of_from is None:
         raise ValueError("a message has at least one author")
-    signing_identity = _signing_identity(evaluator, from_identity.owner_id)
     return Authorization(
-        tuple(used), from_decision, signing_identity, tuple(capped_by.values())
+        tuple(used), of_from.decision, _signing_identity(of_from), tuple(capped_by.values())
     )
 
 
 class _Served(Struct, frozen=True, gc=False):
     """The identity that serves a role and allows the message.
 
-    ``specific`` are those of its owner that cover the address more closely.
+    ``covering`` are all that cover the address, ``specific`` those of its owner that cover it
+    more closely.
     """
 
     identity: Identity
     used: UsedIdentity
     decision: Decision
+    covering: list[Identity]
     specific: list[Identity]
 
 
-def _is_as_before(role: _RoleAddress, intent: SendingIntent) -> bool:
+def _is_as_before(role: _RoleAddress, request: AuthorizationRequest) -> bool:
     """True if nothing that the decision depends on differs from the role before.
 
     The return path has the mailbox of the source, and comes next. If it names the ARN that the
     source names, or neither names one, it also finds or inherits the same. Readers see neither,
     so both are evaluated for the same authors.
+
+    So is the source as From if both have one mailbox and name the same ARN, or none: the only
+    author, which no other is shown beside, is the one for which both are evaluated.
     """
-    return role.role == "return-path" and intent.return_path_arn == intent.source_arn
+    intent = request.intent
+    if role.role == "return-path":
+        return intent.return_path_arn == intent.source_arn
+    return (
+        role.role == "source"
+        and intent.source_arn == intent.from_arn
+        and len(request.authors) == 1
+        and request.authors[0].mailbox == role.mailbox
+        and request.sender is None
+        and not request.resent
+    )
 
 
 def _again(before: _Served, role: _RoleAddress) -> _Served:
     """The same for another role."""
     used = UsedIdentity(role.role, role.mailbox, before.used.arn, before.used.how)
-    return _Served(before.identity, used, before.decision, before.specific)
+    return _Served(before.identity, used, before.decision, before.covering, before.specific)
 
 
 def _served(role: _RoleAddress, evaluator: _Evaluator) -> _Served:
     """Find the identity for a role and evaluate its policies. Raises Denial."""
     arn, how = _arn_for(role, evaluator.request)
+    near = covering(evaluator.request.known, role.mailbox)
     if arn is None:
-        identity, how = _unnamed(role, evaluator)
-        return _passed(identity, how, role, evaluator)
+        identity, how = _unnamed(role, near, evaluator)
+        return _passed(identity, how, role, near, evaluator)
     found = _identity_of(arn, evaluator.request)
     try:
         if found is None or not found.is_verified:
             raise _unverified(role, evaluator.request, arn, found, how)
-        return _passed(found, how, role, evaluator)
+        return _passed(found, how, role, near, evaluator)
     except Denial as denial:
         own = arn.account_id == evaluator.request.principal.account.id
         if not own and (found is None or not evaluator.is_named_by(found)):
@@ -342,10 +351,15 @@ def _served(role: _RoleAddress, evaluator: _Evaluator) -> _Served:
         raise
 
 
-def _passed(identity: Identity, how: How, role: _RoleAddress, evaluator: _Evaluator) -> _Served:
+def _passed(
+    identity: Identity,
+    how: How,
+    role: _RoleAddress,
+    covering: list[Identity],
+    evaluator: _Evaluator,
+) -> _Served:
     """The identity, if it is not paused and the policies allow the message. Raises Denial."""
     used = UsedIdentity(role.role, role.mailbox, identity.arn.text, how)
-    covering = evaluator.covering(role.mailbox)
     paused = paused_identity(identity.arn.account_id, covering)
     if paused is not None:
         raise _paused(paused, used)
@@ -357,7 +371,7 @@ def _passed(identity: Identity, how: How, role: _RoleAddress, evaluator: _Evalua
     decision = evaluator.decide(identity, specific, role)
     if decision.outcome is not Outcome.ALLOW:
         raise _access_denied(evaluator.request, identity, decision, used)
-    return _Served(identity, used, decision, specific)
+    return _Served(identity, used, decision, covering, specific)
 
 
 def _shown_to_strangers(request: AuthorizationRequest, arn: IdentityArn) -> Reject:
@@ -378,9 +392,10 @@ def _delegate_paused(paused: Identity, sender_id: str, used: UsedIdentity) -> De
     return denial
 
 
-def _signing_identity(evaluator: _Evaluator, owner_id: str) -> Identity | None:
-    for one in evaluator.covering(evaluator.request.authors[0].mailbox):
-        if one.is_verified and one.is_domain and one.arn.account_id == owner_id:
+def _signing_identity(of_from: _Served) -> Identity | None:
+    owner_id = of_from.identity.arn.account_id
+    for one in of_from.covering:
+        if one.is_verified and one.arn.account_id == owner_id and one.is_domain:
             return one
     return None
 
@@ -436,21 +451,26 @@ def _unverified(
     return denial
 
 
-def _unnamed(role: _RoleAddress, evaluator: _Evaluator) -> tuple[Identity, How]:
+def _unnamed(
+    role: _RoleAddress, covering: Sequence[Identity], evaluator: _Evaluator
+) -> tuple[Identity, How]:
     """The identity for a role without an ARN. Raises Denial."""
     own = evaluator.request.principal.account.id
     others: list[Identity] = []
-    for identity in evaluator.covering(role.mailbox):
+    for identity in covering:
         if not identity.is_verified:
             continue
         if identity.arn.account_id == own:
             return identity, "own"
         others.append(identity)
-    return _inferred(others, role, evaluator), "inferred"
+    return _inferred(others, role, covering, evaluator), "inferred"
 
 
 def _inferred(
-    others: Sequence[Identity], role: _RoleAddress, evaluator: _Evaluator
+    others: Sequence[Identity],
+    role: _RoleAddress,
+    covering: Sequence[Identity],
+    evaluator: _Evaluator,
 ) -> Identity:
     """The identity of another account that allows the sender, though no ARN was named.
 
@@ -461,7 +481,7 @@ def _inferred(
     denial: Denial | None = None
     for identity in others:
         used = UsedIdentity(role.role, role.mailbox, identity.arn.text, "inferred")
-        specific = more_specific(identity, evaluator.covering(role.mailbox))
+        specific = more_specific(identity, covering)
         decision = evaluator.decide(identity, specific, role)
         if decision.outcome is Outcome.ALLOW:
             if request.infer_arn:

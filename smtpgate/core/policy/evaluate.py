@@ -49,12 +49,12 @@ def evaluate(
     is_own = caller.account_id == _owner_of(resource)
     # Within an account, an Allow that names the user itself, or everyone, suffices; one that
     # names the whole account leaves the decision to the account's user policies.
-    direct = [s for s in allows if s.principals and s.principals.suffices_alone(who)]
+    direct = [s for s in allows if is_own and s.principals and s.principals.suffices_alone(who)]
     user = _side(
         "user",
         user_denies,
         user_allows,
-        is_needed=not caller.is_root and not (is_own and direct and not user_allows),
+        is_needed=not caller.is_root and not (direct and not user_allows),
     )
     identity = _side("identity", denies, allows, is_needed=not is_own or bool(direct))
     if user_denies or denies:
@@ -62,7 +62,9 @@ def evaluate(
         return Decision(Outcome.EXPLICIT_DENY, cited, user, identity)
     passes_user_half = caller.is_root or bool(user_allows)
     if (passes_user_half or direct) if is_own else (passes_user_half and allows):
-        counting = _cited(direct) if is_own else identity.cited
+        counting = (
+            identity.cited if len(direct) == len(allows) or not is_own else _cited(direct)
+        )
         return Decision(Outcome.ALLOW, user.cited + counting, user, identity)
     if is_own and _could_suffice(identity_policies, who):
         identity = replace(identity, is_needed=True)
