@@ -145,8 +145,10 @@ class Pacer:
         ``ask`` is called again after each wait that its LimitExceededError is worth. Raises
         what it raises, LimitExceededError, or Reject when the client has left.
         """
-        lines = (self._lines.get(one.subject) for one in charges)
-        line = next(filter(None, lines), None)
+        line: _Line | None = None
+        if self._lines:  # mostly nothing waits
+            lines = (self._lines.get(one.subject) for one in charges)
+            line = next(filter(None, lines), None)
         if line is None:
             try:
                 return await ask(0.0)

@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Final, Literal, Self
 
 from msgspec import Struct, structs
+from msgspec.structs import force_setattr
 
 from smtpgate.core.account import AccessKey, Principal, SendingLimits
 from smtpgate.core.address import Mailbox, ReversePath
@@ -100,7 +101,8 @@ class Envelope(Struct, frozen=True, gc=False):
     ``envelope_id`` and ``returned`` are the options of MAIL for delivery status notifications
     (RFC 3461 §4.3, §4.4): ENVID, decoded, and RET. A message with ``body_binary`` has octets
     that only BDAT can carry (RFC 3030 §3); one with ``require_tls`` must not be relayed without
-    verified TLS (RFC 8689 §2).
+    verified TLS (RFC 8689 §2). ``mailboxes`` are the recipients without their options, and are
+    made of them.
     """
 
     reverse_path: ReversePath
@@ -111,6 +113,10 @@ class Envelope(Struct, frozen=True, gc=False):
     returned: Return = ""
     body_binary: bool = False
     require_tls: bool = False
+    mailboxes: tuple[Mailbox, ...] = ()
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "mailboxes", tuple(map(_MAILBOX, self.recipients)))
 
     @classmethod
     def of(
@@ -123,11 +129,6 @@ class Envelope(Struct, frozen=True, gc=False):
     ) -> Self:
         """An envelope whose recipients have no delivery options."""
         return cls(reverse_path, tuple(map(Recipient, mailboxes)), smtputf8, body_8bit)
-
-    @property
-    def mailboxes(self) -> tuple[Mailbox, ...]:
-        """The recipients without their options."""
-        return tuple(map(_MAILBOX, self.recipients))
 
     @property
     def needs_smtputf8(self) -> bool:
