@@ -124,7 +124,7 @@ class Deadline:
 
     Its timer stays where it is until it fires, and is set again only then: most waits end long
     before, and to cancel and set a timer costs more than a step of the protocol. ``at`` is
-    ``None`` while nothing is waited for.
+    ``None`` while nothing is waited for; its owner sets it so when a wait ends.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -134,17 +134,13 @@ class Deadline:
         self._fires_at = math.inf
 
     def move(self, at: float, reached: Callable[[], None]) -> None:
-        """Call ``reached`` at that moment of the loop's time, unless it is moved or cleared."""
+        """Call ``reached`` at that moment of the loop's time, unless the wait ends before."""
         self.at = at
         if at < self._fires_at:
             self._set_timer(at, reached)
 
-    def clear(self) -> None:
-        """Wait for nothing; in a hot path, set ``at`` instead."""
-        self.at = None
-
     def close(self) -> None:
-        """Clear it, and cancel the timer: nothing refers to the owner any more."""
+        """End the wait, and cancel the timer: nothing refers to the owner any more."""
         self.at = None
         if self._timer is not None:
             self._timer.cancel()

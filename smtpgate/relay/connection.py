@@ -313,7 +313,7 @@ class Connection(asyncio.Protocol):
                 self._write_last(step.wire)
             else:
                 self._result = step
-                self._expiry.clear()
+                self._expiry.at = None
                 self._wake()
         if self._session.state is State.CLOSED and not self._is_dropped:
             self._is_dropped = True

@@ -238,10 +238,10 @@ def test_a_deadline_that_is_moved_to_an_earlier_moment_is_reached_then() -> None
     assert (timers.set, reached) == ([], [5])
 
 
-def test_a_deadline_that_was_cleared_or_closed_is_not_reached() -> None:
+def test_a_deadline_whose_wait_has_ended_is_not_reached() -> None:
     timers, deadline = _deadline()
     deadline.move(10, pytest.fail)
-    deadline.clear()
+    deadline.at = None
     timers.move_to(10)
     deadline.move(20, pytest.fail)
     deadline.close()
