@@ -117,11 +117,7 @@ class SmtpSession(Dialogue):
         if line in _NO_COMMAND:
             self.note_error(CATALOGUE[_NO_COMMAND[line]])
             return None
-        verb, _, argument = line.partition(b" ")
-        if verb in COMMANDS:
-            argument = argument.strip(b" \t")
-        else:  # in lower case, with a tab behind it, or unknown
-            verb, argument = split_command(line)
+        verb, argument = split_command(line)
         if verb not in _OF_A_GROUP:
             self.excused = 0
         command = COMMANDS.get(verb)

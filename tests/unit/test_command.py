@@ -18,9 +18,15 @@ ALICE = Mailbox("alice", "example.com")
     [
         (b"NOOP", (b"NOOP", b"")),
         (b"noop  ", (b"NOOP", b"")),
+        (b"NOOP \t ", (b"NOOP", b"")),
         (b"mail FROM:<a@example.com>", (b"MAIL", b"FROM:<a@example.com>")),
+        (b"MAIL\tFROM:<a@example.com>\t", (b"MAIL", b"FROM:<a@example.com>")),
+        (b"Mail \t FROM:<a@example.com> ", (b"MAIL", b"FROM:<a@example.com>")),
+        (b"MAIL FROM:<a@example.com> SIZE=1", (b"MAIL", b"FROM:<a@example.com> SIZE=1")),
         (b"", (b"", b"")),
         (b"NO\xffOP", (b"", b"")),
+        (b"NO0P", (b"", b"")),
+        (b"NO-OP TO", (b"", b"")),
         (b" NOOP", (b"", b"")),
     ],
 )
