@@ -44,8 +44,7 @@ class _Pool:
 
     def take(self, account: str, octets: int) -> BudgetName | None:
         """Take room for so many octets, or name the bound that they would pass."""
-        sums, name = self._sums, self._name
-        taken, own = sums.add(name, octets), sums.add(f"{name} {account}", octets)
+        taken, own = self.force(account, octets)
         refusal: BudgetName | None = None
         if taken > self._limit:
             refusal = self._full
@@ -55,10 +54,10 @@ class _Pool:
             self.give_back(account, octets)
         return refusal
 
-    def force(self, account: str, octets: int) -> None:
-        """Take room for so many octets, whatever the bounds are."""
-        _ = self._sums.add(self._name, octets)
-        _ = self._sums.add(f"{self._name} {account}", octets)
+    def force(self, account: str, octets: int) -> tuple[int, int]:
+        """Take room for so many octets, whatever the bounds are; what all and it have then."""
+        sums, name = self._sums, self._name
+        return sums.add(name, octets), sums.add(f"{name} {account}", octets)
 
     def give_back(self, account: str, octets: int) -> None:
         """Give the room of so many octets back."""

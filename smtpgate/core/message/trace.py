@@ -29,11 +29,11 @@ def date_text(now: datetime) -> str:
 
 
 @lru_cache(maxsize=2)  # the messages of one second share it
-def _date_of_second(second: int, zone_of: tzinfo | None) -> str:
-    now = datetime.fromtimestamp(second, zone_of)
-    zone = now.strftime("%z") or "+0000"
+def _date_of_second(second: int, zone: tzinfo | None) -> str:
+    now = datetime.fromtimestamp(second, zone)
+    offset = now.strftime("%z") or "+0000"
     day, month = _DAYS[now.weekday()], _MONTHS[now.month - 1]
-    return f"{day}, {now.day:02} {month} {now.year:04} {now:%H:%M:%S} {zone}"
+    return f"{day}, {now.day:02} {month} {now.year:04} {now:%H:%M:%S} {offset}"
 
 
 def complete(

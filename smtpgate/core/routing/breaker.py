@@ -153,7 +153,7 @@ class Breaker:
         if not self._is_out_of_line():
             # The mean of the first ones, then of the many, which a few slow ones do not change.
             share = max(_USUALLY, 1 / self._measured)
-            if self._measured > _MANY and seconds > _QUICK_S:
+            if self._measured > _MANY:
                 seconds = min(seconds, max(2 * self._usual_s, _QUICK_S))
             self._usual_s += share * (seconds - self._usual_s)
 
