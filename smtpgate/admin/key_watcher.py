@@ -15,15 +15,8 @@ from typing import ClassVar, Final
 from smtpgate.admin.key_profiles import KeyProfiles
 from smtpgate.admin.key_watch import rules_of
 from smtpgate.config.sections import WatchConfig
-from smtpgate.core.events import (
-    AuthFailed,
-    Event,
-    EventsRecorded,
-    KeyAction,
-    KeyUseDiffers,
-    SubmissionDone,
-)
-from smtpgate.core.history.key_use import of_bounces, use_of
+from smtpgate.core.events import Event, EventsRecorded, KeyAction, KeyUseDiffers
+from smtpgate.core.history.key_use import USES, of_bounces, use_of
 from smtpgate.core.notification.key_alarm import alarm_tasks
 from smtpgate.core.outbox.task import Task
 from smtpgate.core.watch.batch import Batch, UseOfKey
@@ -67,7 +60,7 @@ class _Due:
 class KeyWatcher:
     """Watches the use of access keys; implements the EventSink port."""
 
-    reads: ClassVar[tuple[type, ...]] = (SubmissionDone, AuthFailed, EventsRecorded)
+    reads: ClassVar[tuple[type, ...]] = (*USES, EventsRecorded)
 
     def __init__(
         self,

@@ -36,6 +36,9 @@ _WITHOUT_MEANING: Final = frozenset(
     or (reason.is_upstreams and code != _UPSTREAMS)
 )
 
+USES: Final = (SubmissionDone, AuthFailed)
+"""The events that may be a use."""
+
 
 def use_of(event: Event) -> UseOfKey | None:
     """The use of a key that an event is, if it is one."""
