@@ -91,6 +91,23 @@ Answer = Any
 """The answer that the request names, or the exception for its caller."""
 
 
+class _Batch(Struct, frozen=True, gc=False):
+    """All that one transaction carries out; ``answers`` get those of the requests, by place."""
+
+    requests: list[tuple[int, Request]]
+    answers: list[Answer]
+    is_abandoned: IsAbandoned
+    owed: list[Settle]
+    closing: list[int]
+
+    @property
+    def only_reads(self) -> bool:
+        """True if it changes nothing in the file."""
+        if self.owed or self.closing:
+            return False
+        return all(isinstance(request, Look) for _, request in self.requests)
+
+
 class LedgerTransactions:
     """Owns the file; for one thread, except ``owe``."""
 
@@ -156,7 +173,7 @@ class LedgerTransactions:
             closing = _taken(self._closing, _MAX_OWED_AT_ONCE)
         if rest or owed or closing:
             try:
-                self._transact(rest, answers, is_abandoned, owed, closing)
+                self._transact(_Batch(rest, answers, is_abandoned, owed, closing))
             except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
                 self._fail(error, rest, answers)
                 self._owed.extendleft(reversed(owed))
@@ -165,46 +182,31 @@ class LedgerTransactions:
 
     # -- in a transaction ----------------------------------------------------------------------
 
-    def _transact(
-        self,
-        requests: list[tuple[int, Request]],
-        answers: list[Answer],
-        is_abandoned: IsAbandoned,
-        owed: list[Settle],
-        closing: list[int],
-    ) -> None:
+    def _transact(self, batch: _Batch) -> None:
         file = self._opened()
-        if owed or closing or not all(isinstance(one, Look) for _, one in requests):
-            file.begin()
-            self._sweep(file, len(requests))
-        else:
+        if batch.only_reads:
             file.begin_to_read()
-        self._answer_all(file, requests, answers, is_abandoned, owed, closing)
+        else:
+            file.begin()
+            self._sweep(file, len(batch.requests))
+        self._carry_out(batch, file)
         try:
             file.commit()
         except RowChangedError:
             file.begin_again()
-            self._answer_all(file, requests, answers, is_abandoned, owed, closing)
+            self._carry_out(batch, file)
             file.commit()
         if self._is_in_trouble:
             self._is_in_trouble = False
             file.set_busy_timeout(self._busy_timeout_s)
 
-    def _answer_all(
-        self,
-        file: LedgerFile,
-        requests: list[tuple[int, Request]],
-        answers: list[Answer],
-        is_abandoned: IsAbandoned,
-        owed: list[Settle],
-        closing: list[int],
-    ) -> None:
-        file.close_reservations(closing)
-        for settlement in owed:
+    def _carry_out(self, batch: _Batch, file: LedgerFile) -> None:
+        file.close_reservations(batch.closing)
+        for settlement in batch.owed:
             _ = self._answer(file, settlement)
-        for at, request in requests:
-            if not is_abandoned(at):
-                answers[at] = self._answer(file, request)
+        for at, request in batch.requests:
+            if not batch.is_abandoned(at):
+                batch.answers[at] = self._answer(file, request)
             elif isinstance(request, Settle):
                 _ = self._answer(file, request.silent)
 
