@@ -269,7 +269,6 @@ def _client(client: Client) -> list[object]:
     ]
 
 
-@lru_cache(maxsize=4096)
 def _address(mailbox: Mailbox) -> str:
     """Not as it is printed, so that it need not be parsed: the last ``@`` divides it."""
     return f"{mailbox.local_part}@{mailbox.domain}"
