@@ -32,7 +32,7 @@ from smtpgate.sql import checkpoints, engines, many, transaction
 from smtpgate.sql.checkpoints import Checkpointer
 from smtpgate.sql.database import Database
 from smtpgate.sql.engines import file_of, in_words, prepare_sqlite
-from smtpgate.sql.wal import SyncedLog, is_in_wal_mode
+from smtpgate.sql.wal import SyncedLog, empty_log, is_in_wal_mode
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -121,6 +121,7 @@ class SqliteBatches:
         self._driver: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._log: SyncedLog | None = None  # of a file in WAL mode
+        self._is_log_sound = True  # no sync of it has failed
         self._is_in_trouble = False
         self._checkpoints = Checkpointer(self._path)
 
@@ -174,7 +175,11 @@ class SqliteBatches:
 
     def _sync(self) -> None:
         if self._log is not None:
-            self._log.sync()
+            try:
+                self._log.sync()
+            except OSError:
+                self._is_log_sound = False
+                raise
 
     def _opened(self) -> sqlite3.Connection:
         """The driver's connection, a new one when the path now leads to another file."""
@@ -192,7 +197,10 @@ class SqliteBatches:
             # Commits do not sync; this does after those that must be. To switch between both
             # takes more steps of the driver than a sync.
             driver.execute("PRAGMA synchronous = NORMAL")
-            self._log = SyncedLog(self._path)
+            self._log = SyncedLog(driver)
+            if not self._is_log_sound:
+                empty_log(driver)
+                self._is_log_sound = True
         self._driver = driver
         return driver
 

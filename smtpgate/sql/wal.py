@@ -5,7 +5,6 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 _WAIT_S: Final = 0.01
@@ -58,27 +57,37 @@ def _enter(cursor: Any) -> bool:  # noqa: ANN401 - any driver's
     return True
 
 
+def empty_log(connection: Any) -> None:  # noqa: ANN401 - any driver's
+    """Have all that was committed in the file itself, synced, and nothing in its log.
+
+    Raises OperationalError while another connection reads what is in the log.
+    """
+    if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        raise sqlite3.OperationalError("database is locked")
+
+
 class SyncedLog:
     """The log of a file that a connection has open, for ``synchronous = NORMAL``.
 
     A commit only writes to the log then; with ``FULL`` it would do the same, and sync the log.
     SQLite has one log from the first connection to the last, and takes no locks in it, so it
     may be opened and closed beside the connection.
+
+    After a sync that failed, the next one may succeed though part of the log is not on the disk
+    (fsync(2)), and what is committed later stands behind that. So it is to be emptied then.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = f"{path}-wal"
-        self._descriptor: int | None = None
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Open it. Raises OSError."""
+        # SQLite's name of the file, where symbolic links are followed: the log is beside that.
+        path = connection.execute("PRAGMA database_list").fetchone()[2]
+        self._descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
 
     def sync(self) -> None:
         """Have all that was committed survive a power cut. Raises OSError."""
-        if self._descriptor is None:
-            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         os.fdatasync(self._descriptor)
 
     def close(self) -> None:
         """Close it; the connection goes on."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            with suppress(OSError):  # nothing was written by it
-                os.close(descriptor)
+        with suppress(OSError):  # nothing was written by it
+            os.close(self._descriptor)
