@@ -139,15 +139,15 @@ def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
     if done.decision is not None:
         line.decision = _decision(done.decision)
     line.used_24h = done.used_24h
-    crossings = done.crossings
-    line.quota_reached = [_quota_reached(one) for one in crossings] if crossings else None
+    if done.crossings:
+        line.quota_reached = [_quota_reached(one) for one in done.crossings]
     if done.paced_s:
         line.paced_ms = _ms(done.paced_s) or None
     line.uncounted = done.uncounted[:MAX_TEXT] or None
     line.long_line = done.long_line
     line.signing_domain, line.selectors = done.signing_domain, done.selectors or None
-    reply, line.upstream = done.upstream_reply, done.upstream
-    line.upstream_reply = None if reply is None else str(reply)[:MAX_TEXT]
+    answer, line.upstream = done.upstream_reply, done.upstream
+    line.upstream_reply = None if answer is None else str(answer)[:MAX_TEXT]
     line.route, line.route_reason = done.route or None, done.route_reason or None
     if done.tried:
         line.tried = [

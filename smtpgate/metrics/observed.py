@@ -157,9 +157,9 @@ def facts_of(done: SubmissionDone) -> SubmissionFacts:
     submission = done.submission
     account = submission.principal.account
     limit = done.charges[0].limits.max_24h_send if done.charges else UNLIMITED
-    ratio = seconds = None
-    if done.used and limit != UNLIMITED:
-        ratio = done.used[0] / limit if limit else 1.0
+    ratio, seconds, used = None, None, done.used_24h
+    if used is not None and limit != UNLIMITED:
+        ratio = used / limit if limit else 1.0
     if done.done_at is not None:
         # The wall clock may be set back.
         seconds = max((done.done_at - submission.received_at).total_seconds(), 0.0)
