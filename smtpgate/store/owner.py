@@ -23,13 +23,13 @@ from smtpgate.ports import (
 )
 from smtpgate.sql.database import Database
 from smtpgate.sql.thread import BatchThread, Closed, lost_answer
-from smtpgate.store.requests import Begin, BeginAnswer, Finish, FinishAnswer
+from smtpgate.store.requests import Begin, BeginAnswer, Finish, FinishAnswer, OfMessage
 from smtpgate.store.work import Request, StoreWork
 
 # For the journal's transaction, as for any other of it.
 WRITTEN_WITHIN_S: Final = 10.0
 
-Q = TypeVar("Q", Begin, Finish, Begin | Finish)
+Q = TypeVar("Q", Begin, Finish, OfMessage)
 Asked: TypeAlias = tuple[Q, str | None]
 """A request as it is carried out now, and the problem of a journal without its entry."""
 Result: TypeAlias = Begun | Finished | Exception
@@ -108,7 +108,7 @@ class StoreOwner:
         return self._finished(request, problem, await self._ask(request))
 
     def carry_out(
-        self, requests: Sequence[Begin | Finish], on_done: Callable[[list[Result]], None]
+        self, requests: Sequence[OfMessage], on_done: Callable[[list[Result]], None]
     ) -> None:
         """Do the same with several requests at once, without a task.
 
@@ -138,7 +138,7 @@ class StoreOwner:
         writer = self.journal.writer
         return writer.problem is None and not writer.owed
 
-    def settled(self, answered: Iterable[tuple[Begin | Finish, Any]]) -> list[Result]:
+    def settled(self, answered: Iterable[tuple[OfMessage, Any]]) -> list[Result]:
         """The results of requests that the thread took, after which something is left to do."""
         results = []
         for request, answer in answered:
@@ -182,7 +182,7 @@ class StoreOwner:
             request = request.with_entry(entry)
         return request, problem
 
-    async def _ask(self, request: Begin | Finish) -> Any:  # noqa: ANN401 - any request's
+    async def _ask(self, request: OfMessage) -> Any:  # noqa: ANN401 - any request's
         """The answer, or the error that takes its place."""
         try:
             future = self.thread.ask(request, self.timeout_s)
@@ -201,7 +201,7 @@ class StoreOwner:
 
     def _take_answers(
         self,
-        asked: Sequence[Asked[Begin | Finish]],
+        asked: Sequence[Asked[OfMessage]],
         on_done: Callable[[list[Result]], None],
         future: "asyncio.Future[list[Any]]",
     ) -> None:
@@ -210,14 +210,14 @@ class StoreOwner:
         on_done(self._results(asked, answers))
 
     def _results(
-        self, asked: Sequence[Asked[Begin | Finish]], answers: Sequence[Any]
+        self, asked: Sequence[Asked[OfMessage]], answers: Sequence[Any]
     ) -> list[Result]:
         return [
             self._result(request, problem, answer)
             for (request, problem), answer in zip(asked, answers, strict=True)
         ]
 
-    def _result(self, request: Begin | Finish, problem: str | None, answer: Any) -> Result:  # noqa: ANN401 - any request's
+    def _result(self, request: OfMessage, problem: str | None, answer: Any) -> Result:  # noqa: ANN401 - any request's
         try:
             if isinstance(request, Begin):
                 return self._begun(request, problem, answer)
@@ -282,7 +282,7 @@ class StoreOwner:
             self.on_tasks()
         return Finished(answer.crossings, is_recorded)
 
-    def _in_words(self, request: Begin | Finish, error: Exception) -> Exception:
+    def _in_words(self, request: OfMessage, error: Exception) -> Exception:
         """The error for the caller; without an answer the entry is not written, or owed."""
         name = self.journal.store.database.name
         if isinstance(error, Closed):

@@ -4,7 +4,7 @@ An entry is a row of texts and numbers with the digests of its terms. It is made
 message is, so the store only writes.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -59,3 +59,7 @@ class FinishAnswer(NamedTuple):
     crossings: tuple[Crossing, ...] = ()
     not_counted: Exception | None = None
     not_written: Exception | None = None
+
+
+OfMessage: TypeAlias = Begin | Finish
+"""A request about one message."""

@@ -14,9 +14,8 @@ from smtpgate.journal.statements import Entry
 from smtpgate.ledger.transactions import LedgerTransactions
 from smtpgate.ledger.transactions import Request as LedgerRequest
 from smtpgate.sql.thread import IsAbandoned
-from smtpgate.store.requests import Begin, BeginAnswer, Finish, FinishAnswer
+from smtpgate.store.requests import Begin, BeginAnswer, Finish, FinishAnswer, OfMessage
 
-OfMessage = Begin | Finish
 Request = OfMessage | Write | Do | LedgerRequest
 NotWritten = Callable[[Entry, Exception], None]
 
@@ -132,7 +131,7 @@ def _answer(request: Any, counted: Any, errors: Iterator[Exception | None]) -> A
     return counted
 
 
-def _entry(request: Begin | Finish, counted: Any) -> Entry | None:  # noqa: ANN401 - the ledger's answer
+def _entry(request: OfMessage, counted: Any) -> Entry | None:  # noqa: ANN401 - the ledger's answer
     """The entry to write; none of a message that should be counted first, and was not."""
     if isinstance(request, Begin) and request.reserve is not None:
         return request.entry if isinstance(counted, Reservation) else None
