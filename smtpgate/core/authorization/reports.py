@@ -17,8 +17,8 @@ from smtpgate.core.authorization.roles import (
     AuthorizationRequest,
     Denial,
     Known,
+    all_covering,
     authorize,
-    covering,
     more_specific,
     paused_delegate,
     paused_identity,
@@ -124,7 +124,7 @@ def _report(
         identity, access = found
         used.append(UsedIdentity("report", mailbox, identity.arn.text, _how(request, identity)))
         accesses.append(access)
-        for one in (identity, *more_specific(identity, covering(request.known, mailbox))):
+        for one in (identity, *more_specific(identity, all_covering(request.known, mailbox))):
             concerned[one.arn] = one
     signer = _signer(request.known, hostname, request.authors[0].mailbox)
     return Authorization(
@@ -143,10 +143,10 @@ def _possible(
     author, own = Author(None, mailbox), request.principal.account.id
     identities = identities_covering(author, request.known)
     for identity in sorted(identities, key=lambda one: one.owner_id != own):
-        near = covering(request.known, mailbox)
-        if paused_identity(identity.owner_id, near) is not None:
+        covering = all_covering(request.known, mailbox)
+        if paused_identity(identity.owner_id, covering) is not None:
             continue
-        if paused_delegate(own, identity.owner_id, near) is not None:
+        if paused_delegate(own, identity.owner_id, covering) is not None:
             continue
         access = access_as(
             author,

@@ -158,7 +158,7 @@ class _Evaluator:
         )
 
 
-def covering(known: Known, mailbox: Mailbox) -> list[Identity]:
+def all_covering(known: Known, mailbox: Mailbox) -> list[Identity]:
     """The identities that cover a mailbox, verified or not, the most specific first."""
     found: list[Identity] = []
     for name in names_covering(mailbox):
@@ -335,15 +335,15 @@ def _again(before: _Served, role: _RoleAddress) -> _Served:
 def _served(role: _RoleAddress, evaluator: _Evaluator) -> _Served:
     """Find the identity for a role and evaluate its policies. Raises Denial."""
     arn, how = _arn_for(role, evaluator.request)
-    near = covering(evaluator.request.known, role.mailbox)
+    covering = all_covering(evaluator.request.known, role.mailbox)
     if arn is None:
-        identity, how = _unnamed(role, near, evaluator)
-        return _passed(identity, how, role, near, evaluator)
+        identity, how = _unnamed(role, covering, evaluator)
+        return _passed(identity, how, role, covering, evaluator)
     found = _identity_of(arn, evaluator.request)
     try:
         if found is None or not found.is_verified:
             raise _unverified(role, evaluator.request, arn, found, how)
-        return _passed(found, how, role, near, evaluator)
+        return _passed(found, how, role, covering, evaluator)
     except Denial as denial:
         own = arn.account_id == evaluator.request.principal.account.id
         if not own and (found is None or not evaluator.is_named_by(found)):

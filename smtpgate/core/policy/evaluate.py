@@ -62,9 +62,7 @@ def evaluate(
         return Decision(Outcome.EXPLICIT_DENY, cited, user, identity)
     passes_user_half = caller.is_root or bool(user_allows)
     if (passes_user_half or direct) if is_own else (passes_user_half and allows):
-        counting = (
-            identity.cited if len(direct) == len(allows) or not is_own else _cited(direct)
-        )
+        counting = _cited(direct) if is_own else identity.cited
         return Decision(Outcome.ALLOW, user.cited + counting, user, identity)
     if is_own and _could_suffice(identity_policies, who):
         identity = replace(identity, is_needed=True)
