@@ -358,18 +358,14 @@ class PooledUpstream:
         """
         if self._is_closing:
             raise self._unavailable("the gate is stopping")
-        account = attempt.account_id
-        turns = self._turns
+        account, turns = attempt.account_id, self._turns
         if not turns.waiting and self._has_room() and turns.take_share(account):
             return self._take_room()
-        if (
-            not was_there
-            and self._turns.waiting_of(account) >= self._config.max_waiting_per_account
-        ):
-            most = self._config.max_waiting_per_account
-            problem = f"{most} messages of the account wait already"
-            raise NotSentError("upstream-busy", problem, "busy")
         if not was_there:
+            most = self._config.max_waiting_per_account
+            if turns.waiting_of(account) >= most:
+                problem = f"{most} messages of the account wait already"
+                raise NotSentError("upstream-busy", problem, "busy")
             self._must_be_worth_waiting(account, deadline)
         slot = await self._wait_in_line(attempt, deadline, is_first=was_there)
         if attempt.is_abandoned:

@@ -48,7 +48,7 @@ class Turns(Generic[T]):
         return self._in_use.get(account, 0) < self.share
 
     def take_share(self, account: str) -> bool:
-        """The account uses one more if it may; whether it does."""
+        """The account uses one more if it may; false if it may not."""
         used = self._in_use.get(account, 0)
         if used >= self.share:
             return False

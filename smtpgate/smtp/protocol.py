@@ -231,9 +231,9 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
     # -- turns ---------------------------------------------------------------------------------
 
     def next_work(self) -> asyncio.Future[Work]:
-        """Obey commands as they come; what has to wait is the result, and HangUp an error.
+        """Obey commands as they come; done with the work that has to wait, or with HangUp.
 
-        Nothing keeps the result: its error has a traceback, and that the frame that waits.
+        The caller must not keep it: an error has a traceback, and that the caller's frame.
         """
         waiter = self._waiter = self.loop.create_future()
         if self._input or self._may_end:
