@@ -306,12 +306,12 @@ class _Served(Struct, frozen=True, gc=False):
 def _is_as_before(role: _RoleAddress, request: AuthorizationRequest) -> bool:
     """True if nothing that the decision depends on differs from the role before.
 
+    The source comes after From. Both find the same identity if they have one mailbox, and name
+    the same ARN or none; both are evaluated for the author in From if no other is shown.
+
     The return path has the mailbox of the source, and comes next. If it names the ARN that the
     source names, or neither names one, it also finds or inherits the same. Readers see neither,
     so both are evaluated for the same authors.
-
-    So is the source as From if both have one mailbox and name the same ARN, or none: the only
-    author, which no other is shown beside, is the one for which both are evaluated.
     """
     intent = request.intent
     if role.role == "return-path":
