@@ -78,16 +78,20 @@ class SyncedLog:
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        """Open it. Raises OSError."""
         # SQLite's name of the file, where symbolic links are followed: the log is beside that.
-        path = connection.execute("PRAGMA database_list").fetchone()[2]
-        self._descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        name = connection.execute("PRAGMA database_list").fetchone()[2]
+        self._path = f"{name}-wal"
+        self._descriptor: int | None = None
 
     def sync(self) -> None:
         """Have all that was committed survive a power cut. Raises OSError."""
+        if self._descriptor is None:  # a file without tables has none before the first commit
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         os.fdatasync(self._descriptor)
 
     def close(self) -> None:
         """Close it; the connection goes on."""
-        with suppress(OSError):  # nothing was written by it
-            os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with suppress(OSError):  # nothing was written by it
+                os.close(descriptor)

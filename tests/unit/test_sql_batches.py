@@ -90,6 +90,14 @@ def test_a_file_behind_a_symbolic_link_is_written_and_its_log_is_synced(
     assert rows_of(path) == [1]
 
 
+def test_the_first_transaction_of_a_new_file_is_synced(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "new 100%.db"
+    with closing(batches_of(path)) as batches:
+        batches.write(lambda to: to.execute("CREATE TABLE t (x)"), synced=True)
+        put(batches, 1)
+    assert rows_of(path) == [1]
+
+
 def test_what_is_committed_after_a_failed_sync_survives_a_power_cut(
     path: Path, disk: Disk, tmp_path: Path
 ) -> None:
