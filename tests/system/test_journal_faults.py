@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -32,6 +34,7 @@ from tests.support.journal import (
     Received,
     all_rows,
     journal_in,
+    must_add_up,
     open_journal,
     retention_of,
     submission,
@@ -208,6 +211,38 @@ async def test_a_verdict_that_could_not_be_written_is_written_later(
     assert await attempts(journal, clock) == {"accepted": 1}
     failed, again = changes(received)
     assert (failed.records, again) == (1, JournalChanged(None, 1, clock.now()))
+
+
+async def test_a_verdict_whose_sync_fails_is_written_again_and_counted_once(
+    journal: LiveJournal,
+    clock: MovableClock,
+    received: Received,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    event, other = submission(clock), submission(clock)
+    await journal.begin(event)
+    failing = [OSError(errno.EIO, "Input/output error")]
+
+    def sync(descriptor: int) -> None:
+        if failing:
+            raise failing.pop()
+        os.fsync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    for outcome in await asyncio.gather(
+        journal.finish(event), journal.begin(other), return_exceptions=True
+    ):
+        assert isinstance(outcome, JournalUnavailableError)
+        assert "Input/output error" in str(outcome)
+    other.outcome, other.reason = "deferred", "journal-unavailable"
+    with pytest.raises(JournalUnavailableError):
+        await journal.finish(other)
+    assert journal.owed == 2
+    await journal.writer.retry()
+    assert [row.outcome for row in await all_rows(journal.store)] == ["accepted", "deferred"]
+    assert await attempts(journal, clock) == {"accepted": 1, "journal-unavailable": 1}
+    await must_add_up(journal.store, clock.now())
+    assert (losses(received), received.errors) == ([], [])
 
 
 async def test_who_gave_up_waiting_has_its_verdict_written_all_the_same(
