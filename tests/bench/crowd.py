@@ -36,7 +36,8 @@ class _Client:
     async def log_in(self) -> None:
         """Read the greeting, and log in."""
         await self._reader.readline()
-        reply = await self._say("EHLO x", f"AUTH PLAIN {_PLAIN}")
+        await self._say("EHLO x")
+        reply = await self._say(f"AUTH PLAIN {_PLAIN}")
         assert reply.startswith("235"), reply
 
     async def send(self, number: int) -> None:
