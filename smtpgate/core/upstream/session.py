@@ -63,6 +63,7 @@ from smtpgate.core.upstream.replies import (
     Answer,
     ReplyError,
     ReplyReader,
+    as_own_reply,
     as_reply,
     extensions_of,
 )
@@ -510,7 +511,7 @@ class UpstreamSession:
             self._reset(as_reply(answer))
 
     def _message_answered(self, answer: Answer) -> None:
-        reply = as_reply(answer)
+        reply = as_own_reply(answer)
         self._last_verdict = answer
         if self._is_message_sent or not reply.is_positive:
             self._verdict = self._answered_with(reply)
