@@ -1,4 +1,4 @@
-"""WAL mode, the moment in which several processes make the same new file at once, and syncs."""
+"""WAL mode: entered by several processes at once where a file is new, and the log, synced."""
 
 import os
 import sqlite3

@@ -130,11 +130,11 @@ def _shown(octets: bytes) -> str:
 @lru_cache(maxsize=128)
 def as_reply(answer: Answer) -> Reply:
     """The answer as a reply whose two codes agree, with all its text on one line."""
-    return as_own_reply(answer)
+    return as_unkept_reply(answer)
 
 
-def as_own_reply(answer: Answer) -> Reply:
-    """The same of an answer that comes once: that to a message mostly names the message."""
+def as_unkept_reply(answer: Answer) -> Reply:
+    """The same, not kept for an equal answer: that to a message mostly names the message."""
     kind = answer.code // 100
     enhanced = "" if kind == 3 else f"{kind}.0.0"
     texts: list[str] = []

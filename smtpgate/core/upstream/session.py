@@ -63,8 +63,8 @@ from smtpgate.core.upstream.replies import (
     Answer,
     ReplyError,
     ReplyReader,
-    as_own_reply,
     as_reply,
+    as_unkept_reply,
     extensions_of,
 )
 from smtpgate.core.upstream.sasl import PROBLEM_SEEN, login_response
@@ -511,7 +511,7 @@ class UpstreamSession:
             self._reset(as_reply(answer))
 
     def _message_answered(self, answer: Answer) -> None:
-        reply = as_own_reply(answer)
+        reply = as_unkept_reply(answer)
         self._last_verdict = answer
         if self._is_message_sent or not reply.is_positive:
             self._verdict = self._answered_with(reply)
