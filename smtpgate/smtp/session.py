@@ -170,8 +170,8 @@ def _on_ehlo(session: Dialogue, argument: bytes) -> None:
     offered = _extensions(session)
     session.offered = EXTENSIONS.intersection(offered)
     *lines, last = session.hostname, *offered
-    wire = "".join(f"250-{line}\r\n" for line in lines) + f"250 {last}\r\n"
-    session.reply_lines(wire.encode())
+    first = "\r\n250-".join(lines)
+    session.reply_lines(f"250-{first}\r\n250 {last}\r\n".encode())
 
 
 def _greeted(session: Dialogue, argument: bytes, *, is_esmtp: bool) -> None:
@@ -183,7 +183,8 @@ def _greeted(session: Dialogue, argument: bytes, *, is_esmtp: bool) -> None:
 
 
 def _extensions(session: Dialogue) -> list[str]:
-    upstream = session.upstream.extensions
+    facts = session.upstream
+    upstream = facts.extensions
     offered = [f"SIZE {session.max_octets}", *_ALWAYS]
     offered += [
         name for name in ("8BITMIME", "SMTPUTF8") if upstream is None or name in upstream
@@ -195,7 +196,7 @@ def _extensions(session: Dialogue) -> list[str]:
     if session.is_tls and upstream is not None and "REQUIRETLS" in upstream:
         offered.append("REQUIRETLS")
     limits = f"LIMITS RCPTMAX={max_recipients(session)}"  # RFC 9422 §4
-    if (domains := session.upstream.max_recipient_domains) is not None:
+    if (domains := facts.max_recipient_domains) is not None:
         limits += f" RCPTDOMAINMAX={domains}"
     offered.append(limits)
     if session.may_start_tls:
