@@ -160,7 +160,7 @@ class RoutedUpstream:
                 delivery = await one.pool.deliver(envelope, message, attempt, deadline)
             finally:
                 breaker.end()
-            one.note(delivery, attempt, sum(map(len, message)))
+            one.note(delivery, attempt, sum(map(len, message)), loop.time())
             if not isinstance(delivery, Answered):
                 trace_failure(one.pool.name, one.pool.terms, delivery.problem)
             if not isinstance(delivery, NotSent) or delivery.cause is None:

@@ -79,14 +79,15 @@ class WatchedUpstream:
             self._changed(breaker.probed(now))  # a message is the probe
         return breaker.stand()
 
-    def note(self, delivery: Delivery, attempt: DeliveryAttempt, octets: int) -> None:
-        """Note the end of a delivery; failures are noted by the pool."""
+    def note(
+        self, delivery: Delivery, attempt: DeliveryAttempt, octets: int, now: float
+    ) -> None:
+        """Note a delivery that has ended now; failures are noted by the pool."""
         if isinstance(delivery, Answered):
             self._problem = ""
             if not delivery.is_accepted:
                 self.pool.learn_from(delivery)
             seconds = attempt.served_s if octets <= SHORT_OCTETS else None
-            now = asyncio.get_running_loop().time()
             self._changed(self.breaker.succeeded(now, seconds))
         elif isinstance(delivery, InDoubt):
             self._failed("lost", delivery.problem, attempt.account_id)
