@@ -70,8 +70,8 @@ class SmtpSession(Dialogue):
         try:
             self._greet()
             while True:
-                work = await self.next_work()
-                await work()
+                # No variable keeps the work while the next is waited for: it has the message.
+                await (await self.next_work())()
         except HangUp as hang_up:
             last_word = hang_up.reply
             self._note_end(hang_up)

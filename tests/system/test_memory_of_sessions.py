@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import tracemalloc
 import weakref
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import uvloop
 from smtpgate.gate.memory import FreedMemory, trimmer
 from smtpgate.tasks import TaskOwner
 from tests.support.dialog import Dialog
-from tests.support.inprocess import client_tls, open_gate
+from tests.support.inprocess import MESSAGE, auth_plain, client_tls, open_gate, send
 
 
 @pytest.mark.parametrize("listener", ["plain", "starttls"])
@@ -41,6 +42,40 @@ async def _serve_and_end(tmp_path: Path, listener: str) -> None:
             assert session() is None
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize("listener", ["plain", "starttls"])
+def test_a_session_that_waits_keeps_nothing_of_its_last_message(
+    tmp_path: Path, listener: str
+) -> None:
+    uvloop.run(_serve_and_wait(tmp_path, listener))
+
+
+async def _serve_and_wait(tmp_path: Path, listener: str) -> None:
+    async with open_gate(tmp_path) as (gate, sink):
+        dialog = await Dialog.open(gate.listeners[listener].port)
+        await dialog.reply()
+        await dialog.say("EHLO client.example")
+        if listener == "starttls":
+            await dialog.say("STARTTLS")
+            await dialog.start_tls(client_tls())
+            await dialog.say("EHLO client.example")
+        assert (await dialog.say(f"AUTH PLAIN {auth_plain()}")).startswith("235")
+        assert (await send(dialog)).startswith("250")  # what is made once is there
+        tracemalloc.start()
+        try:
+            octets = MESSAGE.encode() + 12_000 * (b"x" * 70 + b"\r\n")
+            assert (await send(dialog, octets)).startswith("250")
+            await sink.wait_for(2)
+            sink.messages.clear()
+            size = len(octets)
+            del octets
+            gc.collect()
+            async with asyncio.timeout(5):
+                while tracemalloc.get_traced_memory()[0] > size / 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        finally:
+            tracemalloc.stop()
 
 
 async def test_memory_is_given_back_after_so_many_connections_and_not_for_each() -> None:
