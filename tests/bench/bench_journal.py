@@ -18,11 +18,11 @@ import pytest
 
 from smtpgate.clock import SystemClock
 from smtpgate.core.events import SubmissionDone
-from smtpgate.core.history.record import submission_record
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.rows import record_of, row_of, with_verdict
 from tests.bench.large_journal import measure, show
 from tests.support.journal import journal_in, open_journal, submission
+from tests.support.records import submission_record
 
 pytestmark = pytest.mark.bench
 

@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from smtpgate.core.history.record import Record, owner_of, submission_record
+from smtpgate.core.history.record import Record, owner_of
 from smtpgate.core.history.search import Search
 from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
 from smtpgate.core.message_id import message_id
@@ -32,6 +32,7 @@ from smtpgate.journal.terms import TermKey
 from smtpgate.journal.usage_query import UsageQuery, usage_rows
 from tests.support.clock import MovableClock
 from tests.support.journal import journal_in, open_store, submission
+from tests.support.records import submission_record
 
 UNTIL: Final = datetime(2026, 11, 28, 12, tzinfo=UTC)
 SPAN: Final = timedelta(days=30)

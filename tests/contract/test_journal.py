@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from smtpgate.config.sections import JournalConfig
 from smtpgate.core.address import Mailbox
 from smtpgate.core.events import MailRefused, SubmissionDone
-from smtpgate.core.history.record import Record, submission_record
+from smtpgate.core.history.record import Record
 from smtpgate.core.history.search import Search
 from smtpgate.core.history.usage import (
     Counts,
@@ -55,6 +55,7 @@ from tests.support.journal import (
     store_of,
     submission,
 )
+from tests.support.records import submission_record
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 ALL: Final = Search()

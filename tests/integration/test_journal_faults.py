@@ -18,7 +18,6 @@ from sqlalchemy import text
 from smtpgate.clock import SystemClock
 from smtpgate.config.sections import JournalConfig
 from smtpgate.core.events import SubmissionDone
-from smtpgate.core.history.record import submission_record
 from smtpgate.demo.sink import Sink
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.rows import row_of, with_verdict
@@ -41,6 +40,7 @@ from tests.support.journal import (
 from tests.support.ledgers import soon
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.recorder import recorder
+from tests.support.records import submission_record
 from tests.support.waiting import until
 
 

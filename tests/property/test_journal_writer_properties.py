@@ -19,7 +19,6 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.pool import StaticPool
 
-from smtpgate.core.history.record import submission_record
 from smtpgate.core.history.usage import Grain
 from smtpgate.journal.groups import ServerGroups
 from smtpgate.journal.rows import row_of
@@ -30,6 +29,7 @@ from smtpgate.ports import JournalUnavailableError
 from smtpgate.sql.batches import UnfitRowsError, Work
 from tests.support.clock import MovableClock, VirtualLoop
 from tests.support.journal import submission
+from tests.support.records import submission_record
 
 T = TypeVar("T")
 State = Literal["up", "away", "frozen", "full"]

@@ -13,7 +13,7 @@ from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.address import Mailbox
 from smtpgate.core.events import AuthReason, SubmissionDone, UsedIdentity
 from smtpgate.core.feedback.simulator import SIMULATIONS
-from smtpgate.core.history.record import Record, login_record, mail_record, submission_record
+from smtpgate.core.history.record import Record, login_record, mail_record
 from smtpgate.core.history.story import as_seen_by, story_of
 from smtpgate.core.limits import Charge, Subject
 from smtpgate.core.message.author import Author
@@ -38,6 +38,7 @@ from tests.support.cases import CASES
 from tests.support.clock import MovableClock
 from tests.support.events import AT, auth_failed, mail_refused
 from tests.support.journal import IDENTITY_POLICY, decision_for, submission
+from tests.support.records import submission_record
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 NOW: Final = AT + timedelta(minutes=1)

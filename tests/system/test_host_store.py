@@ -12,7 +12,6 @@ import pytest
 from msgspec.structs import replace
 
 from smtpgate.core.events import SubmissionDone
-from smtpgate.core.history.record import submission_record
 from smtpgate.core.limits import LimitExceededError, Reservation
 from smtpgate.gate.frames import (
     AskBegin,
@@ -49,6 +48,7 @@ from tests.support.journal import (
     submission,
 )
 from tests.support.ledgers import soon, used_24h
+from tests.support.records import submission_record
 from tests.support.stores import OpenedStore, open_host_store
 
 

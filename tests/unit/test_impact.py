@@ -11,7 +11,7 @@ from smtpgate.core.account import Account, Principal, SendingLimits
 from smtpgate.core.address import Mailbox
 from smtpgate.core.arn import IdentityArn, user_arn
 from smtpgate.core.events import UsedIdentity
-from smtpgate.core.history.record import Record, submission_record
+from smtpgate.core.history.record import Record
 from smtpgate.core.identity import Identity
 from smtpgate.core.message.author import Author, parse_authors
 from smtpgate.core.policy import Policy, parse_policy
@@ -19,6 +19,7 @@ from smtpgate.core.whatif.impact import ALLOWED, Impact, ProposedPolicy, impact_
 from smtpgate.journal.rows import record_of, row_of
 from tests.support.clock import MovableClock
 from tests.support.journal import IDENTITY_POLICY, USER_POLICY, submission
+from tests.support.records import submission_record
 from tests.support.world import DELEGATE, IDENTITY
 
 MAILER: Final = Principal(

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from smtpgate.core.history.record import submission_record
 from smtpgate.journal.file import Attempts
 from smtpgate.journal.rows import row_of
 from smtpgate.journal.statements import Entry, RowsChangedError
 from smtpgate.ports import JournalUnavailableError
 from tests.support.clock import MovableClock
 from tests.support.journal import submission
+from tests.support.records import submission_record
 
 DEFECT = ZeroDivisionError()
 

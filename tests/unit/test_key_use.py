@@ -12,13 +12,14 @@ from smtpgate.core.history.key_use import (
     of_record,
     of_submission,
 )
-from smtpgate.core.history.record import login_record, mail_record, submission_record
+from smtpgate.core.history.record import login_record, mail_record
 from smtpgate.core.reply import Reply
 from smtpgate.core.upstream.delivery import RecipientReply
 from smtpgate.core.watch.batch import Batch, UseOfKey
 from smtpgate.core.watch.profile import Observation
 from smtpgate.core.watch.sketch import hash_of
 from tests.support.events import AT, auth_failed, done, mail_refused
+from tests.support.records import submission_record
 from tests.support.world import OWNER
 
 KEY = "AKIAIOSFODNN7EXAMPLE"

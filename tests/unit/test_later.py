@@ -8,7 +8,6 @@ from msgspec import structs
 from smtpgate.core.feedback.kinds import MAILBOX_FULL, NO_EMAIL
 from smtpgate.core.history.kept_event import KeptEvent
 from smtpgate.core.history.later import Later, Notice, event_lines, notice_lines, seen_later
-from smtpgate.core.history.record import submission_record
 from smtpgate.core.history.story import story_of
 from smtpgate.core.outbox.event import (
     BounceDetail,
@@ -21,6 +20,7 @@ from smtpgate.core.outbox.event import (
     RenderingFailureDetail,
 )
 from tests.support.events import AT, done
+from tests.support.records import submission_record
 from tests.support.rows import rows
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 

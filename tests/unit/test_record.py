@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from smtpgate.core.history.kept_event import kept_recipients
-from smtpgate.core.history.record import decided_identity, submission_record
+from smtpgate.core.history.record import decided_identity
 from smtpgate.core.history.search import Search
 from smtpgate.core.message.headers import split_message
 from smtpgate.core.policy import parse_policy
@@ -13,6 +13,7 @@ from smtpgate.core.upstream.delivery import RecipientReply
 from tests.support.events import done
 from tests.support.journal import decision_for
 from tests.support.outbox import event_about
+from tests.support.records import submission_record
 from tests.support.rows import rows
 from tests.support.world import DELEGATE
 

@@ -8,7 +8,7 @@ from msgspec import structs
 from smtpgate.core.address import Mailbox
 from smtpgate.core.feedback.kinds import MAILBOX_FULL, NO_EMAIL, UNDETERMINED
 from smtpgate.core.feedback.report import FeedbackReport, ReportedRecipient
-from smtpgate.core.history.record import Record, submission_record
+from smtpgate.core.history.record import Record
 from smtpgate.core.history.reported import mail_of, reported_events
 from smtpgate.core.outbox.event import (
     BounceDetail,
@@ -22,6 +22,7 @@ from smtpgate.core.outbox.refusals import bounce
 from smtpgate.core.reply import Reply
 from smtpgate.core.upstream.delivery import RecipientReply
 from tests.support.events import AT, done
+from tests.support.records import submission_record
 from tests.support.reports import read_report
 from tests.support.rows import rows
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from smtpgate.core.history.event_counts import EventCounts
-from smtpgate.core.history.record import Record, login_record, submission_record
+from smtpgate.core.history.record import Record, login_record
 from smtpgate.core.history.search import is_user
 from smtpgate.core.history.usage import (
     Counts,
@@ -25,6 +25,7 @@ from smtpgate.core.history.usage import (
     with_events,
 )
 from tests.support.events import AT, auth_failed, done
+from tests.support.records import submission_record
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 KEY: Final = UsageKey(DELEGATE, f"arn:aws:iam::{DELEGATE}:user/mailer", IDENTITY, "accepted")

@@ -311,17 +311,6 @@ def decided_identity(record: Record) -> str:
     return record.identities[-1].arn
 
 
-def submission_record(
-    done: SubmissionDone, *, keep_recipients: bool, keep_subject: bool
-) -> Record:
-    """The record of a submission, as far as the submission has come by now."""
-    record = begun_record(done, keep_recipients=keep_recipients, keep_subject=keep_subject)
-    verdict = verdict_of(done)
-    if not keep_recipients:
-        verdict = verdict.without_addresses
-    return structs.replace(record, **structs.asdict(verdict))
-
-
 def begun_record(done: SubmissionDone, *, keep_recipients: bool, keep_subject: bool) -> Record:
     """The record of a submission before its relay."""
     submission, principal = done.submission, done.submission.principal
