@@ -57,7 +57,7 @@ class Checkpointer:
                 target=self._run, name=f"checkpoints of {self._path.name}", daemon=True
             )
             self._thread.start()
-        if not self._commits.is_set():
+        if not self._commits.is_set():  # to set it takes a lock, each time
             self._commits.set()
 
     def close(self) -> None:

@@ -43,18 +43,20 @@ def is_in_wal_mode(connection: Any) -> bool:  # noqa: ANN401 - any driver's
     """True if what is committed goes to the log of the file."""
     cursor = connection.cursor()
     try:
-        cursor.execute("PRAGMA journal_mode")
-        return bool(cursor.fetchone()[0] == "wal")
+        return _is_entered(cursor, "PRAGMA journal_mode")
     finally:
         cursor.close()
 
 
 def _enter(cursor: Any) -> bool:  # noqa: ANN401 - any driver's
-    cursor.execute("PRAGMA journal_mode")
-    if cursor.fetchone()[0] != "wal":
-        cursor.execute("PRAGMA journal_mode = WAL")
-        return bool(cursor.fetchone()[0] == "wal")
-    return True
+    return _is_entered(cursor, "PRAGMA journal_mode") or _is_entered(
+        cursor, "PRAGMA journal_mode = WAL"
+    )
+
+
+def _is_entered(cursor: Any, statement: str) -> bool:  # noqa: ANN401 - any driver's
+    cursor.execute(statement)
+    return bool(cursor.fetchone()[0] == "wal")
 
 
 def empty_log(connection: Any) -> None:  # noqa: ANN401 - any driver's
