@@ -175,13 +175,17 @@ def test_a_file_that_this_user_may_not_use_is_reported(
     )
 
 
+def _give_to_nobody(desk: Desk, state: Path) -> None:
+    opened_to_all(desk.folder)
+    for path in (state, *state.iterdir()):
+        os.chown(path, NOBODY, NOBODY)
+
+
 @needs_root
 def test_root_learns_that_the_owner_of_the_state_folder_may_not_write_it(
     desk: Desk, state: Path
 ) -> None:
-    opened_to_all(desk.folder)
-    for path in (state, *state.iterdir()):
-        os.chown(path, NOBODY, NOBODY)
+    _give_to_nobody(desk, state)
     state.chmod(0o500)
     reported = desk.says("check-config", desk.config)
     user = pwd.getpwuid(NOBODY).pw_name
@@ -194,9 +198,7 @@ def test_root_learns_that_the_owner_of_the_state_folder_may_not_write_it(
 def test_root_learns_that_the_owner_of_the_state_folder_finds_no_way_to_it(
     desk: Desk, state: Path
 ) -> None:
-    opened_to_all(desk.folder)
-    for path in (state, *state.iterdir()):
-        os.chown(path, NOBODY, NOBODY)
+    _give_to_nobody(desk, state)
     desk.folder.chmod(0o700)
     reported = desk.says("check-config", desk.config)
     assert f" may not enter {desk.folder}, and so not use {state}; name another" in reported
@@ -230,9 +232,7 @@ def test_the_user_and_the_folder_of_the_unit_are_known() -> None:
 
 @needs_root
 def test_a_file_of_another_owner_than_its_folder_is_warned_of(desk: Desk, state: Path) -> None:
-    opened_to_all(desk.folder)
-    for path in (state, *state.iterdir()):
-        os.chown(path, NOBODY, NOBODY)
+    _give_to_nobody(desk, state)
     journal = state / "journal.sqlite"
     os.chown(journal, 0, 0)
     reported = desk.says("check-config", desk.config)

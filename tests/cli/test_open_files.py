@@ -12,6 +12,7 @@ from smtpgate.config import load_config
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.listen import FILES_OF_SMALL_GATE, files_of_start, require_open_files
 from tests.support.desk import Desk
+from tests.support.open_files import pretend_limits
 
 
 @pytest.mark.parametrize(
@@ -44,14 +45,7 @@ def test_a_start_with_too_few_open_files_says_so(desk: Desk, command: str) -> No
 @pytest.fixture
 def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The limit of open files, as the system tells it: soft, hard."""
-    kept = [16, 64]
-
-    def put(_what: int, limits: tuple[int, int]) -> None:
-        kept[:] = limits
-
-    monkeypatch.setattr(resource, "getrlimit", lambda _what: tuple(kept))
-    monkeypatch.setattr(resource, "setrlimit", put)
-    return kept
+    return pretend_limits(monkeypatch, 16, 64)
 
 
 def test_the_limit_is_raised_as_far_as_a_start_needs(limits: list[int]) -> None:

@@ -9,10 +9,22 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from smtpgate.gate.gate import Gate
 from smtpgate.gate.memory import FreedMemory, trimmer
 from smtpgate.tasks import TaskOwner
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, auth_plain, client_tls, open_gate, send
+
+
+async def _greeted(gate: Gate, listener: str) -> Dialog:
+    dialog = await Dialog.open(gate.listeners[listener].port)
+    await dialog.reply()
+    await dialog.say("EHLO client.example")
+    if listener == "starttls":
+        await dialog.say("STARTTLS")
+        await dialog.start_tls(client_tls())
+        await dialog.say("EHLO client.example")
+    return dialog
 
 
 @pytest.mark.parametrize("listener", ["plain", "starttls"])
@@ -24,13 +36,7 @@ def test_a_session_that_ended_is_freed_without_the_garbage_collector(
 
 async def _serve_and_end(tmp_path: Path, listener: str) -> None:
     async with open_gate(tmp_path) as (gate, _):
-        dialog = await Dialog.open(gate.listeners[listener].port)
-        await dialog.reply()
-        await dialog.say("EHLO client.example")
-        if listener == "starttls":
-            await dialog.say("STARTTLS")
-            await dialog.start_tls(client_tls())
-            await dialog.say("EHLO client.example")
+        dialog = await _greeted(gate, listener)
         await dialog.say("FOO")
         (session,) = map(weakref.ref, gate.listeners[listener]._sessions)
         gc.disable()
@@ -53,13 +59,7 @@ def test_a_session_that_waits_keeps_nothing_of_its_last_message(
 
 async def _serve_and_wait(tmp_path: Path, listener: str) -> None:
     async with open_gate(tmp_path) as (gate, sink):
-        dialog = await Dialog.open(gate.listeners[listener].port)
-        await dialog.reply()
-        await dialog.say("EHLO client.example")
-        if listener == "starttls":
-            await dialog.say("STARTTLS")
-            await dialog.start_tls(client_tls())
-            await dialog.say("EHLO client.example")
+        dialog = await _greeted(gate, listener)
         assert (await dialog.say(f"AUTH PLAIN {auth_plain()}")).startswith("235")
         assert (await send(dialog)).startswith("250")  # what is made once is there
         tracemalloc.start()

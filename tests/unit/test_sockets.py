@@ -12,19 +12,13 @@ from smtpgate.smtp.sockets import (
     raise_descriptor_limit,
     shortage_of_descriptors,
 )
+from tests.support.open_files import pretend_limits
 
 
 @pytest.fixture
 def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The limit of open files, as the system tells it: soft, hard."""
-    kept = [1024, 4096]
-
-    def put(_what: int, limits: tuple[int, int]) -> None:
-        kept[:] = limits
-
-    monkeypatch.setattr(resource, "getrlimit", lambda _what: tuple(kept))
-    monkeypatch.setattr(resource, "setrlimit", put)
-    return kept
+    return pretend_limits(monkeypatch, 1024, 4096)
 
 
 @pytest.mark.parametrize(
