@@ -32,7 +32,6 @@ from smtpgate.core.upstream import (
     SendMessage,
     SendWhole,
     StartTls,
-    State,
     Step,
     Terms,
     UpstreamSession,
@@ -100,7 +99,7 @@ class Connection(asyncio.Protocol):
         A result that nobody took is the verdict on a message that was given up.
         """
         return (
-            self._session.state is State.READY
+            self._session.state == "ready"
             and self._result is None
             and not self._transport.is_closing()
         )
@@ -165,7 +164,7 @@ class Connection(asyncio.Protocol):
         self._tracing = None if served is None else tracing(served, self._terms)
         may_be_in_part = attempt.in_part is not None
         steps = self._session.begin(envelope, message, may_be_in_part=may_be_in_part)
-        self.messages += self._session.state is State.BUSY  # else nothing is sent
+        self.messages += self._session.state == "busy"  # else nothing is sent
         try:
             self._carry_out(steps)
             while (step := self._taken()) is None:  # as _next does, without its coroutine
@@ -315,7 +314,7 @@ class Connection(asyncio.Protocol):
                 self._result = step
                 self._expiry.at = None
                 self._wake()
-        if self._session.state is State.CLOSED and not self._is_dropped:
+        if self._session.state == "closed" and not self._is_dropped:
             self._is_dropped = True
             self._on_closed(self)
             self._transport.abort()

@@ -50,7 +50,7 @@ async def _traced(mechanism: Mechanism) -> tuple[Trace, TracedConnection, list[s
 
     take(b"220 mx ESMTP\r\n")
     take(b"250-mx\r\n250 AUTH PLAIN LOGIN XOAUTH2 OAUTHBEARER\r\n")
-    while session.state.value == "opening" and len(sent) < 4:
+    while session.state == "opening" and len(sent) < 4:
         more = sent[-1].strip() + " " + _PLANTED
         code = "334" if mechanism == "LOGIN" and len(sent) < 4 else "535 5.7.8"
         take(f"{code} {more}\r\n".encode())

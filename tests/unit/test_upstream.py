@@ -1,6 +1,6 @@
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -24,7 +24,6 @@ from smtpgate.core.upstream import (
     SendMessage,
     SendWhole,
     StartTls,
-    State,
     Step,
     Terms,
     UpstreamProtocolError,
@@ -237,7 +236,7 @@ def test_a_connection_is_opened_as_the_dialogue_says(case: dict[str, Any]) -> No
     assert came_to(steps) == case["result"]
     check_words(case, steps)
     is_ready = case["result"] == "ready"
-    assert session.state is (State.READY if is_ready else State.CLOSED)
+    assert session.state == ("ready" if is_ready else "closed")
     if is_ready:
         assert sorted(session.extensions) == case["extensions"]
 
@@ -259,8 +258,8 @@ def test_a_transaction_goes_as_the_dialogue_says(case: dict[str, Any]) -> None:
         steps = play(session, case, steps)
         assert came_to(steps) == case["result"]
         check_words(case, steps)
-    assert (session.state is State.READY) is case.get("reusable", session.state is State.READY)
-    assert session.state in (State.READY, State.CLOSED)
+    assert (session.state == "ready") is case.get("reusable", session.state == "ready")
+    assert session.state in ("ready", "closed")
 
 
 REUSABLE = [
@@ -279,21 +278,21 @@ def test_a_connection_serves_one_transaction_after_another(case: dict[str, Any])
 
 
 def test_the_table_of_transitions_has_a_row_for_every_reply_that_can_be_due() -> None:
-    assert set(TRANSITIONS) == set(Due)
+    assert set(TRANSITIONS) == set(get_args(Due))
     assert all(set(row) <= {2, 3, 4, 5} for row in TRANSITIONS.values())
 
 
 def test_what_an_idle_server_says_ends_the_connection_and_nothing_else() -> None:
     session = opened(terms_of({}))
     assert session.receive(b"421 4.4.2 idle too long\r\n") == []
-    assert session.state is State.CLOSED
+    assert session.state == "closed"
     assert session.receive(b"250 ok\r\n") == []
 
 
 def test_an_idle_server_may_hang_up() -> None:
     session = opened(terms_of({}))
     assert session.hung_up("it closed the connection") == []
-    assert session.state is State.CLOSED
+    assert session.state == "closed"
 
 
 def test_octets_before_the_handshake_are_no_part_of_it() -> None:
@@ -322,7 +321,7 @@ def test_a_server_that_answers_noop_serves_the_next_message(reply: bytes, result
     session = opened(terms_of({}))
     assert session.check() == [Send(b"NOOP\r\n")]
     assert came_to(session.receive(reply)) == result
-    assert (session.state is State.READY) is (result == "ready")
+    assert (session.state == "ready") is (result == "ready")
     if result != "ready":
         with pytest.raises(RuntimeError):
             session.check()
@@ -354,7 +353,7 @@ def test_a_transaction_needs_a_recipient() -> None:
     session = opened(terms_of({}))
     with pytest.raises(CommandError, match="needs a recipient"):
         session.begin(Envelope.of(ReversePath(None), []), [MESSAGE])
-    assert session.state is State.READY
+    assert session.state == "ready"
 
 
 @pytest.mark.parametrize(
@@ -376,7 +375,7 @@ def test_no_address_can_smuggle_a_command(mailbox: Mailbox) -> None:
     ):
         with pytest.raises(CommandError, match="control characters"):
             session.begin(envelope, [MESSAGE])
-        assert session.state is State.READY
+        assert session.state == "ready"
 
 
 @pytest.mark.parametrize(
@@ -472,4 +471,4 @@ def test_a_message_that_is_left_is_ended_by_rset_and_refused() -> None:
     assert isinstance(done, Done)
     assert isinstance(done.delivery, Answered)
     assert not done.delivery.is_accepted
-    assert session.state is State.READY
+    assert session.state == "ready"

@@ -33,7 +33,6 @@ from smtpgate.core.upstream.steps import (
     SendMessage,
     SendWhole,
     StartTls,
-    State,
     Step,
     Terms,
 )
@@ -60,7 +59,6 @@ __all__ = [
     "SendMessage",
     "SendWhole",
     "StartTls",
-    "State",
     "Step",
     "Terms",
     "UpstreamProtocolError",

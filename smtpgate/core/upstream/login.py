@@ -53,10 +53,10 @@ def login_at(
 
 def _begun(terms: Terms, mechanism: Mechanism, username: str) -> UpstreamLogin:
     if mechanism == "LOGIN":
-        return UpstreamLogin(mechanism, Due.LOGIN, b"AUTH LOGIN\r\n")
+        return UpstreamLogin(mechanism, "AUTH LOGIN", b"AUTH LOGIN\r\n")
     if terms.token is not None:
         response = token_response(mechanism, username, terms.token, terms.host, terms.port)
     else:
         response = plain_response(username, cast("Secret", terms.password))
     command, later = auth_commands(mechanism, response)
-    return UpstreamLogin(mechanism, Due.AUTH if later else Due.CREDENTIALS, command, later)
+    return UpstreamLogin(mechanism, "AUTH" if later else "our credentials", command, later)

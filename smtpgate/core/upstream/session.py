@@ -32,7 +32,6 @@ was accepted.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import repeat
 from typing import Final
 
 from smtpgate.core.message.body import Body, StoredBody
@@ -93,14 +92,14 @@ class UpstreamSession:
     """The client's side of one connection."""
 
     def __init__(self, terms: Terms) -> None:
-        self.state = State.OPENING
+        self.state: State = "opening"
         self.extensions: Mapping[str, str] = {}
         self.limits = NO_LIMITS
         self.has_answer = False  # a whole reply was in what was received last
         self._terms = terms
         self._is_encrypted = terms.is_encrypted
         self._reader = ReplyReader()
-        self._due = deque([Due.GREETING])
+        self._due: deque[Due] = deque(["the connection"])
         self._steps: list[Step] = []
         self._login: UpstreamLogin  # once it has begun
         self._last_verdict: Answer | None = None
@@ -146,7 +145,7 @@ class UpstreamSession:
     def receive(self, octets: bytes) -> list[Step]:
         """Take in what the server sent."""
         self._steps, self.has_answer = [], False
-        if self.state is State.CLOSED:
+        if self.state == "closed":
             return self._steps
         self._reader.feed(octets)
         try:
@@ -160,7 +159,7 @@ class UpstreamSession:
                 self._is_untouched = False
                 action = TRANSITIONS[due].get(answer.code // 100)
                 if action is None:
-                    problem = f"it answered {due.value} with {as_reply(answer)}"
+                    problem = f"it answered {due} with {as_reply(answer)}"
                     raise UpstreamProtocolError(self._named(problem))
                 action(self, answer)
             if not self._due and self._reader.has_rest:
@@ -174,7 +173,7 @@ class UpstreamSession:
     def tls_started(self) -> list[Step]:
         """The handshake is done; what the server offered before is void (RFC 3207 §4.2)."""
         self._steps = []
-        self.state, self._is_encrypted = State.OPENING, True
+        self.state, self._is_encrypted = "opening", True
         self._greeted()
         return self._steps
 
@@ -187,8 +186,8 @@ class UpstreamSession:
         With ``may_be_in_part`` there is a step RefusedInPart where it applies. Raises
         LacksExtensionError, CommandError.
         """
-        if self.state is not State.READY:
-            raise RuntimeError(f"no transaction can begin in the state {self.state.value}")
+        if self.state != "ready":
+            raise RuntimeError(f"no transaction can begin in the state {self.state}")
         if not envelope.recipients:
             raise CommandError("a transaction needs a recipient")
         if self.limits is not NO_LIMITS and (done := self._beyond_limits(envelope)):
@@ -196,31 +195,32 @@ class UpstreamSession:
         self._octets = sum(map(len, message))
         rcpts = [rcpt_command(one, self.extensions) for one in envelope.recipients]
         commands = [mail_command(envelope, self._octets, self.extensions), *rcpts]
-        dues = [Due.MAIL, *repeat(Due.RCPT, len(commands) - 1)]
+        dues: list[Due] = ["MAIL"]
+        dues += ["RCPT"] * len(rcpts)
         self._envelope, self._message = envelope, message
         self._reads_file = StoredBody in map(type, message)
         self._is_large = self._octets > _SMALL_OCTETS or self._reads_file
         self._is_in_chunks = envelope.body_binary or (self._is_large and self._pays_to_chunk())
         self._may_be_in_part = may_be_in_part
         self._is_untouched = True
-        self.state, self._steps = State.BUSY, []
+        self.state, self._steps = "busy", []
         if "PIPELINING" not in self.extensions:
             self._unsent.extend(zip(dues, commands, strict=True))
             self._send(*self._unsent.popleft())
             return self._steps
         if len(commands) == 2 and not self._is_in_chunks:
             commands.append(b"DATA\r\n")
-            dues.append(Due.DATA)
+            dues.append("DATA")
         self._due.extend(dues)
         self._steps.append(Send(b"".join(commands)))
         return self._steps
 
     def check(self) -> list[Step]:
         """Send NOOP (RFC 5321 §4.1.1.9): a step Ready follows if the server still serves us."""
-        if self.state is not State.READY:
-            raise RuntimeError(f"nothing can begin in the state {self.state.value}")
-        self.state, self._steps = State.BUSY, []
-        self._send(Due.NOOP, b"NOOP\r\n")
+        if self.state != "ready":
+            raise RuntimeError(f"nothing can begin in the state {self.state}")
+        self.state, self._steps = "busy", []
+        self._send("NOOP", b"NOOP\r\n")
         return self._steps
 
     def _beyond_limits(self, envelope: Envelope) -> Done | None:
@@ -253,7 +253,7 @@ class UpstreamSession:
         """
         if is_last and self._due:
             raise RuntimeError("the last chunk must wait for the replies to the others")
-        self._due.append(Due.MESSAGE if is_last else Due.CHUNK)
+        self._due.append("the message" if is_last else "BDAT")
 
     def message_sent(self) -> None:
         """The last octet of the message has left."""
@@ -269,15 +269,15 @@ class UpstreamSession:
     def timed_out(self, after: str) -> list[Step]:
         """The wait for a reply is over."""
         self._steps = []
-        is_idle = State.HANDSHAKE if self.state is State.HANDSHAKE else Due.MESSAGE
-        awaited = (self._due[0] if self._due else is_idle).value
+        at_rest = self.state if self.state == "the TLS handshake" else "the message"
+        awaited = self._due[0] if self._due else at_rest
         problem = self._named(f"no answer to {awaited} {after}")
         self._fail(UpstreamUnavailableError(problem, "timeout"))
         return self._steps
 
     def quit(self) -> list[Step]:
         """Send QUIT (RFC 5321 §4.1.1.10); the reply is not read."""
-        self.state = State.CLOSED
+        self.state = "closed"
         return [Send(b"QUIT\r\n")]
 
     # -- inside --------------------------------------------------------------------------------
@@ -302,12 +302,12 @@ class UpstreamSession:
 
     def _fail(self, error: UpstreamUnavailableError, *, is_stale: bool = False) -> None:
         """End the connection; what is certain by then stays certain."""
-        state, self.state = self.state, State.CLOSED
+        state, self.state = self.state, "closed"
         is_concluded = self._conclude()
         if not is_concluded and self._is_message_sent:
             self._steps.append(Done(InDoubt(str(error))))
-        elif not is_concluded and state in (State.OPENING, State.HANDSHAKE, State.BUSY):
-            self._steps.append(Failed(error, is_stale=is_stale and state is State.BUSY))
+        elif not is_concluded and state in ("opening", "the TLS handshake", "busy"):
+            self._steps.append(Failed(error, is_stale=is_stale and state == "busy"))
         self._due.clear()
         self._reader = ReplyReader()  # what else it sent is not read
         self._forget_transaction()
@@ -315,7 +315,7 @@ class UpstreamSession:
     # -- opening a connection ------------------------------------------------------------------
 
     def _greeted(self, _: Answer | None = None) -> None:
-        self._send(Due.EHLO, ehlo_command(self._terms.helo))
+        self._send("EHLO", ehlo_command(self._terms.helo))
 
     def _not_served(self, answer: Answer) -> None:
         raise UpstreamUnavailableError(self._named(str(as_reply(answer))), "refused")
@@ -326,7 +326,7 @@ class UpstreamSession:
         if self._is_encrypted or self._terms.tls == "off":
             self._log_in()
         elif "STARTTLS" in self.extensions:
-            self._send(Due.STARTTLS, b"STARTTLS\r\n")
+            self._send("STARTTLS", b"STARTTLS\r\n")
         else:
             self._go_on_in_clear("it does not offer STARTTLS")
 
@@ -346,7 +346,7 @@ class UpstreamSession:
         return offered
 
     def _begin_tls(self, _: Answer) -> None:
-        self.state = State.HANDSHAKE
+        self.state = "the TLS handshake"
         self._steps.append(StartTls())
 
     def _tls_refused(self, answer: Answer) -> None:
@@ -367,7 +367,7 @@ class UpstreamSession:
         self._send(login.due, login.command)
 
     def _send_credentials(self, _: Answer) -> None:
-        self._send(Due.CREDENTIALS, self._login.response)
+        self._send("our credentials", self._login.response)
 
     def _end_login(self, answer: Answer) -> None:
         """Answer the challenge with which a server refuses a token."""
@@ -375,20 +375,20 @@ class UpstreamSession:
         if self._terms.token is None:
             problem = f"it answered AUTH {mechanism} with {as_reply(answer)}"
             raise UpstreamProtocolError(self._named(problem))
-        self._send(Due.REFUSED_TOKEN, PROBLEM_SEEN[mechanism])
+        self._send("the end of our login", PROBLEM_SEEN[mechanism])
 
     def _send_username(self, _: Answer) -> None:
-        self._send(Due.USERNAME, login_response(self._terms.username))
+        self._send("the user name", login_response(self._terms.username))
 
     def _send_password(self, _: Answer) -> None:
-        self._send(Due.PASSWORD, login_response(self._terms.password))
+        self._send("the password", login_response(self._terms.password))
 
     def _login_refused(self, answer: Answer) -> None:
         problem = self._named(f"it refused our login: {as_reply(answer)}")
         raise LoginRefusedError(problem, is_invalid=answer.code == _INVALID_CREDENTIALS)
 
     def _get_ready(self, _: Answer | None = None) -> None:
-        self.state = State.READY
+        self.state = "ready"
         self._steps.append(Ready())
 
     # -- a transaction -------------------------------------------------------------------------
@@ -461,7 +461,7 @@ class UpstreamSession:
     def _reset(self, refusal: Reply) -> None:
         """Leave the transaction; the verdict is final, whatever happens to the connection."""
         self._verdict = self._answered_with(refusal)
-        self._send(Due.RSET, b"RSET\r\n")
+        self._send("RSET", b"RSET\r\n")
 
     def _was_reset(self, _: Answer) -> None:
         self._finish()
@@ -473,12 +473,12 @@ class UpstreamSession:
     def _offer_message(self) -> None:
         """Send DATA, or with BDAT the message itself."""
         if not self._is_in_chunks:
-            self._send(Due.DATA, b"DATA\r\n")
+            self._send("DATA", b"DATA\r\n")
         elif "PIPELINING" in self.extensions:
             is_text = self._envelope is None or not self._envelope.body_binary
             self._send_message(chunk_commands(self._message, is_text=is_text), in_chunks=True)
         else:  # each chunk would wait for its reply, so there is one
-            self._due.append(Due.MESSAGE)
+            self._due.append("the message")
             pieces = only_chunk(self._message, self._octets)
             if self._is_large:
                 self._send_message(pieces)
@@ -488,7 +488,7 @@ class UpstreamSession:
     def _data_wanted(self, _: Answer) -> None:
         if self._refused() is not None:
             raise UpstreamProtocolError(self._named("it accepted DATA without a recipient"))
-        self._due.append(Due.MESSAGE)
+        self._due.append("the message")
         if self._is_large:
             self._send_message(wire_pieces(self._message))
         else:  # in memory, because a message in a file counts as large
@@ -534,7 +534,7 @@ class UpstreamSession:
     def _finish(self) -> None:
         """The transaction is over, and another can begin."""
         self._conclude()
-        self.state = State.READY
+        self.state = "ready"
         self._forget_transaction()
 
     def _certain(self) -> Answered | None:
@@ -555,32 +555,32 @@ class UpstreamSession:
 
 
 # After these replies none is due: octets behind them cannot be taken for another reply.
-_FINAL: Final = frozenset({Due.MESSAGE, Due.RSET, Due.NOOP})
+_FINAL: Final[frozenset[Due]] = frozenset({"the message", "RSET", "NOOP"})
 
 _Action = Callable[[UpstreamSession, Answer], None]
 _S: Final = UpstreamSession
 
 # What follows from a reply, by what it answers and by the first digit of its code.
 TRANSITIONS: Final[Mapping[Due, Mapping[int, _Action]]] = {
-    Due.GREETING: {2: _S._greeted, 4: _S._not_served, 5: _S._not_served},
-    Due.EHLO: {2: _S._offered, 4: _S._not_served, 5: _S._not_served},
-    Due.STARTTLS: {2: _S._begin_tls, 4: _S._tls_refused, 5: _S._tls_refused},
-    Due.AUTH: {3: _S._send_credentials, 4: _S._login_refused, 5: _S._login_refused},
-    Due.CREDENTIALS: {
+    "the connection": {2: _S._greeted, 4: _S._not_served, 5: _S._not_served},
+    "EHLO": {2: _S._offered, 4: _S._not_served, 5: _S._not_served},
+    "STARTTLS": {2: _S._begin_tls, 4: _S._tls_refused, 5: _S._tls_refused},
+    "AUTH": {3: _S._send_credentials, 4: _S._login_refused, 5: _S._login_refused},
+    "our credentials": {
         2: _S._get_ready,
         3: _S._end_login,
         4: _S._login_refused,
         5: _S._login_refused,
     },
-    Due.REFUSED_TOKEN: {4: _S._login_refused, 5: _S._login_refused},
-    Due.LOGIN: {3: _S._send_username, 4: _S._login_refused, 5: _S._login_refused},
-    Due.USERNAME: {3: _S._send_password, 4: _S._login_refused, 5: _S._login_refused},
-    Due.PASSWORD: {2: _S._get_ready, 4: _S._login_refused, 5: _S._login_refused},
-    Due.MAIL: {2: _S._go_on, 4: _S._mail_refused, 5: _S._mail_refused},
-    Due.RCPT: {2: _S._rcpt_accepted, 4: _S._rcpt_refused, 5: _S._rcpt_refused},
-    Due.DATA: {3: _S._data_wanted, 4: _S._data_refused, 5: _S._data_refused},
-    Due.CHUNK: {2: _S._chunk_taken, 4: _S._chunk_refused, 5: _S._chunk_refused},
-    Due.MESSAGE: {2: _S._message_answered, 4: _S._message_answered, 5: _S._message_answered},
-    Due.RSET: {2: _S._was_reset},
-    Due.NOOP: {2: _S._get_ready, 4: _S._not_served, 5: _S._not_served},
+    "the end of our login": {4: _S._login_refused, 5: _S._login_refused},
+    "AUTH LOGIN": {3: _S._send_username, 4: _S._login_refused, 5: _S._login_refused},
+    "the user name": {3: _S._send_password, 4: _S._login_refused, 5: _S._login_refused},
+    "the password": {2: _S._get_ready, 4: _S._login_refused, 5: _S._login_refused},
+    "MAIL": {2: _S._go_on, 4: _S._mail_refused, 5: _S._mail_refused},
+    "RCPT": {2: _S._rcpt_accepted, 4: _S._rcpt_refused, 5: _S._rcpt_refused},
+    "DATA": {3: _S._data_wanted, 4: _S._data_refused, 5: _S._data_refused},
+    "BDAT": {2: _S._chunk_taken, 4: _S._chunk_refused, 5: _S._chunk_refused},
+    "the message": {2: _S._message_answered, 4: _S._message_answered, 5: _S._message_answered},
+    "RSET": {2: _S._was_reset},
+    "NOOP": {2: _S._get_ready, 4: _S._not_served, 5: _S._not_served},
 }

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
 from typing import Literal
 
 from msgspec import Struct
@@ -58,37 +57,27 @@ class Terms:
         return f"upstream {self.name}: {problem}"
 
 
-class State(Enum):
-    """The states of a connection."""
-
-    OPENING = "opening"
-    HANDSHAKE = "the TLS handshake"
-    READY = "ready"
-    BUSY = "busy"
-    CLOSED = "closed"
-
-
-class Due(Enum):
-    """The command that a coming reply answers; the value is its name in messages."""
-
-    GREETING = "the connection"
-    EHLO = "EHLO"
-    STARTTLS = "STARTTLS"
-    AUTH = "AUTH"
-    CREDENTIALS = "our credentials"
-    REFUSED_TOKEN = "the end of our login"  # noqa: S105 - a label, no password
-    LOGIN = "AUTH LOGIN"
-    USERNAME = "the user name"
-    PASSWORD = "the password"  # noqa: S105 - a label, no password
-    MAIL = "MAIL"
-    RCPT = "RCPT"
-    DATA = "DATA"
-    CHUNK = "BDAT"
-    MESSAGE = "the message"
-    RSET = "RSET"
-    NOOP = "NOOP"
-
-    __hash__ = object.__hash__  # Enum's own is Python code that hashes the name
+# The states of a connection.
+State = Literal["opening", "the TLS handshake", "ready", "busy", "closed"]
+# The command that a coming reply answers, by its name in messages.
+Due = Literal[
+    "the connection",
+    "EHLO",
+    "STARTTLS",
+    "AUTH",
+    "our credentials",
+    "the end of our login",
+    "AUTH LOGIN",
+    "the user name",
+    "the password",
+    "MAIL",
+    "RCPT",
+    "DATA",
+    "BDAT",
+    "the message",
+    "RSET",
+    "NOOP",
+]
 
 
 class Send(Struct, frozen=True, gc=False):
