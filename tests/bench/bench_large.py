@@ -41,6 +41,7 @@ _LISTENER: Final = (
 _NOOP_PAUSE_S: Final = 0.005
 _NOOPS_A_SESSION: Final = 50
 _SAMPLE_S: Final = 0.1
+_PATIENCE_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def upstream() -> Iterator[int]:
     process = spawn.Process(target=_upstream, args=(port, ready, stop))
     process.start()
     try:
-        ready.wait(30)
+        assert ready.wait(_PATIENCE_S)
         yield port
     finally:
         stop.set()
@@ -198,7 +199,7 @@ async def _noops(port: int, stop: asyncio.Event) -> list[float]:
 
 def _measure(gate: Gate, port: int, plain: int, ca_file: str | None) -> Measured:
     uploads = Uploads(port, UPLOADS, OCTETS, ca_file)
-    pid, resident_mb = gate.daemon.process.pid, list[float]()
+    pid = gate.daemon.process.pid
 
     async def beside() -> list[float]:
         stop = asyncio.Event()
@@ -210,6 +211,7 @@ def _measure(gate: Gate, port: int, plain: int, ca_file: str | None) -> Measured
         return await noops
 
     rest_mb, before_s = _resident_mb(pid), _cpu_s(pid)
+    resident_mb = [rest_mb]
     uploads.process.start()
     taken = uvloop.run(beside())
     return Measured(

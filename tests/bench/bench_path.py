@@ -29,7 +29,7 @@ import pytest
 
 from smtpgate.signing.private_keys import generate_private_key
 from tests.bench.peers.gate import LOGIN, Contents, Ports, write_gate
-from tests.bench.peers.load import Load, Offer
+from tests.bench.peers.load import GeneratorError, Load, Offer
 from tests.bench.peers.messages import message
 from tests.bench.peers.peer import SENDER, Running
 from tests.bench.peers.programs import compiled
@@ -96,9 +96,11 @@ class _Clients:
             generator.begin()
             while not generator.has_printed(1.0):
                 pass
-            accepted = generator.report().accepted
+            report = generator.report()
+            if not report.accepted:
+                raise GeneratorError(f"no message was accepted: {report.complaint}")
             time.sleep(0.1)  # what the gate does after the last reply belongs to it
-            return (gate.cpu_s() - before) / accepted * 1e3
+            return (gate.cpu_s() - before) / report.accepted * 1e3
 
 
 def _clients(lab: Lab, program: Path, octets: int, seconds: float) -> _Clients:

@@ -25,6 +25,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -93,7 +94,7 @@ class Row:
 
     def cells(self) -> list[str]:
         """The row of the table."""
-        noops = sorted(self.noops_s) or [0.0]
+        noops = sorted(self.noops_s)
         p50, p99 = (noops[int(len(noops) * share)] * 1e3 for share in (0.5, 0.99))
         kinds = ("late_s", "own_s", "cpu_s")
         longest = [max((getattr(one, of) for one in self.turns), default=0) for of in kinds]
@@ -261,21 +262,17 @@ class Watched:
     def measured(self, cause: str) -> Iterator[None]:
         """Measure how long the gate stands still meanwhile."""
         before, until = _collections(self.gate), threading.Event()
-        noops: list[tuple[list[float], int]] = []
-        client = threading.Thread(
-            target=lambda: noops.append(noops_s(self.gate, self.authority, until.is_set))
-        )
-        since_s = time.monotonic()
-        client.start()
-        try:
-            yield
-        finally:
-            until_s = time.monotonic()
-            until.set()
-            client.join(60)
+        with ThreadPoolExecutor(1) as pool:
+            since_s = time.monotonic()
+            noops = pool.submit(noops_s, self.gate, self.authority, until.is_set)
+            try:
+                yield
+            finally:
+                until_s = time.monotonic()
+                until.set()
         collector_s = _longest_collection_s(before, self.gate)
         turns = list(turns_in(self.turns, since_s, until_s))
-        row = Row(cause, self.bench.workers, noops[0][0], turns, collector_s)
+        row = Row(cause, self.bench.workers, noops.result()[0], turns, collector_s)
         self.bench.rows.append(row)
         print(" | ".join(row.cells()), flush=True)
         if self.bench.is_asking_where:

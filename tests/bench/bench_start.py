@@ -1,8 +1,8 @@
 """The time that commands take to start, and the ten imports that take most of it.
 
 Printed, not judged. ``SMTPGATE_BENCH_SECONDS`` is the length of the measurement of a command
-(4; with 0.2 it is started once). The times of imports are ``-X importtime``'s, which are longer
-than without it: compare them with each other.
+(4; with 0.01 it is started once). The times of imports are ``-X importtime``'s, which are
+longer than without it: compare them with each other.
 """
 
 import os

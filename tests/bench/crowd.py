@@ -64,7 +64,7 @@ async def _connected(port: int, number: int, context: ssl.SSLContext | None) -> 
 async def _come(port: int, ca_file: str | None, count: int, seconds: float) -> int:
     context = ssl.create_default_context(cafile=ca_file) if ca_file else None
     until, rounds = time.monotonic() + seconds, 0
-    while time.monotonic() < until:
+    while not rounds or time.monotonic() < until:
         clients = await asyncio.gather(
             *(_connected(port, one, context) for one in range(count))
         )
@@ -79,7 +79,7 @@ async def _stay(port: int, ca_file: str | None, count: int, seconds: float) -> i
     context = ssl.create_default_context(cafile=ca_file) if ca_file else None
     clients = [await _connected(port, one, context) for one in range(count)]
     until, rounds = time.monotonic() + seconds, 0
-    while time.monotonic() < until:
+    while not rounds or time.monotonic() < until:
         await asyncio.gather(*(one.send(rounds) for one in clients))
         rounds += 1
     return rounds
@@ -100,7 +100,8 @@ def _run(
 def crowd(*, stays: bool, port: int, ca_file: str | None, count: int, seconds: float) -> int:
     """Have so many clients for so long, in a process of their own; their rounds.
 
-    In each round each sends a message; clients that do not stay connect again.
+    In each round, of one at least, each sends a message; clients that do not stay connect
+    again.
     """
     spawn = multiprocessing.get_context("spawn")
     rounds: multiprocessing.Queue[int] = spawn.Queue()

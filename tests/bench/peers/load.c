@@ -26,7 +26,7 @@
 #define HEAD 16384           /* placeholders are among these octets of the message */
 #define MAX_SENDERS 1024
 #define MAX_ERRORS 200
-#define LOGIN_WAIT_S 10.0    /* for all clients to log in, before the clock starts anyway */
+#define LOGIN_WAIT_S 60.0    /* for all clients to log in, before the clock starts anyway */
 #define END_WAIT_S 60.0      /* for the last replies, and for the standard input to end */
 #define QUIT_WAIT_S 3.0
 

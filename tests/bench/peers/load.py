@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from tests.bench.peers.peer import Running
 
-_EXTRA_S: Final = 90.0  # the generator ends by itself before that
+_EXTRA_S: Final = 150.0  # the generator ends by itself before that
 _QUIT_S: Final = 10.0
 
 
