@@ -7,7 +7,6 @@ after which something is left to do.
 
 import contextlib
 from asyncio import AbstractEventLoop
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -22,7 +21,7 @@ from smtpgate.gate.frames import (
 from smtpgate.gate.store_answers import answer_of
 from smtpgate.ports import Begun
 from smtpgate.store.owner import Result, StoreOwner, result_without_trouble
-from smtpgate.store.requests import Begin, Finish
+from smtpgate.store.requests import Begin
 from smtpgate.workers.line import PacketLine
 
 Answered: TypeAlias = tuple[OfMessage, Any]
@@ -66,11 +65,11 @@ class StoreInlet:
         self._owner = owner
         self._desk = desk
         self._loop = loop
-        self._asked: deque[OfMessage] = deque()
+        self._unanswered = 0
         self._has_ended = False
         self._problem: Exception | None = None
 
-    def read(self) -> Sequence[Begin | Finish] | None:
+    def read(self) -> Sequence[OfMessage] | None:
         """The requests of a packet; ``None`` once no more come."""
         packet = self._line.receive()
         if packet is None:
@@ -89,24 +88,24 @@ class StoreInlet:
         self._owner.enter(
             [one.request.message_id for one in requests if isinstance(one.request, Begin)]
         )
-        self._asked += requests
-        return [one.request for one in requests]
+        self._unanswered += len(requests)
+        return requests
 
     def _end(self, problem: Exception | None) -> None:
         self._has_ended, self._problem = True, problem
         self._note_end()
 
     def _note_end(self) -> None:
-        if self._has_ended and not self._asked:
+        if self._has_ended and not self._unanswered:
             self._in_loop(self._desk.end_line, self._problem)
 
-    def answer(self, answers: Sequence[Any]) -> None:
-        """Send the answers to the requests that were read first, in their order."""
+    def answer(self, answered: Sequence[Answered]) -> None:
+        """Send the answers to some of the requests that were read."""
         results: list[Result] = []
         frames: list[StoreAnswer] = []
         left: list[Answered] = []
-        for answer in answers:
-            asked = self._asked.popleft()
+        self._unanswered -= len(answered)
+        for asked, answer in answered:
             result = result_without_trouble(answer)
             if result is None:
                 left.append((asked, answer))

@@ -1,8 +1,8 @@
 """The journal's SQLite file, written by one thread: a group of entries is one transaction.
 
-A transaction with a verdict is synced, so that the verdict survives a power cut before a client
-gets it. One with beginnings only survives the end of every process: after a power cut no client
-has a verdict of these messages, and sends them again.
+A verdict is promised: it is synced, so that it survives a power cut before a client gets it. A
+beginning only survives the end of every process, and does not wait for the disk: after a power
+cut no client has a verdict of that message, and sends it again.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,6 +41,11 @@ class Write:
     """Write the entries; the answer has the error of each, or ``None``."""
 
     entries: Sequence[Entry]
+
+    @property
+    def has_verdict(self) -> bool:
+        """True if an entry is to survive a power cut."""
+        return any(entry.is_final for entry in self.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,16 @@ class JournalFile:
             attempts.note(self._commit(group))
         return attempts.errors
 
+    def sync(self) -> Exception | None:
+        """Have the verdicts survive a power cut; the error if one may not."""
+        started = self._clock.monotonic()
+        try:
+            self._batches.sync()
+        except JournalUnavailableError as error:
+            return error
+        self.commits.commit_s += self._clock.monotonic() - started
+        return None
+
     def tidy(self) -> None:
         """Sort the terms of the last records in, if there are enough of them."""
         if self._unsorted < term_sorting.SORTED_AFTER:
@@ -108,7 +123,7 @@ class JournalFile:
         self._unsorted = 0
         # A journal that cannot be written fails the next entries, which report it.
         with suppress(JournalUnavailableError, UnfitRowsError):
-            _ = self._batches.write(term_sorting.sort_some_in, synced=False)
+            _ = self._batches.write(term_sorting.sort_some_in, promised=False)
 
     def do(self, work: Work[Any]) -> Any:  # noqa: ANN401 - whatever the work returns
         """The result of other work, or its exception."""
@@ -133,7 +148,7 @@ class JournalFile:
     def _write(self, entries: Sequence[Entry]) -> None:
         work = partial(self._statements.write, entries=entries)
         try:
-            self._batches.write(work, synced=any(entry.is_final for entry in entries))
+            self._batches.write(work, promised=any(entry.is_final for entry in entries))
         except BaseException:
             self._statements.forget()
             raise
@@ -158,6 +173,18 @@ class JournalWork:
         errors = iter(self.file.write(entries) if entries else ())
         return [[next(errors) for _ in request.entries] for request in requests]
 
+    def is_promise(self, request: Request) -> bool:
+        """True if it has a verdict."""
+        return isinstance(request, Write) and request.has_verdict
+
+    def sync(self) -> Exception | None:
+        """Have the verdicts survive a power cut; the error if one may not."""
+        return self.file.sync()
+
+    def unkept(self, request: Request, answer: Any, error: Exception) -> Any:  # noqa: ANN401 - any request's
+        """The answer to a write whose verdicts may not survive a power cut."""
+        return unkept_write(answer, error) if isinstance(request, Write) else answer
+
     def answered(self, request: Request, answer: object, *, is_abandoned: bool) -> None:
         """Nothing is undone: the caller of a write knows what may be there."""
 
@@ -168,6 +195,13 @@ class JournalWork:
     def close(self) -> None:
         """Close the file."""
         self.file.close()
+
+
+def unkept_write(answer: Errors | Exception, error: Exception) -> Errors | Exception:
+    """The answer to a write that could not be synced."""
+    if isinstance(answer, Exception):
+        return answer
+    return [one or error for one in answer]
 
 
 def in_order(

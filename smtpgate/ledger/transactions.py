@@ -31,7 +31,7 @@ from smtpgate.core.limits import (
 )
 from smtpgate.ledger.sqlite_file import LedgerFile, LedgerFileError, RowChangedError
 from smtpgate.ports import LedgerUnavailableError
-from smtpgate.sql.thread import IsAbandoned
+from smtpgate.sql.thread import IsAbandoned, PromisesNothing
 
 _MAX_OWED: Final = 100_000
 _MAX_OWED_AT_ONCE: Final = 1024
@@ -108,7 +108,7 @@ class _Batch(Struct, frozen=True, gc=False):
         return all(isinstance(request, Look) for _, request in self.requests)
 
 
-class LedgerTransactions:
+class LedgerTransactions(PromisesNothing):
     """Owns the file; for one thread, except ``owe``."""
 
     def __init__(self, path: Path, *, busy_timeout_s: float, lease_s: float) -> None:

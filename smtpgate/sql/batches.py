@@ -121,14 +121,16 @@ class SqliteBatches:
         self._driver: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._log: SyncedLog | None = None  # of a file in WAL mode
+        self._unsynced: SyncedLog | None = None  # the log that has what is promised
         self._is_log_sound = True  # no sync of it has failed
         self._is_in_trouble = False
         self._checkpoints = Checkpointer(self._path)
 
-    def write(self, work: Callable[[sqlite3.Connection], T], *, synced: bool) -> T:
-        """Do the work in a transaction, which survives a power cut if it is ``synced``.
+    def write(self, work: Callable[[sqlite3.Connection], T], *, promised: bool) -> T:
+        """Do the work in a transaction.
 
-        Raises ``unavailable`` or UnfitRowsError.
+        If it is ``promised``, it survives a power cut once ``sync`` has returned. Raises
+        ``unavailable`` or UnfitRowsError.
         """
         with self._translated():
             driver = self._opened()
@@ -139,10 +141,19 @@ class SqliteBatches:
             except BaseException:
                 driver.rollback()
                 raise
-            if synced:
-                self._sync()
+            if promised and self._unsynced is None:
+                self._unsynced = self._log
         self._checkpoints.note_commit()
         return done
+
+    def sync(self) -> None:
+        """Have all that was promised survive a power cut. Raises ``unavailable``."""
+        log, self._unsynced = self._unsynced, None
+        if log is not None:
+            with self._translated():
+                if log is not self._log:
+                    raise OSError("the log was closed before it was synced")
+                self._sync()
 
     def run(self, work: Work[T]) -> T:
         """Do the work in a transaction of SQLAlchemy; raises the same errors."""

@@ -12,17 +12,25 @@ R_co = TypeVar("R_co", covariant=True)
 _EVENTS: Final = select.EPOLLIN
 
 
+class Asked(Protocol[R_co]):
+    """A request as it came, with all that its answer needs."""
+
+    @property
+    def request(self) -> R_co:
+        """The request."""
+
+
 class Inlet(Protocol[R_co]):
     """A socket on which requests come. Only the thread calls it; no method raises anything."""
 
     def fileno(self) -> int:
         """The descriptor to wait for."""
 
-    def read(self) -> Sequence[R_co] | None:
+    def read(self) -> Sequence[Asked[R_co]] | None:
         """The requests that have come together; ``None`` once no more come."""
 
-    def answer(self, answers: Sequence[Any]) -> None:
-        """Take the answers to the requests that were read first, in their order.
+    def answer(self, answered: Sequence[tuple[Any, Any]]) -> None:
+        """Take the answers to some of what was read: what was asked, and the answer.
 
         The answer to a request that failed is the exception.
         """
@@ -65,22 +73,22 @@ class Inlets(Generic[R]):
         """End the wait; the next one, if there is none now."""
         os.eventfd_write(self._bell, 1)
 
-    def wait(self, timeout_s: float | None) -> list[tuple[Inlet[R], Sequence[R]]] | None:
+    def wait(self, timeout_s: float | None) -> list[tuple[Inlet[R], Sequence[Asked[R]]]] | None:
         """Wait; the requests of the inlets that have some, ``None`` after the timeout."""
         ready = self._epoll.poll(timeout_s)
         if not ready:
             return None
-        found: list[tuple[Inlet[R], Sequence[R]]] = []
+        found: list[tuple[Inlet[R], Sequence[Asked[R]]]] = []
         for descriptor, _ in ready:
             if descriptor == self._bell:
                 _ = os.eventfd_read(self._bell)
                 continue
             inlet = self._inlets[descriptor]
-            requests = inlet.read()
-            if requests is None:
+            asked = inlet.read()
+            if asked is None:
                 self._remove(descriptor)
-            elif requests:
-                found.append((inlet, requests))
+            elif asked:
+                found.append((inlet, asked))
         return found
 
     def _remove(self, descriptor: int) -> None:

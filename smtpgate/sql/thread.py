@@ -12,10 +12,11 @@ import asyncio
 import threading
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from smtpgate.sql.inlets import Inlet, Inlets, TimeLeft
+from smtpgate.sql.jobs import Answer, Handout, Job, Visit
 
 R_contra = TypeVar("R_contra", contravariant=True)
 R = TypeVar("R")
@@ -30,8 +31,6 @@ _LONGEST_LINGER_S: Final = 0.006
 _LINGER_WITH_INLETS_S: Final = 0.001
 
 IsAbandoned = Callable[[int], bool]
-Answer = Any
-"""The answer to a request; an exception is raised for its caller."""
 
 
 class Work(Protocol[R_contra]):
@@ -42,6 +41,15 @@ class Work(Protocol[R_contra]):
 
         ``is_abandoned`` says of the place of a request whether its caller gave up.
         """
+
+    def is_promise(self, request: R_contra) -> bool:
+        """True if the answer is not to be given before ``sync``."""
+
+    def sync(self) -> Exception | None:
+        """Have what was promised survive a power cut; the error if it may not."""
+
+    def unkept(self, request: R_contra, answer: Answer, error: Exception) -> Answer:
+        """The answer in place of one that was promised, after an error of ``sync``."""
 
     @property
     def wait_s(self) -> float | None:
@@ -60,29 +68,20 @@ class Work(Protocol[R_contra]):
         """Close the files, after one attempt at all that is owed."""
 
 
-@dataclass(slots=True, eq=False)
-class _Job(Generic[R]):
-    """Requests of one caller; one that is alone has its answer as the result of the future."""
+class PromisesNothing:
+    """A part of work all of whose answers hold at once."""
 
-    requests: Sequence[R]
-    is_alone: bool
-    loop: AbstractEventLoop
-    future: "Future[Answer]"
-    until_s: float
+    def is_promise(self, _: Any) -> bool:  # noqa: ANN401 - any request
+        """No answer waits."""
+        return False
 
-    @property
-    def is_abandoned(self) -> bool:
-        """True if the caller gave up."""
-        return self.future.done()
+    def sync(self) -> Exception | None:
+        """Nothing was promised."""
+        return None
 
-
-@dataclass(slots=True, eq=False)
-class _Visit(Generic[R]):
-    """Requests that came together at an inlet; nobody gives them up."""
-
-    inlet: Inlet[R]
-    requests: Sequence[R]
-    is_abandoned = False
+    def unkept(self, _: Any, answer: Answer, error: Exception) -> Answer:  # noqa: ANN401 - any request's
+        """The answer holds."""
+        return answer
 
 
 class _Mailbox(Generic[R]):
@@ -94,7 +93,7 @@ class _Mailbox(Generic[R]):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # of everything here
-        self._jobs: list[_Job[R] | _Visit[R]] = []
+        self._jobs: list[Job[R] | Visit[R]] = []
         self._requests = 0
         self._is_nudged = False
         self._is_closed = False
@@ -103,7 +102,7 @@ class _Mailbox(Generic[R]):
         self._wake.acquire()
         self._inlets: Inlets[R] | None = None
 
-    def put(self, job: _Job[R]) -> None:
+    def put(self, job: Job[R]) -> None:
         """Add a job."""
         with self._lock:
             self._jobs.append(job)
@@ -177,12 +176,12 @@ class _Mailbox(Generic[R]):
             with self._lock:
                 self._wanted = 0
                 for inlet, asked in found or ():
-                    self._jobs.append(_Visit(inlet, asked))
+                    self._jobs.append(Visit(inlet, asked))
                     self._requests += len(asked)
             if found is None:
                 return False
 
-    def take(self) -> list[_Job[R] | _Visit[R]]:
+    def take(self) -> list[Job[R] | Visit[R]]:
         """The jobs that wait, up to a group."""
         with self._lock:
             self._is_nudged = self._is_closed
@@ -223,7 +222,7 @@ class BatchThread(Generic[R]):
         self.is_closed = False
         self._name = name
         self._mailbox = _Mailbox[R]()
-        self._waiting: set[_Job[R]] = set()
+        self._waiting: set[Job[R]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_loop: AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -250,7 +249,7 @@ class BatchThread(Generic[R]):
             raise Closed
         loop = asyncio.get_running_loop()
         until_s = loop.time() + timeout_s
-        job = _Job(requests, is_alone, loop, loop.create_future(), until_s)
+        job = Job(requests, is_alone, loop, loop.create_future(), until_s)
         self._waiting.add(job)
         timer = self._timer
         if timer is None or until_s < timer.when() or self._timer_loop is not loop:
@@ -300,7 +299,7 @@ class BatchThread(Generic[R]):
         self._mailbox.close_inlets()
         self.work.close()
 
-    def _next_jobs(self) -> list[_Job[R] | _Visit[R]]:
+    def _next_jobs(self) -> list[Job[R] | Visit[R]]:
         """The next jobs; waits for them, but only for a while when work is owed."""
         mailbox = self._mailbox
         if not mailbox.wait(1, self.work.wait_s):
@@ -311,9 +310,9 @@ class BatchThread(Generic[R]):
             mailbox.wait(load, _LINGER_WITH_INLETS_S if mailbox.has_inlets else alone_s)
         return mailbox.take()
 
-    def _carry_out(self, jobs: Sequence[_Job[R] | _Visit[R]]) -> None:
+    def _carry_out(self, jobs: Sequence[Job[R] | Visit[R]]) -> None:
         requests: list[R] = []
-        job_of: list[_Job[R] | _Visit[R]] = []
+        job_of: list[Job[R] | Visit[R]] = []
         for job in jobs:
             requests += job.requests
             job_of += [job] * len(job.requests)
@@ -321,23 +320,29 @@ class BatchThread(Generic[R]):
             answers = self.work.run(requests, lambda at: job_of[at].is_abandoned)
         except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
             answers = [error] * len(requests)
-        by_inlet: dict[Inlet[R], list[Answer]] = {}
-        by_loop: dict[AbstractEventLoop, list[tuple[_Job[R], list[Answer]]]] = {}
+        certain, promised = Handout[R](), Handout[R]()
         begin = 0
         for job in jobs:
             end = begin + len(job.requests)
-            if isinstance(job, _Visit):
-                by_inlet.setdefault(job.inlet, []).extend(answers[begin:end])
-            else:
-                by_loop.setdefault(job.loop, []).append((job, answers[begin:end]))
+            promises = [self.work.is_promise(request) for request in job.requests]
+            job.divide(answers[begin:end], promises, certain, promised)
             begin = end
-        for inlet, of_inlet in by_inlet.items():
+        # Their callers go on while the disk is busy.
+        self._hand_out(certain)
+        if promised.of_loops or promised.of_inlets:
+            problem = self.work.sync()
+            if problem is not None:
+                promised.change(partial(self.work.unkept, error=problem))
+            self._hand_out(promised)
+
+    def _hand_out(self, handout: Handout[R]) -> None:
+        for inlet, of_inlet in handout.of_inlets.items():
             inlet.answer(of_inlet)
-        for loop, of_loop in by_loop.items():
+        for loop, of_loop in handout.of_loops.items():
             self._hand_over(loop, of_loop)
 
     def _hand_over(
-        self, loop: AbstractEventLoop, answered: Sequence[tuple[_Job[R], list[Answer]]]
+        self, loop: AbstractEventLoop, answered: Sequence[tuple[Job[R], Sequence[Answer]]]
     ) -> None:
         try:
             loop.call_soon_threadsafe(self._deliver, answered)
@@ -348,7 +353,7 @@ class BatchThread(Generic[R]):
 
     # -- in the event loop ---------------------------------------------------------------------
 
-    def _deliver(self, answered: Iterable[tuple[_Job[R], list[Answer]]]) -> None:
+    def _deliver(self, answered: Iterable[tuple[Job[R], Sequence[Answer]]]) -> None:
         for job, answers in answered:
             self._waiting.discard(job)
             is_abandoned = job.future.done()

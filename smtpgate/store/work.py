@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from smtpgate.core.limits import Reservation
-from smtpgate.journal.file import Do, JournalFile, Write, in_order
+from smtpgate.journal.file import Do, JournalFile, Write, in_order, unkept_write
 from smtpgate.journal.statements import Entry
 from smtpgate.ledger.transactions import LedgerTransactions
 from smtpgate.ledger.transactions import Request as LedgerRequest
@@ -48,6 +48,24 @@ class StoreWork:
             return self._together(some, lambda at: is_abandoned(first + at))
 
         return in_order(requests, self.journal, together)
+
+    def is_promise(self, request: Request) -> bool:
+        """True if it has a verdict."""
+        if isinstance(request, Finish):
+            return request.entry is not None
+        return isinstance(request, Write) and request.has_verdict
+
+    def sync(self) -> Exception | None:
+        """Have the verdicts survive a power cut; the error if one may not."""
+        return self.journal.sync()
+
+    def unkept(self, request: Request, answer: Any, error: Exception) -> Any:  # noqa: ANN401 - any request's
+        """The answer to a request whose verdict may not survive a power cut."""
+        if isinstance(request, Write):
+            return unkept_write(answer, error)
+        if isinstance(answer, FinishAnswer) and answer.not_written is None:
+            return answer._replace(not_written=error)
+        return answer
 
     def answered(self, request: Request, answer: Any, *, is_abandoned: bool) -> None:  # noqa: ANN401 - any request's
         """Give back what has no owner, and pass on what was not written."""

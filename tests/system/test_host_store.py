@@ -1,8 +1,10 @@
 """One store for ledger and journal: what a message is promised, whatever file fails."""
 
 import asyncio
+import errno
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -32,6 +34,7 @@ from smtpgate.journal.statements import Entry
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ledger.transactions import LedgerTransactions, Look, Reserve, Settle
 from smtpgate.ports import Begun, LedgerUnavailableError
+from smtpgate.sql import thread
 from smtpgate.sql.batches import UnfitRowsError
 from smtpgate.sql.thread import BatchThread
 from smtpgate.store.host import HostStore
@@ -567,6 +570,61 @@ async def test_a_message_without_charges_has_a_problem_of_the_journal_only(
     assert store.problems == []
 
 
+# -- the disk ----------------------------------------------------------------------------------
+
+
+def _two_are_one_group(patch: pytest.MonkeyPatch) -> None:
+    """While two messages are on their way, a group waits for the requests of both."""
+    patch.setattr(thread, "_LOADED", 2)
+    patch.setattr(thread, "_LINGER_A_MESSAGE_S", 60)
+    patch.setattr(thread, "_LONGEST_LINGER_S", 60)
+
+
+async def test_a_beginning_does_not_wait_for_the_disk_and_a_verdict_does(
+    store: OpenedStore, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_syncing, may_end = threading.Event(), threading.Event()
+
+    def sync(_: int) -> None:
+        is_syncing.set()
+        assert may_end.wait(10)
+
+    first, second = submission(clock), submission(clock)
+    begun = await begin(store, first)
+    monkeypatch.setattr(os, "fdatasync", sync)
+    _two_are_one_group(monkeypatch)
+    async with asyncio.TaskGroup() as tasks:
+        beginning = tasks.create_task(begin(store, second))
+        verdict = tasks.create_task(finish(store, first, begun))
+        other = await beginning
+        assert other.problem is None
+        assert await asyncio.to_thread(is_syncing.wait, 10)
+        assert not verdict.done()
+        may_end.set()
+    assert verdict.result()
+    assert await finish(store, second, other)
+    await must_add_up(store.journal.store, clock.now())
+
+
+async def test_a_verdict_that_may_not_be_on_the_disk_is_owed_and_a_beginning_is_not(
+    store: OpenedStore, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    first, second = submission(clock), submission(clock)
+    begun = await begin(store, first)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        verdict, other = await asyncio.gather(finish(store, first, begun), begin(store, second))
+    assert not verdict, "it is recorded once the disk has it"
+    assert other.problem is None
+    await store.journal.writer.retry()
+    assert await finish(store, second, other)
+    await soon(lambda: outcomes(store), ["accepted"] * 2)
+    await must_add_up(store.journal.store, clock.now())
+
+
 # -- the synchronous core ----------------------------------------------------------------------
 
 
@@ -584,6 +642,8 @@ async def test_a_list_of_requests_has_a_list_of_answers_in_order(
 
         def run(*requests: Any) -> list[Any]:  # noqa: ANN401 - of any kind
             answers = work.run(requests, lambda _: False)
+            if any(map(work.is_promise, requests)):
+                assert work.sync() is None
             synced.append([*inodes])
             return answers
 

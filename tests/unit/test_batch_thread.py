@@ -3,16 +3,17 @@
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import pytest
 
 from smtpgate.sql import thread as module
-from smtpgate.sql.thread import BatchThread, IsAbandoned
+from smtpgate.sql.thread import BatchThread, IsAbandoned, PromisesNothing
 
 
-class Doubling:
+class Doubling(PromisesNothing):
     """Work that doubles numbers, and remembers its groups; it runs only while it may."""
 
     wait_s: float | None = None
@@ -37,6 +38,28 @@ class Doubling:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+class Promising(Doubling):
+    """Doubles numbers, and promises the doubles of odd ones; it syncs only while it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.syncs = 0
+        self.problem: Exception | None = None
+        self.may_sync = threading.Event()
+        self.may_sync.set()
+
+    def is_promise(self, request: int) -> bool:
+        return request % 2 == 1
+
+    def sync(self) -> Exception | None:
+        assert self.may_sync.wait(10)
+        self.syncs += 1
+        return self.problem
+
+    def unkept(self, request: int, answer: object, error: Exception) -> object:
+        return (request, answer, error)
 
 
 @pytest.fixture
@@ -137,7 +160,94 @@ def test_requests_of_several_event_loops_come_to_the_thread_and_back() -> None:
     assert {number for some in found for number in some} == expected
 
 
+# -- promises ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def promising() -> AsyncIterator[BatchThread[int]]:
+    made: BatchThread[int] = BatchThread(Promising(), "test")
+    yield made
+    await asyncio.to_thread(made.stop, 10)
+
+
+def promises_of(thread: BatchThread[int]) -> Promising:
+    assert isinstance(thread.work, Promising)
+    return thread.work
+
+
+@contextmanager
+def one_group(work: Doubling) -> Iterator[None]:
+    """Requests made here are one group; a first one keeps the thread busy until then."""
+    work.may_run.clear()
+    yield
+    work.may_run.set()
+
+
+async def test_only_an_answer_that_promises_something_waits_for_the_sync(
+    promising: BatchThread[int],
+) -> None:
+    work = promises_of(promising)
+    work.may_sync.clear()
+    with one_group(work):
+        first = promising.ask(0, 10)
+        await asyncio.to_thread(work.is_running.wait, 10)
+        promised, certain = promising.ask(1, 10), promising.ask(2, 10)
+        together = promising.ask_all([4, 5], 10)
+    assert await answers(first, certain) == [0, 4]
+    assert not promised.done()
+    assert not together.done()
+    work.may_sync.set()
+    assert await answers(promised, together) == [2, [8, 10]]
+    assert work.groups == [[0], [1, 2, 4, 5]]
+    assert work.syncs == 1
+
+
+async def test_a_group_that_promises_nothing_is_not_synced(promising: BatchThread[int]) -> None:
+    assert await answers(promising.ask_all([2, 4], 10)) == [[4, 8]]
+    assert promises_of(promising).syncs == 0
+
+
+async def test_a_promise_that_cannot_be_kept_has_another_answer(
+    promising: BatchThread[int],
+) -> None:
+    work = promises_of(promising)
+    work.problem = error = OSError("no space")
+    inlet = Numbers()
+    promising.add_inlet(inlet)
+    with one_group(work):
+        first = promising.ask(0, 10)
+        await asyncio.to_thread(work.is_running.wait, 10)
+        found = [promising.ask(number, 10) for number in (1, 2)]
+        found.append(promising.ask_all([3, 4], 10))
+        inlet.theirs.send(bytes([5, 6]))
+    assert await answers(first, *found) == [
+        0,
+        (1, 2, error),
+        4,
+        [(3, 6, error), (4, 8, error)],
+    ]
+    assert await asyncio.to_thread(inlet.await_answers, 2) == [12, (5, 10, error)]
+
+
+async def test_an_inlet_gets_what_promises_nothing_before_the_sync(
+    promising: BatchThread[int],
+) -> None:
+    work, inlet = promises_of(promising), Numbers()
+    work.may_sync.clear()
+    promising.add_inlet(inlet)
+    inlet.theirs.send(bytes([1, 2, 3, 4]))
+    assert await asyncio.to_thread(inlet.await_answers, 2) == [4, 8]
+    work.may_sync.set()
+    assert await asyncio.to_thread(inlet.await_answers, 4) == [4, 8, 2, 6]
+
+
 # -- inlets ------------------------------------------------------------------------------------
+
+
+class Number(NamedTuple):
+    """A request as it comes to an inlet."""
+
+    request: int
 
 
 class Numbers:
@@ -152,12 +262,12 @@ class Numbers:
         self.is_closed = threading.Event()
         self.has = threading.Condition()
 
-    def read(self) -> Sequence[int] | None:
-        return list(self._ours.recv(100)) or None
+    def read(self) -> Sequence[Number] | None:
+        return [Number(octet) for octet in self._ours.recv(100)] or None
 
-    def answer(self, answers: Sequence[Any]) -> None:
+    def answer(self, answered: Sequence[tuple[Number, Any]]) -> None:
         with self.has:
-            self.answers += answers
+            self.answers += [answer for _, answer in answered]
             self.has.notify_all()
 
     def close(self) -> None:

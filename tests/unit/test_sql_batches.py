@@ -22,7 +22,12 @@ def batches_of(path: Path) -> SqliteBatches:
 
 
 def put(batches: SqliteBatches, number: int) -> None:
-    batches.write(lambda to: to.execute("INSERT INTO t VALUES (?)", (number,)), synced=True)
+    batches.write(lambda to: to.execute("INSERT INTO t VALUES (?)", (number,)), promised=True)
+    batches.sync()
+
+
+def put_without_promise(batches: SqliteBatches, number: int) -> None:
+    batches.write(lambda to: to.execute("INSERT INTO t VALUES (?)", (number,)), promised=False)
 
 
 def rows_of(path: Path) -> list[int]:
@@ -93,7 +98,7 @@ def test_a_file_behind_a_symbolic_link_is_written_and_its_log_is_synced(
 def test_the_first_transaction_of_a_new_file_is_synced(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "new 100%.db"
     with closing(batches_of(path)) as batches:
-        batches.write(lambda to: to.execute("CREATE TABLE t (x)"), synced=True)
+        batches.write(lambda to: to.execute("CREATE TABLE t (x)"), promised=True)
         put(batches, 1)
     assert rows_of(path) == [1]
 
@@ -125,3 +130,33 @@ def test_after_a_failed_sync_nothing_is_written_while_the_log_cannot_be_emptied(
                 put(batches, 3)
         put(batches, 4)
     assert rows_of(path) == [1, 2, 4]
+
+
+def test_a_log_that_is_closed_before_it_was_synced_is_an_error(
+    path: Path, disk: Disk, tmp_path: Path
+) -> None:
+    with closing(batches_of(path)) as batches:
+        batches.write(lambda to: to.execute("INSERT INTO t VALUES (1)"), promised=True)
+        with pytest.raises(LostError):
+            batches.write(
+                lambda to: to.execute("INSERT INTO absent VALUES (1)"), promised=False
+            )
+        put_without_promise(batches, 2)
+        with pytest.raises(LostError, match="closed before it was synced"):
+            batches.sync()
+        assert disk.synced == []
+        batches.sync()  # nothing is promised any more
+        put(batches, 3)
+    assert rows_of(path) == [1, 2, 3]
+
+
+def test_a_transaction_that_promises_nothing_is_not_synced(path: Path, disk: Disk) -> None:
+    with closing(batches_of(path)) as batches:
+        put_without_promise(batches, 1)
+        batches.sync()
+        assert disk.synced == []
+        put(batches, 2)
+        put_without_promise(batches, 3)
+        batches.sync()
+        assert len(disk.synced) == 1
+    assert rows_of(path) == [1, 2, 3]

@@ -1,0 +1,85 @@
+"""Requests that wait for a thread together, and the ways of their answers to the callers."""
+
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from smtpgate.sql.inlets import Asked, Inlet
+
+R = TypeVar("R")
+
+Answer = Any
+"""The answer to a request; an exception is raised for its caller."""
+Unkept = Callable[[Any, Answer], Answer]
+"""The answer to a request in place of that one."""
+
+
+class Handout(Generic[R]):
+    """Answers that are handed over in one go: one call for each inlet and each event loop."""
+
+    def __init__(self) -> None:
+        self.of_inlets: dict[Inlet[R], list[tuple[Asked[R], Answer]]] = {}
+        self.of_loops: dict[AbstractEventLoop, list[tuple[Job[R], Sequence[Answer]]]] = {}
+
+    def change(self, unkept: Unkept) -> None:
+        """Have other answers in place of all that are here."""
+        for inlet, answered in self.of_inlets.items():
+            self.of_inlets[inlet] = [
+                (asked, unkept(asked.request, answer)) for asked, answer in answered
+            ]
+        for loop, jobs in self.of_loops.items():
+            self.of_loops[loop] = [
+                (job, [unkept(*both) for both in zip(job.requests, answers, strict=True)])
+                for job, answers in jobs
+            ]
+
+
+@dataclass(slots=True, eq=False)
+class Job(Generic[R]):
+    """Requests of one caller; one that is alone has its answer as the result of the future."""
+
+    requests: Sequence[R]
+    is_alone: bool
+    loop: AbstractEventLoop
+    future: "Future[Answer]"
+    until_s: float
+
+    @property
+    def is_abandoned(self) -> bool:
+        """True if the caller gave up."""
+        return self.future.done()
+
+    def divide(
+        self,
+        answers: Sequence[Answer],
+        promises: Sequence[bool],
+        certain: Handout[R],
+        promised: Handout[R],
+    ) -> None:
+        """Add its answers, all of them together, to those that are certain or promised."""
+        handout = promised if True in promises else certain
+        handout.of_loops.setdefault(self.loop, []).append((self, answers))
+
+
+class Visit(Generic[R]):
+    """Requests that came together at an inlet; nobody gives them up."""
+
+    is_abandoned = False
+
+    def __init__(self, inlet: Inlet[R], asked: Sequence[Asked[R]]) -> None:
+        self.requests = [one.request for one in asked]
+        self._inlet = inlet
+        self._asked = asked
+
+    def divide(
+        self,
+        answers: Sequence[Answer],
+        promises: Sequence[bool],
+        certain: Handout[R],
+        promised: Handout[R],
+    ) -> None:
+        """Add each answer to those that are certain or promised."""
+        for asked, answer, is_promise in zip(self._asked, answers, promises, strict=True):
+            handout = promised if is_promise else certain
+            handout.of_inlets.setdefault(self._inlet, []).append((asked, answer))
