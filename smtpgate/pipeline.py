@@ -196,7 +196,8 @@ class Pipeline:
         reverse_path = envelope.reverse_path.mailbox
         names = identity_names(message.intent, reverse_path, message.shown)
         report = report_recipients(message, reverse_path, envelope.mailboxes)
-        names |= report_names(report, hostname)
+        if report:
+            names |= report_names(report, hostname)
         if len(names) > _MAX_DOMAINS and sum("@" not in name for name in names) > _MAX_DOMAINS:
             problem = (
                 f"its mailboxes have more than {_MAX_DOMAINS} domains with those above them"
@@ -400,7 +401,7 @@ class Pipeline:
             require_tls=envelope.require_tls,
         )
         account_id = done.submission.principal.account.id
-        attempt = DeliveryAttempt(account_id, done.from_identity, client_gone, route=route)
+        attempt = DeliveryAttempt(account_id, client_gone, route=route)
         if self._publisher is not None:
             attempt.in_part = partial(self._note_refused, self._publisher, done)
             await self._add_sends(done)

@@ -179,18 +179,17 @@ InPart = Callable[["Sequence[RecipientReply]"], Awaitable[bool]]
 class DeliveryAttempt:
     """A message on its way to the upstream: its sender, and how far it came.
 
-    ``account_id`` is the account that sends it, and ``from_identity`` the ARN of the identity
-    that serves From; mail of the gate itself has neither. ``client_gone`` is done when its
-    client has left, which ends a wait for a connection. ``certain`` is what is known when the
-    delivery is cut short, by a cancellation or a fault of ours; ``None`` when nothing was
-    accepted. Without ``in_part`` nothing is sent if any recipient was refused; ``is_in_part``
-    is true once it was called. ``route`` is the way that was chosen for the message, by default
-    that of the gate's own mail. ``failed`` are the upstreams that were of no use for it, and
-    ``served_s`` is how long the last one had it, without the wait for a connection.
+    ``account_id`` is the account that sends it; mail of the gate itself has none.
+    ``client_gone`` is done when its client has left, which ends a wait for a connection.
+    ``certain`` is what is known when the delivery is cut short, by a cancellation or a fault of
+    ours; ``None`` when nothing was accepted. Without ``in_part`` nothing is sent if any
+    recipient was refused; ``is_in_part`` is true once it was called. ``route`` is the way that
+    was chosen for the message, by default that of the gate's own mail. ``failed`` are the
+    upstreams that were of no use for it, and ``served_s`` is how long the last one had it,
+    without the wait for a connection.
     """
 
     account_id: str = ""
-    from_identity: str = ""
     client_gone: ClientGone = None
     certain: Answered | InDoubt | None = None
     in_part: InPart | None = None

@@ -116,9 +116,16 @@ POSTMASTER: Final = Mailbox("Postmaster", "")
 
 
 class ReversePath(Struct, frozen=True, gc=False):
-    """The argument of MAIL FROM: a mailbox, or null (RFC 5321 §4.5.5)."""
+    """The argument of MAIL FROM: a mailbox, or null (RFC 5321 §4.5.5).
+
+    ``text`` is the address as it is written, and is made of the mailbox.
+    """
 
     mailbox: Mailbox | None
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "text", "" if self.mailbox is None else self.mailbox.text)
 
     @property
     def is_null(self) -> bool:
@@ -126,7 +133,7 @@ class ReversePath(Struct, frozen=True, gc=False):
         return self.mailbox is None
 
     def __str__(self) -> str:
-        return "" if self.mailbox is None else self.mailbox.text
+        return self.text
 
 
 def parse_mailbox(text: str) -> Mailbox:

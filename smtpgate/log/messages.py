@@ -218,7 +218,7 @@ def _add_message(line: _Line, done: SubmissionDone, *, with_recipients: bool) ->
     """Add the envelope, the authors and the identities."""
     submission = done.submission
     envelope = submission.envelope
-    line.mail_from, line.octets = str(envelope.reverse_path), len(submission.message)
+    line.mail_from, line.octets = envelope.reverse_path.text, len(submission.message)
     line.recipients = len(envelope.recipients)
     if with_recipients:
         line.rcpt_to = [recipient.mailbox.text for recipient in envelope.recipients]

@@ -73,6 +73,7 @@ class PooledUpstream:
         on_files: OnFiles | None = None,
         tell_peers: Tell | None = None,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._config = config
         self._clock = clock
         self._tasks = tasks
@@ -239,7 +240,7 @@ class PooledUpstream:
 
         It has until the ``deadline``, in the event loop's time, and at most ``deadline_s``.
         """
-        time = asyncio.get_running_loop().time
+        time = self._loop.time
         own = time() + self._config.deadline_s
         deadline = own if deadline is None else min(deadline, own)
         try:
@@ -332,15 +333,14 @@ class PooledUpstream:
 
     async def _others_work(self, deadline: float) -> bool:
         """True if a message can wait for another connection, once that is known."""
-        loop = asyncio.get_running_loop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 while not self._working and self._opening:
-                    self._opened = self._opened or loop.create_future()
+                    self._opened = self._opened or self._loop.create_future()
                     await asyncio.shield(self._opened)
         if not self._working:
             self._limit.forget()
-        return bool(self._working) and loop.time() < deadline
+        return bool(self._working) and self._loop.time() < deadline
 
     def _note_refused(self, problem: str) -> None:
         working = len(self._working)
@@ -375,7 +375,7 @@ class PooledUpstream:
 
     def _must_be_worth_waiting(self, account: str, deadline: float) -> None:
         """Refuse at once a message whose turn will come too late. Raises NotSentError."""
-        left_s = deadline - asyncio.get_running_loop().time()
+        left_s = deadline - self._loop.time()
         connections = max(self.connection_limit, 1)
         if (
             self._service.after(self._turns.waiting, connections)
@@ -395,7 +395,7 @@ class PooledUpstream:
         self, attempt: DeliveryAttempt, deadline: float, *, is_first: bool
     ) -> _Slot:
         account = attempt.account_id
-        waiter: _Waiter = asyncio.get_running_loop().create_future()
+        waiter: _Waiter = self._loop.create_future()
         self._turns.join(account, waiter, is_first=is_first)
         self._serve()  # the messages before it may all have their share, or the limit rose
         leave = partial(_leave, waiter)
@@ -484,8 +484,7 @@ class PooledUpstream:
             self._free_slot()
 
     def _sweep_later(self, delay_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._sweeper = loop.call_later(delay_s, self._sweep)
+        self._sweeper = self._loop.call_later(delay_s, self._sweep)
 
     def _sweep(self) -> None:
         """Close the connections that were idle for so long."""

@@ -48,6 +48,7 @@ class RoutedUpstream:
         *,
         chance: Callable[[], float],
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._watched = {one.name: one for one in watched}
         self.pools = pools = {one.name: one.pool for one in watched}
         self.routes = routes
@@ -148,8 +149,8 @@ class RoutedUpstream:
     ) -> Delivery:
         """Carry out one mail transaction; every end that it can come to is a Delivery."""
         route = attempt.route or self.routes.default.route
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._deadlines[route.name]
+        time = self._loop.time
+        deadline = time() + self._deadlines[route.name]
         failure: NotSent | None = None
         sole = self._sole.get(route.name, ())
         is_plain = sole and sole[0].breaker.state == "closed"
@@ -160,14 +161,14 @@ class RoutedUpstream:
                 delivery = await one.pool.deliver(envelope, message, attempt, deadline)
             finally:
                 breaker.end()
-            one.note(delivery, attempt, sum(map(len, message)), loop.time())
+            one.note(delivery, attempt, sum(map(len, message)), time())
             if not isinstance(delivery, Answered):
                 trace_failure(one.pool.name, one.pool.terms, delivery.problem)
             if not isinstance(delivery, NotSent) or delivery.cause is None:
                 return delivery
             attempt.failed += (FailedTry(one.name, delivery.cause, delivery.problem),)
             failure = _graver(failure, delivery)
-            if delivery.is_final or attempt.is_in_part or loop.time() >= deadline:
+            if delivery.is_final or attempt.is_in_part or time() >= deadline:
                 break
         if failure is None or failure.cause == "extension":
             # One that was not asked may have the extension, when it is back.
@@ -182,9 +183,8 @@ class RoutedUpstream:
         Those that are only a last resort come after all others.
         """
         last: list[WatchedUpstream] = []
-        time = asyncio.get_running_loop().time
         for one in self._by_preference(route, attempt.account_id):
-            stand = one.stand(time())
+            stand = one.stand(self._loop.time())
             if stand == "ready":
                 yield one
             elif stand == "last resort":

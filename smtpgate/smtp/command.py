@@ -112,13 +112,10 @@ class MailCommand(Struct, frozen=True, gc=False):
 
 def split_command(line: bytes) -> tuple[bytes, bytes]:
     """Cut a command line into its verb, in upper case, and its argument."""
-    verb, _, argument = line.partition(b" ")  # as nearly all clients write it
-    if not (verb.isupper() and verb.isalpha()):
-        match = _VERB.fullmatch(line)
-        if match is None:
-            return b"", b""
-        verb, argument = match[1].upper(), match[2] or b""
-    return verb, argument.strip(b" \t")
+    match = _VERB.fullmatch(line)
+    if match is None:
+        return b"", b""
+    return match[1].upper(), (match[2] or b"").strip(b" \t")
 
 
 def parse_helo(argument: bytes) -> str:

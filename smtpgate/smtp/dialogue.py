@@ -158,7 +158,8 @@ class Dialogue(ChunkProtocol):
         self._has_had_transaction |= self.transaction is not None
         self.transaction = None
         self.is_submitting = False
-        self.use_next_parts()
+        if self._next_parts is not None:
+            self.use_next_parts()
 
     def end_before_mail(self) -> None:
         """Raises HangUp when the session is to end before the transaction that begins."""

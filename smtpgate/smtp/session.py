@@ -117,7 +117,9 @@ class SmtpSession(Dialogue):
         if line in _NO_COMMAND:
             self.note_error(CATALOGUE[_NO_COMMAND[line]])
             return None
-        verb, argument = split_command(line)
+        verb, _, argument = line.partition(b" ")  # as nearly all clients write it
+        if verb not in COMMANDS:
+            verb, argument = split_command(line)
         if verb not in _OF_A_GROUP:
             self.excused = 0
         command = COMMANDS.get(verb)
@@ -126,7 +128,7 @@ class SmtpSession(Dialogue):
             return None
         self.verb = verb
         try:
-            work = command(self, argument)
+            work = command(self, argument.strip(b" \t"))
         except BadCommandError as error:
             self.note_error(error.reply)
             return None

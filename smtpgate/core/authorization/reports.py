@@ -80,8 +80,6 @@ def _has_status(content_type: bytes, body: Body) -> bool:
 
 def report_names(recipients: Sequence[Mailbox], hostname: str) -> set[str]:
     """The names of the identities that can matter to a report, its signer's among them."""
-    if not recipients:
-        return set()
     names = {name for mailbox in recipients for name in names_covering(mailbox)}
     return names.union(gate_domains(hostname))
 

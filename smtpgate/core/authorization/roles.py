@@ -147,7 +147,7 @@ class _Evaluator:
             ),
             identity_policies=identity.policies,
             user_policies=principal.policies,
-            more_specific=policies_by_arn(specific),
+            more_specific=policies_by_arn(specific) if specific else (),
         )
 
     def is_named_by(self, identity: Identity) -> bool:

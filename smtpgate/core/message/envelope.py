@@ -93,6 +93,7 @@ class Recipient(Struct, frozen=True, gc=False):
 
 
 _MAILBOX: Final = attrgetter("mailbox")
+_TEXT: Final = attrgetter("text")
 
 
 class Envelope(Struct, frozen=True, gc=False):
@@ -133,7 +134,7 @@ class Envelope(Struct, frozen=True, gc=False):
     @property
     def needs_smtputf8(self) -> bool:
         """True if an address of it cannot be written in ASCII (RFC 6531 §3.2)."""
-        addresses = [str(self.reverse_path), *[one.mailbox.text for one in self.recipients]]
+        addresses = (self.reverse_path.text, *map(_TEXT, self.mailboxes))
         return not "".join(addresses).isascii()
 
 

@@ -9,6 +9,7 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-l
 """
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Final
 
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from smtpgate.core.policy.principals import Caller, Who, who_is
 from smtpgate.core.policy.statement import Determining, Policy, PolicyKind, Statement, Topic
 from smtpgate.core.policy.variables import Context
 
+_CITED: Final = attrgetter("cited")
 # The keys of a request's context about the caller itself.
 _ABOUT_CALLER: Final = ("aws:principal", "aws:userid", "aws:username")
 
@@ -134,7 +136,7 @@ def _side(
 
 
 def _cited(statements: Iterable[Statement]) -> tuple[Determining, ...]:
-    return tuple([statement.cited for statement in statements])
+    return tuple(map(_CITED, statements))
 
 
 def _explained(side: Side, policies: Sequence[Policy], request: Request, who: Who) -> Side:

@@ -47,7 +47,7 @@ def mail_command(envelope: Envelope, octets: int, extensions: Mapping[str, str])
 
     Raises LacksExtensionError, CommandError.
     """
-    words = [f"MAIL FROM:<{envelope.reverse_path}>"]
+    words = [f"MAIL FROM:<{envelope.reverse_path.text}>"]
     if "SIZE" in extensions:
         words.append(f"SIZE={octets}")  # RFC 1870 §6
     if envelope.body_binary:
