@@ -283,6 +283,10 @@ def test_symfony_mailer_and_async_aws(api: Api) -> None:
         assert one.recipients == ("jane@example.net", "joe@example.org")
 
 
+# It runs once: without inlining and symbols it is made in three quarters of the time.
+_GO_QUICKLY: Final = ("-gcflags=github.com/...=-l -dwarf=false", "-ldflags=-s -w")
+
+
 def go_program(lab: Lab, source: Path) -> Path:
     """A program of Go, made with the packages that .ci/unpack has unpacked."""
     unpacked = ROOT / ".cache/debian/go/usr"
@@ -290,7 +294,7 @@ def go_program(lab: Lab, source: Path) -> Path:
         missing("Go is not there (.ci/unpack downloads Debian's golang-1.19-go and its SDK)")
     program = lab.folder / source.stem
     done = subprocess.run(
-        [unpacked / "lib/go-1.19/bin/go", "build", "-o", program, source],
+        [unpacked / "lib/go-1.19/bin/go", "build", *_GO_QUICKLY, "-o", program, source],
         env={
             "PATH": os.environ["PATH"],
             "GOROOT": str(unpacked / "lib/go-1.19"),

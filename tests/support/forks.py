@@ -7,6 +7,7 @@ tests need it then. What is run is what ``python -m MODULE`` or ``python -c CODE
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from typing import Final
 
 import pytest
 
+from tests.support.activation import put_in_place
 from tests.support.source import ROOT
 
 # All but the command line: what that finds out when it is imported, of the terminal for one,
@@ -48,6 +50,7 @@ class Fork:
         stdin: Path = _NOTHING,
         environment: Mapping[str, str] | None = None,
         has_own_session: bool = False,
+        sockets: Mapping[str, socket.socket] | None = None,
     ) -> None:
         self._words = words
         self._output = output
@@ -59,6 +62,7 @@ class Fork:
                 (stdin, output, self._errors),
                 dict(environment or os.environ),
                 has_own_session,
+                dict(sockets or {}),
             ),
             daemon=True,  # it does not outlive the tests
         )
@@ -139,6 +143,7 @@ def _run(
     files: tuple[Path, Path, Path],
     environment: dict[str, str],
     has_own_session: bool,
+    sockets: dict[str, socket.socket],
 ) -> None:
     """In the new process: become the one that was asked for."""
     if has_own_session:
@@ -155,6 +160,8 @@ def _run(
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     os.environ.clear()
     os.environ.update(environment)
+    if sockets:
+        os.environ.update(put_in_place({name: one.detach() for name, one in sockets.items()}))
     option, what, *arguments = words
     sys.argv = [option, *arguments]
     if option == "-c":

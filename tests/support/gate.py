@@ -272,8 +272,14 @@ def start_gate(lab: Lab, authority: Authority, plan: GatePlan) -> Gate:
     words: list[str | Path] = ["-m", *program, "serve", "--config", config]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     log_file = folder / "log"
-    if lab.has_forks and plan.open_files is None and plan.sockets is None:
-        fork = Fork(*words, output=log_file, environment=environment, has_own_session=True)
+    if lab.has_forks and plan.open_files is None:
+        fork = Fork(
+            *words,
+            output=log_file,
+            environment=environment,
+            has_own_session=True,
+            sockets=plan.sockets.sockets if plan.sockets else None,
+        )
         daemon = Daemon("smtpgate", fork, log_file)
         return Gate(lab.wait_for(daemon, lambda: _takes_mail(plan.http_port)), plan, config)
     limit = [] if plan.open_files is None else ["prlimit", f"--nofile={plan.open_files}"]
