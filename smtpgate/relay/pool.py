@@ -14,7 +14,7 @@ in no other case is anything sent twice.
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Final
 
 from smtpgate.config.upstream import UpstreamConfig
@@ -73,7 +73,6 @@ class PooledUpstream:
         on_files: OnFiles | None = None,
         tell_peers: Tell | None = None,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._config = config
         self._clock = clock
         self._tasks = tasks
@@ -99,6 +98,14 @@ class PooledUpstream:
         self._service = MeanTime()
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_closing = False
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop, kept: each look for it asks the system for the process (Python 3.11).
+
+        An upstream is also made to check a configuration, before there is a loop.
+        """
+        return asyncio.get_running_loop()
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ refuse others. All tries together have one deadline, the longest of the route's 
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import Final
 
@@ -48,7 +48,6 @@ class RoutedUpstream:
         *,
         chance: Callable[[], float],
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._watched = {one.name: one for one in watched}
         self.pools = pools = {one.name: one.pool for one in watched}
         self.routes = routes
@@ -68,6 +67,11 @@ class RoutedUpstream:
             for route in routes
             if len(route.members) == 1
         }
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop, kept as in a pool."""
+        return asyncio.get_running_loop()
 
     def facts(self, listener: str, account_id: str = "") -> UpstreamFacts:
         """The facts of all upstreams that may get the messages of that listener and account.

@@ -39,7 +39,9 @@ from smtpgate.gate.frames import (
 )
 from smtpgate.gate.host import Host
 from smtpgate.gate.shares import config_of_worker, number_of_workers, part, usable_cores
+from smtpgate.gate.upstream import new_upstream
 from smtpgate.log import JsonLog
+from smtpgate.tasks import TaskOwner
 from smtpgate.workers.channel import Channel, FrameTooLongError
 from smtpgate.workers.fork_server import ForkServer, ForkServerError, _Server
 from smtpgate.workers.shared_sums import SharedSums
@@ -185,6 +187,11 @@ def test_there_are_no_more_workers_than_connections_to_the_upstream(tmp_path: Pa
     assert number_of_workers(one) == 1
     four = load_config(load(tmp_path, gate="workers = 4"))
     assert number_of_workers(four) == 4
+
+
+def test_upstreams_are_checked_before_there_is_an_event_loop(tmp_path: Path) -> None:
+    config = load_config(load(tmp_path))
+    assert len(new_upstream(config, SystemClock(), TaskOwner()).pools) == len(config.upstreams)
 
 
 def test_a_ledger_in_memory_has_one_worker(tmp_path: Path) -> None:
