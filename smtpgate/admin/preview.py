@@ -111,9 +111,7 @@ async def answer(session: PreviewSession, simulated: Simulated) -> SimulationRes
     except TrialError as error:
         return SimulationResult(simulated.id, "invalid", reasons=error.problems)
     result = await _decided(session, trial)
-    return SimulationResult(
-        simulated.id, result.outcome.value, result.determining, result.reasons
-    )
+    return SimulationResult(simulated.id, result.outcome, result.determining, result.reasons)
 
 
 async def _decided(session: PreviewSession, trial: Trial) -> TrialResult:

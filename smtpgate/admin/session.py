@@ -15,7 +15,7 @@ from smtpgate.core.account import Principal
 from smtpgate.core.arn import IdentityArn, root_arn, user_arn
 from smtpgate.core.authorization.context import circumstances, principal_context
 from smtpgate.core.notification.names import SnsArn
-from smtpgate.core.policy import Caller, Context, Outcome, Request, evaluate
+from smtpgate.core.policy import Caller, Context, Request, evaluate
 from smtpgate.directory.change import Actor, Change
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import Clock, Outbox
@@ -120,7 +120,7 @@ class CallerSession:
             ).outcome
             for action in actions
         }
-        return Outcome.ALLOW in outcomes and Outcome.EXPLICIT_DENY not in outcomes
+        return "allow" in outcomes and "explicit-deny" not in outcomes
 
     def _context(self, user: Principal) -> Context:
         return {

@@ -110,7 +110,7 @@ def _decision(record: Record, decision: Decision) -> dict[str, Any]:
     miss = decision.nearest_miss
     return {
         "about": decided_identity(record),
-        "outcome": decision.outcome.value,
+        "outcome": decision.outcome,
         "determining": [_cited(one) for one in decision.determining],
         "nearest_miss": None if miss is None else _miss(miss),
         "user_policies": _side(decision.user_side),

@@ -18,7 +18,6 @@ from smtpgate.cli.tables import print_tree
 from smtpgate.cli.terminal import DEFAULT_CONFIG, OptionalConfig, option
 from smtpgate.core.account import Principal
 from smtpgate.core.message.author import AuthorError, parse_authors
-from smtpgate.core.policy import Outcome
 from smtpgate.core.whatif.simulation import (
     SimulationError,
     SimulationResult,
@@ -111,7 +110,7 @@ def _try_one(config: Path, sender: str, message: MessageToTry, identity: str | N
         lambda session: preview.simulate(session, account_id, user or None, message, identity),
     )
     print_tree(_tree(principal, result))
-    if result.outcome is not Outcome.ALLOW:
+    if result.outcome != "allow":
         raise typer.Exit(1)
 
 
@@ -140,9 +139,9 @@ def _message(
 
 def _tree(principal: Principal, result: TrialResult) -> Tree:
     """The decision, which identities it was about, and what each side said."""
-    is_allowed = result.outcome is Outcome.ALLOW
+    is_allowed = result.outcome == "allow"
     style = "bold green" if is_allowed else "bold red"
-    tree = Tree(Text(result.outcome.value, style))
+    tree = Tree(Text(result.outcome, style))
     tree.add(Text(f"sender {principal.arn}"))
     for used in result.identities:
         tree.add(Text(f"{used.role} {used.address}: {used.arn} ({used.how})"))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from smtpgate.core.policy import Caller, Outcome, Policy, Request, evaluate, parse_policy
+from smtpgate.core.policy import Caller, Policy, Request, evaluate, parse_policy
 from smtpgate.core.policy.lint import lint_policy
 from smtpgate.core.policy.lint_regex import corrected
 from smtpgate.demo.client import Sent
@@ -96,7 +96,7 @@ def _lets_through(policy: Policy, sender: str) -> bool:
     caller = Caller("999999999999", "arn:aws:iam::999999999999:root", is_root=True)
     request = Request(caller, "ses:SendRawEmail", IDENTITY, {"ses:fromaddress": (sender,)})
     decision = evaluate(request, identity_policies=[policy], user_policies=[])
-    return decision.outcome is Outcome.ALLOW
+    return decision.outcome == "allow"
 
 
 def _show(transcript: Transcript, sent: Sent) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import starmap
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast, get_args
 
 from msgspec import Struct, field
 
@@ -42,6 +42,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _HOUR_US: Final = 3_600_000_000
 _decode: Final = json.loads
+_OUTCOMES: Final[Mapping[str, Outcome]] = {one: one for one in get_args(Outcome)}
 
 
 class Row(NamedTuple):
@@ -469,7 +470,7 @@ def _decision_in(facts: Facts, texts: Texts) -> Decision:
     identity = _side_in("identity", facts["identity"], texts)
     cited, miss = (*user.cited, *identity.cited), facts.get("miss")
     return Decision(
-        Outcome(facts["outcome"]),
+        _OUTCOMES[facts["outcome"]],
         tuple(
             cited[one] if isinstance(one, int) else _cited_in(one, texts) for one in facts["by"]
         ),
@@ -487,7 +488,7 @@ def _cited_in(value: list[Any], texts: Texts) -> Determining:
 def _side_in(name: Any, facts: Facts, texts: Texts) -> Side:  # noqa: ANN401 - one of two words
     return Side(
         name,
-        Outcome(facts["outcome"]),
+        _OUTCOMES[facts["outcome"]],
         facts["needed"],
         tuple(_cited_in(one, texts) for one in facts["by"]),
         _miss_in(facts.get("miss"), texts),

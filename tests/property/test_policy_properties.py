@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
+from typing import get_args
 
 import pytest
 from hypothesis import example, given
@@ -102,7 +103,7 @@ def _compared(dice: Dice, requests: int) -> Iterator[Outcome]:
 @pytest.mark.slow
 def test_decisions_agree_with_a_second_reading_in_thousands_of_cases() -> None:
     counts = Counter(outcome for seed in range(300) for outcome in _compared(Dice(seed), 10))
-    assert min(counts[outcome] for outcome in Outcome) > 300
+    assert min(counts[outcome] for outcome in get_args(Outcome)) > 300
 
 
 @given(dice)
@@ -115,7 +116,7 @@ def test_one_more_deny_never_allows_more(dice: Dice) -> None:
     request, identity, user = throw(dice)
     before = decide(request, identity, user).outcome
     more = denying([dice.document("identity")])
-    assert decide(request, identity + more, user).outcome in (before, Outcome.EXPLICIT_DENY)
+    assert decide(request, identity + more, user).outcome in (before, "explicit-deny")
 
 
 @given(dice)
@@ -124,7 +125,7 @@ def test_a_more_specific_identity_never_allows_more(dice: Dice) -> None:
     before = decide(request, identity, user).outcome
     closer = [(IDENTITY, dice.documents("identity", 2))]
     after = decide(request, identity, user, closer).outcome
-    assert after in (before, Outcome.EXPLICIT_DENY)
+    assert after in (before, "explicit-deny")
 
 
 @given(dice)
@@ -135,7 +136,7 @@ def test_order_does_not_matter(dice: Dice) -> None:
     request, identity, user = throw(dice)
     forwards = decide(request, identity, user)
     backwards = decide(request, turned(identity), turned(user))
-    assert forwards.outcome is backwards.outcome
+    assert forwards.outcome == backwards.outcome
     assert len(forwards.determining) == len(backwards.determining)
 
 
@@ -144,22 +145,22 @@ def test_nothing_is_allowed_that_no_statement_allows(dice: Dice) -> None:
     request, identity, user = throw(dice)
     decision = decide(request, denying(identity), denying(user))
     is_own = request.resource.split(":")[4] == request.caller.account_id
-    assert decision.outcome is not Outcome.ALLOW or (is_own and request.caller.is_root)
+    assert decision.outcome != "allow" or (is_own and request.caller.is_root)
 
 
 @given(dice)
 def test_a_decision_names_statements_that_bear_it(dice: Dice) -> None:
     request, identity, user = throw(dice)
     decision = decide(request, identity, user)
-    wanted = {Outcome.ALLOW: "Allow", Outcome.EXPLICIT_DENY: "Deny"}.get(decision.outcome)
+    wanted = {"allow": "Allow", "explicit-deny": "Deny"}.get(decision.outcome)
     for cited in decision.determining:
         kind, _, at = cited.policy.partition("-")
         assert kind == cited.side
         document = (identity if kind == "identity" else user)[int(at)]
         assert statements_of(document)[cited.index]["Effect"] == wanted
-    assert decision.determining or decision.outcome is not Outcome.EXPLICIT_DENY
+    assert decision.determining or decision.outcome != "explicit-deny"
     assert len(decision.reasons) == 2
-    if decision.outcome is not Outcome.IMPLICIT_DENY:
+    if decision.outcome != "implicit-deny":
         assert decision.nearest_miss is None
     elif decision.nearest_miss is not None:
         assert "\n" not in str(decision.nearest_miss)
@@ -314,12 +315,12 @@ def test_combining_is_right_for_every_combination_of_two_statements_a_side(
             passes = user_half or (suffices and "Allow" in said)
         else:
             passes = user_half and "Allow" in said
-        expected = Outcome.ALLOW if passes else Outcome.IMPLICIT_DENY
+        expected = "allow" if passes else "implicit-deny"
         if "Deny" in said | user_said:
-            expected = Outcome.EXPLICIT_DENY
+            expected = "explicit-deny"
         decision = evaluate(
             request,
             identity_policies=[_abstract(*c, named) for c in chosen[:2] if c],
             user_policies=[_abstract(*c, None) for c in chosen[2:] if c],
         )
-        assert decision.outcome is expected, (chosen, decision)
+        assert decision.outcome == expected, (chosen, decision)

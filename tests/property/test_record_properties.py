@@ -70,7 +70,7 @@ MISSES: Final = st.none() | st.builds(
 
 def sides(name: str) -> st.SearchStrategy[Side]:
     cited = st.lists(CITED, max_size=3).map(tuple)
-    outcomes = st.sampled_from(Outcome)
+    outcomes = st.sampled_from(get_args(Outcome))
     return st.builds(Side, st.just(name), outcomes, st.booleans(), cited, MISSES, st.booleans())
 
 
@@ -82,7 +82,7 @@ def decisions(draw: st.DrawFn) -> Decision:
     determining = draw(st.lists(st.sampled_from(cited))) if cited else []
     strangers = draw(st.lists(CITED, max_size=1))
     miss = draw(st.sampled_from((user.miss, identity.miss)) | MISSES)
-    outcome = draw(st.sampled_from(Outcome))
+    outcome = draw(st.sampled_from(get_args(Outcome)))
     return Decision(outcome, (*determining, *strangers), user, identity, miss)
 
 

@@ -23,7 +23,7 @@ from smtpgate.core.events import (
     SessionOpened,
     SubmissionDone,
 )
-from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
+from smtpgate.core.policy import Decision, Determining, NearestMiss, Side
 from smtpgate.core.reply import CATALOGUE, Reply
 from smtpgate.core.secret import Secret
 from smtpgate.log import _LINES, JsonLog, Level
@@ -72,10 +72,10 @@ def test_a_submission_is_one_line_that_tells_who_what_and_why(log: JsonLog, path
     event.signing_domain, event.selectors = "ses-example.com", ("s1", "s2")
     event.upstream, event.upstream_reply = "smarthost", Reply(250, "2.0.0", "Ok: queued as 1")
     event.decision = Decision(
-        Outcome.ALLOW,
+        "allow",
         (Determining("identity", "marketing", "AuthorizeMarketer", 0),),
-        Side("user", Outcome.ALLOW),
-        Side("identity", Outcome.ALLOW),
+        Side("user", "allow"),
+        Side("identity", "allow"),
     )
     log.publish(event)
     (entry,) = entries(path)
@@ -139,10 +139,10 @@ def test_a_refusal_tells_what_was_nearest_to_an_allow(log: JsonLog, path: Path) 
     event = done("refused", "implicit-deny", reply=CATALOGUE["access-denied"])
     event.detail = "seen"
     event.decision = Decision(
-        Outcome.IMPLICIT_DENY,
+        "implicit-deny",
         (),
-        Side("user", Outcome.ALLOW),
-        Side("identity", Outcome.IMPLICIT_DENY, miss=miss),
+        Side("user", "allow"),
+        Side("identity", "implicit-deny", miss=miss),
         miss,
     )
     log.publish(event)

@@ -99,13 +99,13 @@ def test_a_glob_matches_what_its_table_says(case: dict[str, Any]) -> None:
 
 @rows("case", CONDITIONS, ids=by_note)
 def test_a_condition_holds_when_its_table_says_so(case: dict[str, Any]) -> None:
-    assert (outcome_under(case, "Allow") is Outcome.ALLOW) is case["holds"]
+    assert (outcome_under(case, "Allow") == "allow") is case["holds"]
 
 
 @rows("case", CONDITIONS, ids=by_note)
 def test_a_condition_of_a_deny_holds_also_for_what_cannot_be_read(case: dict[str, Any]) -> None:
     holds = case.get("holds_for_deny", case["holds"])
-    assert (outcome_under(case, "Deny") is Outcome.EXPLICIT_DENY) is holds
+    assert (outcome_under(case, "Deny") == "explicit-deny") is holds
 
 
 def outcome_under(case: dict[str, Any], effect: str) -> Outcome:
@@ -187,31 +187,30 @@ def test_a_decision_asked_again_is_the_same() -> None:
     for n in range(40):
         caller = Caller(DELEGATE, f"arn:aws:iam::{DELEGATE}:user/u{n % 20}", is_root=False)
         for action, wanted in (
-            ("ses:SendRawEmail", Outcome.ALLOW),
-            ("s3:Get", Outcome.IMPLICIT_DENY),
+            ("ses:SendRawEmail", "allow"),
+            ("s3:Get", "implicit-deny"),
         ):
             decision = evaluate(
                 Request(caller, action, IDENTITY, {}),
                 identity_policies=policies,
                 user_policies=[parse_policy(NAMED["@may-send"], kind="user", name="u")],
             )
-            assert decision.outcome is wanted
+            assert decision.outcome == wanted
 
 
 def test_a_resource_that_is_no_arn_belongs_to_nobody() -> None:
     request = Request(CALLERS["owner-root"], "ses:SendRawEmail", "example.com", {})
     decision = evaluate(request, identity_policies=[], user_policies=[])
-    assert decision.outcome is Outcome.IMPLICIT_DENY
+    assert decision.outcome == "implicit-deny"
     everybody = parse_policy(NAMED["@everybody"], kind="identity", name="p")
     decision = evaluate(request, identity_policies=[everybody], user_policies=[])
-    assert decision.outcome is Outcome.ALLOW
+    assert decision.outcome == "allow"
 
 
 def test_a_side_tells_what_it_said() -> None:
-    assert Side("user", Outcome.ALLOW).result == "allow"
-    assert Side("user", Outcome.IMPLICIT_DENY, is_needed=False).result == "not-needed"
-    assert Side("identity", Outcome.EXPLICIT_DENY, is_needed=False).result == "explicit-deny"
-    assert {str(outcome) for outcome in Outcome} == {"allow", "explicit-deny", "implicit-deny"}
+    assert Side("user", "allow").result == "allow"
+    assert Side("user", "implicit-deny", is_needed=False).result == "not-needed"
+    assert Side("identity", "explicit-deny", is_needed=False).result == "explicit-deny"
 
 
 def test_a_miss_without_a_name_is_reported_by_its_place() -> None:

@@ -28,7 +28,7 @@ from smtpgate.core.identity import Identity, names_covering
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.body import Body, beginning_of
 from smtpgate.core.message.reading import ReadMessage
-from smtpgate.core.policy import Context, Decision, Determining, Outcome, Side
+from smtpgate.core.policy import Context, Decision, Determining, Side
 from smtpgate.core.policy.access import Access, Clause
 
 # A mail server reports to the author of one message, and maybe to its own postmaster.
@@ -100,7 +100,7 @@ def authorize_message(
     try:
         return authorize(request)
     except Denial as denial:
-        if denial.decision is not None and denial.decision.outcome is Outcome.EXPLICIT_DENY:
+        if denial.decision is not None and denial.decision.outcome == "explicit-deny":
             raise  # a Deny of the owner of the From identity is final
         found = _report(request, report, hostname) if report else None
         if found is None:
@@ -171,10 +171,10 @@ def _decision(access: Access) -> Decision:
     """The decision that the first recipient could be in From."""
     user, identity = _cited(access.user), _cited(access.identity)
     return Decision(
-        Outcome.ALLOW,
+        "allow",
         (*user, *identity),
-        Side("user", Outcome.ALLOW, bool(user), user),
-        Side("identity", Outcome.ALLOW, bool(identity), identity),
+        Side("user", "allow", bool(user), user),
+        Side("identity", "allow", bool(identity), identity),
     )
 
 

@@ -34,7 +34,7 @@ from smtpgate.core.events import Role, UsedIdentity
 from smtpgate.core.identity import Identity, covers, names_covering
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.intent import SendingIntent
-from smtpgate.core.policy import Context, Decision, Outcome, Policy, evaluate, names_caller
+from smtpgate.core.policy import Context, Decision, Policy, evaluate, names_caller
 from smtpgate.core.reply import MASKED_DETAIL, MASKED_REASON, Reject
 
 Known = Mapping[str, Sequence[Identity]]
@@ -125,7 +125,7 @@ class _Evaluator:
                 decision = self._decisions.get(key)
                 if decision is None:
                     decision = self._decisions[key] = self._evaluate(identity, specific, shown)
-                if decision.outcome is not Outcome.ALLOW:
+                if decision.outcome != "allow":
                     return decision
         if decision is None:
             raise ValueError("a message has at least one author")
@@ -369,7 +369,7 @@ def _passed(
         raise _delegate_paused(barred, sender_id, used)
     specific = more_specific(identity, covering)
     decision = evaluator.decide(identity, specific, role)
-    if decision.outcome is not Outcome.ALLOW:
+    if decision.outcome != "allow":
         raise _access_denied(evaluator.request, identity, decision, used)
     return _Served(identity, used, decision, covering, specific)
 
@@ -483,7 +483,7 @@ def _inferred(
         used = UsedIdentity(role.role, role.mailbox, identity.arn.text, "inferred")
         specific = more_specific(identity, covering)
         decision = evaluator.decide(identity, specific, role)
-        if decision.outcome is Outcome.ALLOW:
+        if decision.outcome == "allow":
             if request.infer_arn:
                 return identity
             detail = f"name the identity {identity.arn} that lets you send"
@@ -508,7 +508,7 @@ def _access_denied(
 ) -> Denial:
     miss = decision.nearest_miss
     denial = Denial.of(
-        decision.outcome.value,
+        decision.outcome,
         "; ".join(decision.reasons) if miss is None else str(miss),
         user=request.principal.arn,
         action=request.action,

@@ -30,7 +30,7 @@ from smtpgate.core.message.display_name import DisplayNameError, decoded
 from smtpgate.core.message.envelope import Client
 from smtpgate.core.message.headers import HeaderBlock
 from smtpgate.core.message.intent import SendingIntent
-from smtpgate.core.policy import Decision, Outcome, Side
+from smtpgate.core.policy import Decision, Side
 from smtpgate.core.reply import CATALOGUE, MASKED_DETAIL, MASKED_REASON, Reply
 
 RecordKind = Literal["submission", "mail", "login"]
@@ -306,7 +306,7 @@ def decided_identity(record: Record) -> str:
     """
     if record.decision is None or not record.identities:
         return ""
-    if record.decision.outcome is Outcome.ALLOW:
+    if record.decision.outcome == "allow":
         return record.from_identity
     return record.identities[-1].arn
 

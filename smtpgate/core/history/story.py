@@ -12,7 +12,7 @@ from smtpgate.core.history.advice import RELAYING_ADVICE, denial_advice
 from smtpgate.core.history.later import Later, event_lines, notice_lines
 from smtpgate.core.history.record import LimitState, Record, decided_identity, owner_of
 from smtpgate.core.message.author import Author
-from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
+from smtpgate.core.policy import Decision, Determining, NearestMiss, Side
 from smtpgate.core.reason import reason_row
 from smtpgate.core.reply import Reject
 from smtpgate.core.routing.failed_try import CAUSES
@@ -208,7 +208,7 @@ def _decision(record: Record) -> Iterator[str]:
     decision = record.decision
     if decision is None:
         return
-    yield f"{decided_identity(record)}: {decision.outcome.value}"
+    yield f"{decided_identity(record)}: {decision.outcome}"
     for side in (decision.user_side, decision.identity_side):
         yield from _side(side)
 
@@ -242,7 +242,7 @@ def _advice(record: Record, reason: str) -> Iterator[str]:
     if reason != "implicit-deny" or decision is None:
         return
     for side in (decision.user_side, decision.identity_side):
-        if side.is_needed and side.outcome is Outcome.IMPLICIT_DENY:
+        if side.is_needed and side.outcome == "implicit-deny":
             yield denial_advice(side.name, side.miss.element if side.miss else None)
 
 

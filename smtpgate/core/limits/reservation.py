@@ -9,6 +9,7 @@ also when a process is killed.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -37,6 +38,7 @@ from smtpgate.core.limits.usage import (
 from smtpgate.core.limits.window import WINDOW
 
 _MICROSECOND: Final = timedelta(microseconds=1)
+_USED_24H: Final = attrgetter("used_24h")
 
 
 class Counted(Struct, frozen=True, gc=False, array_like=True):
@@ -69,7 +71,7 @@ class Reservation(Struct, frozen=True, gc=False, array_like=True):
     @property
     def used(self) -> tuple[int, ...]:
         """The use of each subject in 24 hours, with these recipients."""
-        return tuple(one.used_24h for one in self.counted)
+        return tuple(map(_USED_24H, self.counted))
 
     def with_only_rate(self, recipients: int) -> "Reservation":
         """The same with so many recipients that stay counted for the rate alone."""

@@ -1,6 +1,5 @@
 """A decision: its outcome, the determining statements, and the outcome of each side."""
 
-from enum import StrEnum
 from typing import Literal
 
 from msgspec import Struct
@@ -10,15 +9,8 @@ from smtpgate.core.policy.statement import Determining, PolicyKind
 from smtpgate.core.policy.variables import Context
 from smtpgate.core.policy.written import Written
 
-SideOutcome = Literal["allow", "explicit-deny", "implicit-deny", "not-needed"]
-
-
-class Outcome(StrEnum):
-    """The outcome of policies."""
-
-    ALLOW = "allow"
-    EXPLICIT_DENY = "explicit-deny"
-    IMPLICIT_DENY = "implicit-deny"
+Outcome = Literal["allow", "explicit-deny", "implicit-deny"]
+SideOutcome = Literal[Outcome, "not-needed"]
 
 
 class Request(Struct, frozen=True, gc=False):
@@ -80,8 +72,8 @@ class Side(Struct, frozen=True, gc=False):
     @property
     def result(self) -> SideOutcome:
         """The outcome, or that it was not needed."""
-        if self.is_needed or self.outcome is Outcome.EXPLICIT_DENY:
-            return self.outcome.value
+        if self.is_needed or self.outcome == "explicit-deny":
+            return self.outcome
         return "not-needed"
 
     @property
@@ -89,11 +81,11 @@ class Side(Struct, frozen=True, gc=False):
         """The outcome in a sentence."""
         whose = f"{self.name} policies"
         statements = " and ".join(map(str, self.cited))
-        if self.outcome is Outcome.EXPLICIT_DENY:
+        if self.outcome == "explicit-deny":
             return f"{whose} deny it: {statements}"
         if not self.is_needed:
             return f"{whose} are not needed"
-        if self.outcome is Outcome.ALLOW:
+        if self.outcome == "allow":
             return f"{whose} allow it: {statements}"
         if self.miss is not None:
             return f"{whose} do not allow it: {self.miss}"

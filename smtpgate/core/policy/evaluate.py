@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from smtpgate.core.policy.decision import Decision, Outcome, Request, Side
+from smtpgate.core.policy.decision import Decision, Request, Side
 from smtpgate.core.policy.explain import nearest_miss
 from smtpgate.core.policy.principals import Caller, Who, who_is
 from smtpgate.core.policy.statement import Determining, Policy, PolicyKind, Statement, Topic
@@ -61,16 +61,16 @@ def evaluate(
     identity = _side("identity", denies, allows, is_needed=not is_own or bool(direct))
     if user_denies or denies:
         cited = _cited([*user_denies, *denies])
-        return Decision(Outcome.EXPLICIT_DENY, cited, user, identity)
+        return Decision("explicit-deny", cited, user, identity)
     passes_user_half = caller.is_root or bool(user_allows)
     if (passes_user_half or direct) if is_own else (passes_user_half and allows):
         counting = _cited(direct) if is_own else identity.cited
-        return Decision(Outcome.ALLOW, user.cited + counting, user, identity)
+        return Decision("allow", user.cited + counting, user, identity)
     if is_own and _could_suffice(identity_policies, who):
         identity = replace(identity, is_needed=True)
     user = _explained(user, user_policies, request, who)
     identity = _explained(identity, identity_policies, request, who)
-    return Decision(Outcome.IMPLICIT_DENY, (), user, identity, user.miss or identity.miss)
+    return Decision("implicit-deny", (), user, identity, user.miss or identity.miss)
 
 
 def names_caller(policies: Iterable[Policy], caller: Caller, context: Context) -> bool:
@@ -129,10 +129,10 @@ def _side(
     is_needed: bool,
 ) -> Side:
     if denies:
-        return Side(name, Outcome.EXPLICIT_DENY, is_needed, _cited(denies))
+        return Side(name, "explicit-deny", is_needed, _cited(denies))
     if allows:
-        return Side(name, Outcome.ALLOW, is_needed, _cited(allows))
-    return Side(name, Outcome.IMPLICIT_DENY, is_needed)
+        return Side(name, "allow", is_needed, _cited(allows))
+    return Side(name, "implicit-deny", is_needed)
 
 
 def _cited(statements: Iterable[Statement]) -> tuple[Determining, ...]:
@@ -140,7 +140,7 @@ def _cited(statements: Iterable[Statement]) -> tuple[Determining, ...]:
 
 
 def _explained(side: Side, policies: Sequence[Policy], request: Request, who: Who) -> Side:
-    if side.outcome is Outcome.ALLOW or not side.is_needed:
+    if side.outcome == "allow" or not side.is_needed:
         return side
     miss = nearest_miss(side.name, policies, request, who)
     return replace(side, miss=miss, has_policies=bool(policies))

@@ -21,7 +21,7 @@ from smtpgate.core.authorization.roles import AuthorizationRequest, Denial, Know
 from smtpgate.core.history.record import Record
 from smtpgate.core.identity import Identity
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Envelope, Submission
-from smtpgate.core.policy import Outcome, Policy
+from smtpgate.core.policy import Policy
 
 ALLOWED: Final = "allowed"
 K = TypeVar("K")
@@ -219,4 +219,4 @@ def _decided(request: AuthorizationRequest, record: Record) -> str:
 
 def _was_allowed(record: Record) -> bool:
     """True if policies allowed it at that time, with any outcome afterwards."""
-    return record.decision is not None and record.decision.outcome is Outcome.ALLOW
+    return record.decision is not None and record.decision.outcome == "allow"

@@ -104,7 +104,7 @@ class SimulationResult:
 
 def answer_of(request_id: Id, decision: Decision) -> SimulationResult:
     """The result for a decision of the policies."""
-    outcome: SimulationOutcome = decision.outcome.value
+    outcome: SimulationOutcome = decision.outcome
     return SimulationResult(request_id, outcome, decision.determining, decision.reasons)
 
 

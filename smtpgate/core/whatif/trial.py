@@ -99,7 +99,7 @@ class Trial:
         paused_reason = self.principal.account.why_paused
         if paused_reason is not None:
             reason = f"the account is paused: {paused_reason}" if paused_reason else ""
-            return TrialResult(Outcome.IMPLICIT_DENY, (reason or "the account is paused",))
+            return TrialResult("implicit-deny", (reason or "the account is paused",))
         request = AuthorizationRequest(
             principal=self.principal,
             action=SEND_RAW_EMAIL,
@@ -141,7 +141,7 @@ def _denied(denial: Denial) -> TrialResult:
     if denial.decision is None:
         said = (denial.detail,) if denial.detail else ()
         reasons = (denial.reply.text, *said)
-        return TrialResult(Outcome.IMPLICIT_DENY, reasons, None, denial.identities)
+        return TrialResult("implicit-deny", reasons, None, denial.identities)
     decision = denial.decision
     return TrialResult(decision.outcome, decision.reasons, decision, denial.identities)
 
