@@ -8,7 +8,6 @@ marketer's Standard Webhooks.
 import base64
 import json
 import ssl
-import subprocess
 import sys
 import threading
 import urllib.request
@@ -29,6 +28,7 @@ from tests.integration.test_consumers import PACKAGES, run
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab, eventually, free_port, need
 from tests.support.dnsserver import dns_server
+from tests.support.forks import completed
 from tests.support.gate import (
     SENDER,
     Gate,
@@ -223,8 +223,7 @@ class Host:
 
     def smtpgate(self, *words: str) -> str:
         """The output of a command of the operator."""
-        command = [sys.executable, "-m", "smtpgate", *words, "--config", str(self._config)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = completed(*words, "--config", self._config)
         assert done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout
 

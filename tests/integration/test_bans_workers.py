@@ -5,12 +5,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 
 import pytest
 
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab, eventually
+from tests.support.forks import completed
 from tests.support.gate import Gate, GatePlan, start_gate, workers_of
 from tests.support.recorder import recorder
 
@@ -32,8 +32,7 @@ def gate(lab: Lab) -> Gate:
 
 def bans(gate: Gate, *words: str) -> subprocess.CompletedProcess[str]:
     """Run `smtpgate bans', and wait for its end."""
-    command = [sys.executable, "-m", "smtpgate", "bans", *words, "--config", str(gate.config)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return completed("bans", *words, "--config", gate.config)
 
 
 def first_code(gate: Gate, address: str, octets: bytes = b"") -> str:

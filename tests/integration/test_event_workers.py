@@ -1,8 +1,6 @@
 """Events of a gate with workers: workers decide who gets them, and the parent sends them."""
 
 import json
-import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import pytest
 
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab, eventually
+from tests.support.forks import completed
 from tests.support.gate import SENDER, GatePlan, letter, logged_in, start_gate
 from tests.support.recorder import recorder
 from tests.support.webhooks import receiving
@@ -26,8 +25,8 @@ def json_of(_: object, body: bytes) -> Any:  # noqa: ANN401 - JSON
 
 
 def smtpgate(config: Path, *words: str) -> None:
-    command = [sys.executable, "-m", "smtpgate", *words, "--config", str(config)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    done = completed(*words, "--config", config)
+    assert done.returncode == 0, done.stderr
 
 
 def test_each_worker_s_messages_have_their_events(lab: Lab) -> None:

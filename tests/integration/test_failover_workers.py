@@ -1,14 +1,13 @@
 """A gate with workers and two upstreams, of which the first goes away and comes back."""
 
 import json
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from typing import Any
 
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab, eventually
+from tests.support.forks import completed
 from tests.support.gate import SENDER, Gate, GatePlan, letter, logged_in, start_gate
 from tests.support.recorder import recorder
 
@@ -26,10 +25,8 @@ def readiness(gate: Gate) -> tuple[int, dict[str, str]]:
 
 def explained(gate: Gate, message_id: str) -> str:
     """The words of `smtpgate explain'."""
-    words = [sys.executable, "-m", "smtpgate", "explain", message_id, "--config"]
-    shown = subprocess.run(
-        [*words, str(gate.config)], capture_output=True, text=True, timeout=60, check=True
-    )
+    shown = completed("explain", message_id, "--config", gate.config)
+    assert shown.returncode == 0, shown.stderr
     return " ".join(shown.stdout.split())
 
 

@@ -6,13 +6,13 @@ Only host names, ports and paths are others, since everything is on loopback.
 import os
 import re
 import shlex
-import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 from typing import Final
 
 from tests.support.daemons import LOOPBACK, Lab, eventually, free_port, listens
+from tests.support.forks import completed
 from tests.support.postfix import postfix_client
 from tests.support.reference import README
 from tests.support.relayhost import Relayhost
@@ -23,14 +23,7 @@ TEXT: Final = README.read_text("utf-8")
 
 
 def smtpgate(*arguments: str | Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "smtpgate", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    done = completed(*arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

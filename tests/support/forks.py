@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from functools import cache
 from multiprocessing import forkserver, get_context
@@ -118,6 +119,18 @@ class Fork:
     def close(self) -> None:
         """End it, if it has not ended."""
         self.kill()
+
+
+def completed(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Give a command in a process of its own, and wait for its end."""
+    with tempfile.TemporaryDirectory(prefix="smtpgate-") as folder:
+        output, errors = Path(folder) / "output", Path(folder) / "errors"
+        fork = Fork("-m", "smtpgate", *words, output=output, errors=errors)
+        try:
+            status = fork.wait()
+        finally:
+            fork.close()
+        return subprocess.CompletedProcess(words, status, fork.output(), fork.errors())
 
 
 def prepare_for_gates() -> None:

@@ -30,7 +30,7 @@ from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Daemon, Lab, free_port
 from tests.support.directory import MASTER_KEYS
 from tests.support.dnsserver import dkim_record
-from tests.support.forks import Fork
+from tests.support.forks import Fork, completed
 from tests.support.json_lines import json_lines
 from tests.support.world import (
     DELEGATE,
@@ -194,8 +194,7 @@ class Gate:
 
     def reload(self) -> subprocess.CompletedProcess[str]:
         """Run `smtpgate reload', and wait for its end."""
-        words = [sys.executable, "-m", "smtpgate", "reload", "--config", str(self.config)]
-        return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        return completed("reload", "--config", self.config)
 
     def move_clock(self) -> None:
         """Move its clock on by 200 seconds (see ``tests/support/skewed.py``)."""
