@@ -16,6 +16,7 @@ the verdict before the client does. So every submission can be looked up, howeve
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Final, assert_never
 
@@ -42,7 +43,7 @@ from smtpgate.core.identity import DkimKey, Identity
 from smtpgate.core.limits import Charge, LimitExceededError
 from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Envelope, Submission
-from smtpgate.core.message.headers import Field
+from smtpgate.core.message.headers import Field, HeaderBlock
 from smtpgate.core.message.reading import ReadMessage, read_message, takes_long_to_read
 from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.outbox.mail import sent_mail
@@ -50,7 +51,13 @@ from smtpgate.core.outbox.refusals import refused_at_once
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
 from smtpgate.core.routing.route import RelayRoute, RoutedMessage
 from smtpgate.core.routing.routes import RouteTable
-from smtpgate.core.signing import keys_for, signature_fields, takes_long_to_sign
+from smtpgate.core.signing import (
+    keys_for,
+    sign,
+    signature_fields,
+    takes_long_to_sign,
+    unsigned_fields,
+)
 from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent, RecipientReply
 from smtpgate.core.upstream.verdict import bounced_at_once, is_gates_own, refusal_of, worded
 from smtpgate.pacing import Pacer
@@ -74,6 +81,8 @@ from smtpgate.withholding import Withholding
 
 # Each is a request to the directory; a message has a few.
 _MAX_DOMAINS: Final = 100
+# With fewer messages on their way the event loop has nothing better to do than to sign.
+_SIGNED_BESIDE: Final = 4
 _MAY_BE_SENT: Final = ("accepted", "in-doubt")
 
 
@@ -354,14 +363,8 @@ class Pipeline:
         signatures: tuple[Field, ...] = ()
         if identity is not None and keys:
             try:
-                signatures = await self._offload.run(
-                    takes_long_to_sign(message.body),
-                    signature_fields,
-                    block,
-                    message.body,
-                    domain=identity.name,
-                    keys=keys,
-                    now=now,
+                signatures = await self._signatures(
+                    block, message.body, domain=identity.name, keys=keys, now=now
                 )
             except Exception as error:  # noqa: BLE001 - signing fails closed, whatever it was
                 self._on_error(error)
@@ -378,6 +381,26 @@ class Pipeline:
         # The body stays where it is in memory; it is not copied into a new message.
         parts = [field.raw for field in (received, *signatures, *block.fields)]
         return [b"".join([*parts, b"\r\n"]), message.body]
+
+    async def _signatures(
+        self,
+        block: HeaderBlock,
+        body: Body,
+        *,
+        domain: str,
+        keys: Sequence[DkimKey],
+        now: datetime,
+    ) -> tuple[Field, ...]:
+        """Sign; beside the event loop where that has other messages to carry meanwhile."""
+        is_long, side = takes_long_to_sign(body), self._offload.side
+        if is_long or side is None or self.in_flight < _SIGNED_BESIDE:
+            return await self._offload.run(
+                is_long, signature_fields, block, body, domain=domain, keys=keys, now=now
+            )
+        unsigned = await self._offload.run(
+            False, unsigned_fields, block, body, domain=domain, keys=keys, now=now
+        )
+        return await side.run(sign, unsigned)
 
     async def _relay(
         self,

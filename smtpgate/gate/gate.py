@@ -14,6 +14,7 @@ from smtpgate.gate.listen import ListeningSockets
 from smtpgate.gate.outbox import new_carriers
 from smtpgate.gate.reloading import Reloader
 from smtpgate.gate.service import Bounds, SmtpService, Surroundings, time_to_finish_s
+from smtpgate.gate.shares import has_spare_core
 from smtpgate.gate.succession import Succession
 from smtpgate.gate.upstream_switch import UpstreamSwitch
 from smtpgate.log import JsonLog
@@ -59,14 +60,14 @@ class Gate:
                 bounds=Bounds.of_one_process(),
                 routes=host.routes,
                 tokens=host.tokens.of,
+                has_spare_core=has_spare_core(workers=1),
             ),
         )
-        self._own_upstream = UpstreamSwitch(service.upstream)
-        self._succession = Succession(service, self._own_upstream.is_using)
+        self._own_upstream = upstream = UpstreamSwitch(service.upstream)
+        self._succession = Succession(service, upstream.is_using)
         self.directory, self.watch = service.directory, service.watch
         self.spool, self.client_sockets = service.spool, service.client_sockets
         self.sessions, self.tasks = service.sessions, service.tasks
-        upstream = self._own_upstream
         host.carry(new_carriers(config, upstream, self.directory, host.sns, clock, log))
         if config.feedback.enabled:
             host.take_feedback(sockets["feedback"], upstream, self.directory)
