@@ -21,8 +21,7 @@ test: .venv/.ready
 
 # Tests that take long or check again what others do, and all properties with more examples.
 slow: .venv/.ready
-	SMTPGATE_HYPOTHESIS=thorough $(BIN)/python -m pytest -q -n auto -m 'slow and not integration' tests
-	SMTPGATE_HYPOTHESIS=thorough $(BIN)/python -m pytest -q -n auto tests/property
+	SMTPGATE_HYPOTHESIS=thorough $(BIN)/python -m pytest -q -n auto -m '(slow or property) and not integration and not fuzz and not bench' tests
 
 lint: .venv/.ready
 	$(BIN)/ruff format --check .
