@@ -50,6 +50,7 @@ allow_plaintext = true
 # Moto makes no topics of those that its tests of SES name.
 _TOPIC: Final = "myTopic"
 _SCOPE: Final = re.compile(r"Credential=[A-Z0-9]+/[0-9]{8}/([a-z0-9-]+)/([a-z0-9]+)/")
+_READS: Final = re.compile(rb"(?:^|&)Action=(?:Describe|Get|List)")
 _RESET: Final = "/moto-api/reset"
 _TIMEOUT_S: Final = 60
 
@@ -146,7 +147,8 @@ async def moto_front(folder: Path) -> AsyncIterator[str]:
             answer = gate.getresponse()
             content = answer.read()
             gate.close()
-            if service == "ses":
+            is_reading = self.command == "GET" or _READS.search(body)
+            if service == "ses" and not is_reading:
                 wait_for(worlds.settle(region))
             self.send_response(answer.status)
             for name, value in answer.getheaders():
