@@ -25,6 +25,7 @@ _LONGEST: Final = frozenset(
         *("upstream_faults", "restarts", "moto_suite", "fleet", "soak", "client_recipes"),
         *("gate_crashes", "api_clients", "recipients_clients", "workers", "postfix_upstream"),
         *("postfix_client", "store_faults", "bench_peers", "prometheus", "journal_faults"),
+        *("protocol_suite", "mail_readers", "reload_workers", "event_workers"),
     )
 )
 
