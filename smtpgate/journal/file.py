@@ -106,15 +106,11 @@ class JournalFile:
             attempts.note(self._commit(group))
         return attempts.errors
 
-    def sync(self) -> Exception | None:
-        """Have the verdicts survive a power cut; the error if one may not."""
+    def sync(self) -> None:
+        """Have the verdicts survive a power cut. Raises JournalUnavailableError."""
         started = self._clock.monotonic()
-        try:
-            self._batches.sync()
-        except JournalUnavailableError as error:
-            return error
+        self._batches.sync()
         self.commits.commit_s += self._clock.monotonic() - started
-        return None
 
     def tidy(self) -> None:
         """Sort the terms of the last records in, if there are enough of them."""
@@ -177,9 +173,9 @@ class JournalWork:
         """True if it has a verdict."""
         return isinstance(request, Write) and request.has_verdict
 
-    def sync(self) -> Exception | None:
-        """Have the verdicts survive a power cut; the error if one may not."""
-        return self.file.sync()
+    def sync(self) -> None:
+        """Have the verdicts survive a power cut. Raises the error if one may not."""
+        self.file.sync()
 
     def unkept(self, request: Request, answer: Any, error: Exception) -> Any:  # noqa: ANN401 - any request's
         """The answer to a write whose verdicts may not survive a power cut."""

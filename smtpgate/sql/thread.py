@@ -1,7 +1,8 @@
 """A thread that owns files: requests that arrive together are carried out together.
 
 A transaction costs as much as the work of several requests, so grouping makes sixteen of them
-at once several times cheaper each than one by one. The event loop is woken once for a group.
+at once several times cheaper each than one by one. The event loop is woken once for a group,
+and once more for the answers that promise something, which wait until that is synced.
 A lone request does not wait for others. Under load a group waits a moment for more, but not
 once all messages on their way wait for it.
 
@@ -45,8 +46,8 @@ class Work(Protocol[R_contra]):
     def is_promise(self, request: R_contra) -> bool:
         """True if the answer is not to be given before ``sync``."""
 
-    def sync(self) -> Exception | None:
-        """Have what was promised survive a power cut; the error if it may not."""
+    def sync(self) -> None:
+        """Have what was promised survive a power cut. Raises the error if it may not."""
 
     def unkept(self, request: R_contra, answer: Answer, error: Exception) -> Answer:
         """The answer in place of one that was promised, after an error of ``sync``."""
@@ -75,9 +76,8 @@ class PromisesNothing:
         """No answer waits."""
         return False
 
-    def sync(self) -> Exception | None:
+    def sync(self) -> None:
         """Nothing was promised."""
-        return None
 
     def unkept(self, _: Any, answer: Answer, error: Exception) -> Answer:  # noqa: ANN401 - any request's
         """The answer holds."""
@@ -330,9 +330,10 @@ class BatchThread(Generic[R]):
         # Their callers go on while the disk is busy.
         self._hand_out(certain)
         if promised.of_loops or promised.of_inlets:
-            problem = self.work.sync()
-            if problem is not None:
-                promised.change(partial(self.work.unkept, error=problem))
+            try:
+                self.work.sync()
+            except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
+                promised.change(partial(self.work.unkept, error=error))
             self._hand_out(promised)
 
     def _hand_out(self, handout: Handout[R]) -> None:

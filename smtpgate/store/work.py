@@ -55,9 +55,9 @@ class StoreWork:
             return request.entry is not None
         return isinstance(request, Write) and request.has_verdict
 
-    def sync(self) -> Exception | None:
-        """Have the verdicts survive a power cut; the error if one may not."""
-        return self.journal.sync()
+    def sync(self) -> None:
+        """Have the verdicts survive a power cut. Raises the error if one may not."""
+        self.journal.sync()
 
     def unkept(self, request: Request, answer: Any, error: Exception) -> Any:  # noqa: ANN401 - any request's
         """The answer to a request whose verdict may not survive a power cut."""

@@ -53,10 +53,11 @@ class Promising(Doubling):
     def is_promise(self, request: int) -> bool:
         return request % 2 == 1
 
-    def sync(self) -> Exception | None:
+    def sync(self) -> None:
         assert self.may_sync.wait(10)
         self.syncs += 1
-        return self.problem
+        if self.problem is not None:
+            raise self.problem
 
     def unkept(self, request: int, answer: object, error: Exception) -> object:
         return (request, answer, error)
@@ -227,6 +228,14 @@ async def test_a_promise_that_cannot_be_kept_has_another_answer(
         [(3, 6, error), (4, 8, error)],
     ]
     assert await asyncio.to_thread(inlet.await_answers, 2) == [12, (5, 10, error)]
+
+
+async def test_after_a_defect_of_a_sync_the_thread_goes_on(promising: BatchThread[int]) -> None:
+    work = promises_of(promising)
+    work.problem = defect = ZeroDivisionError()
+    assert await answers(promising.ask(1, 10)) == [(1, 2, defect)]
+    work.problem = None
+    assert await answers(promising.ask(3, 10)) == [6]
 
 
 async def test_an_inlet_gets_what_promises_nothing_before_the_sync(
