@@ -59,7 +59,8 @@ class Work(Protocol[R_contra]):
     def answered(self, request: R_contra, answer: Answer, *, is_abandoned: bool) -> None:
         """Note an answer, also one whose caller gave up.
 
-        It is called in the caller's event loop before the caller goes on.
+        It is called in the caller's event loop before the caller goes on; in the thread if that
+        loop was closed.
         """
 
     def tidy(self) -> None:
@@ -349,8 +350,15 @@ class BatchThread(Generic[R]):
             loop.call_soon_threadsafe(self._deliver, answered)
         except RuntimeError:  # the loop was closed: no caller waits
             for job, answers in answered:
-                for request, answer in zip(job.requests, answers, strict=True):
-                    self.work.answered(request, answer, is_abandoned=True)
+                self._note(job, answers, is_abandoned=True)
+
+    def _note(self, job: Job[R], answers: Sequence[Answer], *, is_abandoned: bool) -> None:
+        for request, answer in zip(job.requests, answers, strict=True):
+            try:
+                self.work.answered(request, answer, is_abandoned=is_abandoned)
+            except Exception as error:  # noqa: BLE001 - the others get their answers
+                context = {"message": "an answer was not noted", "exception": error}
+                job.loop.call_exception_handler(context)
 
     # -- in the event loop ---------------------------------------------------------------------
 
@@ -358,12 +366,7 @@ class BatchThread(Generic[R]):
         for job, answers in answered:
             self._waiting.discard(job)
             is_abandoned = job.future.done()
-            for request, answer in zip(job.requests, answers, strict=True):
-                try:
-                    self.work.answered(request, answer, is_abandoned=is_abandoned)
-                except Exception as error:  # noqa: BLE001 - the others get their answers
-                    context = {"message": "an answer was not noted", "exception": error}
-                    job.loop.call_exception_handler(context)
+            self._note(job, answers, is_abandoned=is_abandoned)
             if is_abandoned:
                 self._mailbox.nudge()  # what is owed now
             elif not job.is_alone:

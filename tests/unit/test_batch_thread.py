@@ -161,6 +161,28 @@ def test_requests_of_several_event_loops_come_to_the_thread_and_back() -> None:
     assert {number for some in found for number in some} == expected
 
 
+async def test_an_answer_that_cannot_be_noted_for_a_closed_loop_does_not_end_the_thread(
+    thread: BatchThread[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def note(request: int, _: object, *, is_abandoned: bool) -> None:
+        if is_abandoned:
+            raise ZeroDivisionError(request)
+
+    async def ask_and_leave() -> None:
+        _ = thread.ask(1, 10)
+
+    work, problems = work_of(thread), list[str]()
+    monkeypatch.setattr(work, "answered", note)
+    closed = asyncio.new_event_loop()
+    closed.set_exception_handler(lambda _, context: problems.append(repr(context["exception"])))
+    work.may_run.clear()
+    await asyncio.to_thread(closed.run_until_complete, ask_and_leave())
+    closed.close()
+    work.may_run.set()
+    assert await answers(thread.ask(2, 10)) == [4]
+    assert problems == ["ZeroDivisionError(1)"]
+
+
 # -- promises ----------------------------------------------------------------------------------
 
 
