@@ -11,6 +11,7 @@ Requests come from event loops, or from inlets: sockets that the thread reads it
 
 import asyncio
 import threading
+import time
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -28,8 +29,9 @@ MAX_GROUP: Final = 500
 _LOADED: Final = 4
 _LINGER_A_MESSAGE_S: Final = 0.0005
 _LONGEST_LINGER_S: Final = 0.006
-# Requests at inlets come from other processes: a longer wait leaves them without work.
-_LINGER_WITH_INLETS_S: Final = 0.001
+# Requests at inlets come from other processes, which soon have nothing else to do. A group
+# waits for them as long as the one before it took: not for long where the machine is fast.
+_LINGER_A_GROUP: Final = 1.0
 
 IsAbandoned = Callable[[int], bool]
 
@@ -228,6 +230,7 @@ class BatchThread(Generic[R]):
         self._timer_loop: AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._took_s = 0.0  # the last group
 
     def ask(self, request: R, timeout_s: float) -> "Future[Answer]":
         """Carry out the request soon; the future has the answer, or TimeoutError.
@@ -295,7 +298,9 @@ class BatchThread(Generic[R]):
             is_last = self.is_closed and not jobs and self._mailbox.is_empty
             if is_last:
                 break
+            begun_s = time.monotonic()
             self._carry_out(jobs)
+            self._took_s = time.monotonic() - begun_s
             self.work.tidy()
         self._mailbox.close_inlets()
         self.work.close()
@@ -307,8 +312,9 @@ class BatchThread(Generic[R]):
             return []
         load = self.load
         if load >= _LOADED:
-            alone_s = min(load * _LINGER_A_MESSAGE_S, _LONGEST_LINGER_S)
-            mailbox.wait(load, _LINGER_WITH_INLETS_S if mailbox.has_inlets else alone_s)
+            of_group_s = self._took_s * _LINGER_A_GROUP
+            linger_s = of_group_s if mailbox.has_inlets else load * _LINGER_A_MESSAGE_S
+            mailbox.wait(load, min(linger_s, _LONGEST_LINGER_S))
         return mailbox.take()
 
     def _carry_out(self, jobs: Sequence[Job[R] | Visit[R]]) -> None:

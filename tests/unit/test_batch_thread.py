@@ -316,7 +316,8 @@ async def test_requests_at_inlets_and_of_the_event_loop_are_one_group(
     thread: BatchThread[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nothing but the number of requests ends the wait.
-    monkeypatch.setattr(module, "_LINGER_WITH_INLETS_S", 60)
+    monkeypatch.setattr(module, "_LINGER_A_GROUP", 1e9)
+    monkeypatch.setattr(module, "_LONGEST_LINGER_S", 60)
     work, one, other = work_of(thread), Numbers(), Numbers()
     assert await answers(thread.ask(100, 10)) == [200], "the thread waits for the loop alone"
     for inlet in (one, other):
@@ -333,6 +334,19 @@ async def test_requests_at_inlets_and_of_the_event_loop_are_one_group(
     assert await asyncio.to_thread(other.await_answers, 1) == [8]
     groups = [sorted(group) for group in work.groups if group]
     assert groups == [[100], [101], [1, 2, 3, 4, 5]]
+
+
+async def test_a_group_with_requests_at_inlets_waits_no_longer_than_the_one_before_it_took(
+    thread: BatchThread[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LINGER_A_GROUP", 0)  # and no group takes longer than that
+    monkeypatch.setattr(module, "_LONGEST_LINGER_S", 60)
+    inlet = Numbers()
+    thread.add_inlet(inlet)
+    thread.load = 100
+    for number in range(1, 4):
+        inlet.theirs.send(bytes([number]))
+        assert len(await asyncio.to_thread(inlet.await_answers, number)) == number
 
 
 async def test_an_inlet_that_has_ended_is_closed_and_the_others_go_on(
