@@ -16,7 +16,6 @@ the verdict before the client does. So every submission can be looked up, howeve
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Final, assert_never
 
@@ -43,7 +42,7 @@ from smtpgate.core.identity import DkimKey, Identity
 from smtpgate.core.limits import Charge, LimitExceededError
 from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Envelope, Submission
-from smtpgate.core.message.headers import Field, HeaderBlock
+from smtpgate.core.message.headers import Field
 from smtpgate.core.message.reading import ReadMessage, read_message, takes_long_to_read
 from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.outbox.mail import sent_mail
@@ -52,9 +51,9 @@ from smtpgate.core.reply import Reject, Reply, reject, reply_of
 from smtpgate.core.routing.route import RelayRoute, RoutedMessage
 from smtpgate.core.routing.routes import RouteTable
 from smtpgate.core.signing import (
+    UnsignedField,
     keys_for,
     sign,
-    signature_fields,
     takes_long_to_sign,
     unsigned_fields,
 )
@@ -363,8 +362,16 @@ class Pipeline:
         signatures: tuple[Field, ...] = ()
         if identity is not None and keys:
             try:
-                signatures = await self._signatures(
-                    block, message.body, domain=identity.name, keys=keys, now=now
+                prepare = partial(
+                    unsigned_fields,
+                    block,
+                    message.body,
+                    domain=identity.name,
+                    keys=keys,
+                    now=now,
+                )
+                signatures = await self._signed(
+                    prepare, is_long=takes_long_to_sign(message.body)
                 )
             except Exception as error:  # noqa: BLE001 - signing fails closed, whatever it was
                 self._on_error(error)
@@ -382,25 +389,14 @@ class Pipeline:
         parts = [field.raw for field in (received, *signatures, *block.fields)]
         return [b"".join([*parts, b"\r\n"]), message.body]
 
-    async def _signatures(
-        self,
-        block: HeaderBlock,
-        body: Body,
-        *,
-        domain: str,
-        keys: Sequence[DkimKey],
-        now: datetime,
+    async def _signed(
+        self, prepare: Callable[[], Sequence[UnsignedField]], *, is_long: bool
     ) -> tuple[Field, ...]:
         """Sign; beside the event loop where that has other messages to carry meanwhile."""
-        is_long, side = takes_long_to_sign(body), self._offload.side
+        side = self._offload.side
         if is_long or side is None or self.in_flight < _SIGNED_BESIDE:
-            return await self._offload.run(
-                is_long, signature_fields, block, body, domain=domain, keys=keys, now=now
-            )
-        unsigned = await self._offload.run(
-            False, unsigned_fields, block, body, domain=domain, keys=keys, now=now
-        )
-        return await side.run(sign, unsigned)
+            return await self._offload.run(is_long, lambda: sign(prepare()))
+        return await side.run(sign, await self._offload.run(False, prepare))
 
     async def _relay(
         self,

@@ -22,6 +22,11 @@ class Handout(Generic[R]):
         self.of_inlets: dict[Inlet[R], list[tuple[Asked[R], Answer]]] = {}
         self.of_loops: dict[AbstractEventLoop, list[tuple[Job[R], Sequence[Answer]]]] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """True if there are no answers."""
+        return not (self.of_inlets or self.of_loops)
+
     def change(self, unkept: Unkept) -> None:
         """Have other answers in place of all that are here."""
         for inlet, answered in self.of_inlets.items():
@@ -33,6 +38,17 @@ class Handout(Generic[R]):
                 (job, [unkept(*both) for both in zip(job.requests, answers, strict=True)])
                 for job, answers in jobs
             ]
+
+
+class Handouts(Generic[R]):
+    """The answers that hold at once, and those that hold once they were synced."""
+
+    def __init__(self) -> None:
+        self.certain, self.promised = Handout[R](), Handout[R]()
+
+    def where(self, *, is_promise: bool) -> Handout[R]:
+        """The one for an answer that is a promise, or for one that is none."""
+        return self.promised if is_promise else self.certain
 
 
 @dataclass(slots=True, eq=False)
@@ -51,14 +67,10 @@ class Job(Generic[R]):
         return self.future.done()
 
     def divide(
-        self,
-        answers: Sequence[Answer],
-        promises: Sequence[bool],
-        certain: Handout[R],
-        promised: Handout[R],
+        self, answers: Sequence[Answer], promises: Sequence[bool], handouts: Handouts[R]
     ) -> None:
         """Add its answers, all of them together, to those that are certain or promised."""
-        handout = promised if True in promises else certain
+        handout = handouts.where(is_promise=True in promises)
         handout.of_loops.setdefault(self.loop, []).append((self, answers))
 
 
@@ -73,13 +85,9 @@ class Visit(Generic[R]):
         self._asked = asked
 
     def divide(
-        self,
-        answers: Sequence[Answer],
-        promises: Sequence[bool],
-        certain: Handout[R],
-        promised: Handout[R],
+        self, answers: Sequence[Answer], promises: Sequence[bool], handouts: Handouts[R]
     ) -> None:
         """Add each answer to those that are certain or promised."""
         for asked, answer, is_promise in zip(self._asked, answers, promises, strict=True):
-            handout = promised if is_promise else certain
+            handout = handouts.where(is_promise=is_promise)
             handout.of_inlets.setdefault(self._inlet, []).append((asked, answer))

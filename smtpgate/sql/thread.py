@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from smtpgate.sql.inlets import Inlet, Inlets, TimeLeft
-from smtpgate.sql.jobs import Answer, Handout, Job, Visit
+from smtpgate.sql.jobs import Answer, Handout, Handouts, Job, Visit
 
 R_contra = TypeVar("R_contra", contravariant=True)
 R = TypeVar("R")
@@ -327,16 +327,17 @@ class BatchThread(Generic[R]):
             answers = self.work.run(requests, lambda at: job_of[at].is_abandoned)
         except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
             answers = [error] * len(requests)
-        certain, promised = Handout[R](), Handout[R]()
+        handouts = Handouts[R]()
         begin = 0
         for job in jobs:
             end = begin + len(job.requests)
             promises = [self.work.is_promise(request) for request in job.requests]
-            job.divide(answers[begin:end], promises, certain, promised)
+            job.divide(answers[begin:end], promises, handouts)
             begin = end
         # Their callers go on while the disk is busy.
-        self._hand_out(certain)
-        if promised.of_loops or promised.of_inlets:
+        self._hand_out(handouts.certain)
+        promised = handouts.promised
+        if not promised.is_empty:
             try:
                 self.work.sync()
             except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on

@@ -616,7 +616,8 @@ async def test_a_verdict_that_may_not_be_on_the_disk_is_owed_and_a_beginning_is_
     begun = await begin(store, first)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", fail)
-        verdict, other = await asyncio.gather(finish(store, first, begun), begin(store, second))
+        _two_are_one_group(patch)
+        other, verdict = await asyncio.gather(begin(store, second), finish(store, first, begun))
     assert not verdict, "it is recorded once the disk has it"
     assert other.problem is None
     await store.journal.writer.retry()

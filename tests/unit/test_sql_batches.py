@@ -99,6 +99,7 @@ def test_the_first_transaction_of_a_new_file_is_synced(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "new 100%.db"
     with closing(batches_of(path)) as batches:
         batches.write(lambda to: to.execute("CREATE TABLE t (x)"), promised=True)
+        batches.sync()
         put(batches, 1)
     assert rows_of(path) == [1]
 
