@@ -1,11 +1,16 @@
 """The worker's end of its line to the store's thread of its parent, in its event loop."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from smtpgate.gate.frames import OfMessage, StoreAnswer, decode_answers, encode_packet
 from smtpgate.gate.store_answers import failure
 from smtpgate.workers.line import PacketLine
+
+# Each lets a message go on, and all that go on in one turn of the loop make others wait.
+_ANSWERS_A_TURN: Final = 8
 
 
 def _ignore(_: StoreAnswer) -> None:
@@ -16,7 +21,8 @@ class StoreLine:
     """Sends requests of messages, and passes each answer to ``take``.
 
     All that is sent in one turn of the event loop is one packet. A packet for which there is no
-    room goes over the channel, request by request.
+    room goes over the channel, request by request. Of the answers only a few are passed on in
+    one turn, in their order; what else is ready goes between them.
     """
 
     def __init__(
@@ -31,6 +37,7 @@ class StoreLine:
         self._on_end = on_end
         self._is_closed = False
         self._unsent: list[OfMessage] = []
+        self._answers: deque[StoreAnswer] = deque()  # that wait for a later turn
         asyncio.get_running_loop().add_reader(line.fileno(), self._read)
 
     def send(self, request: OfMessage) -> None:
@@ -64,13 +71,22 @@ class StoreLine:
         return True
 
     def _read(self) -> None:
+        if self._answers:
+            return  # they come first, also before the end; the loop calls again
         packet = self._line.receive()
         if packet is None:
             self.close()
             self._on_end()
         elif packet:
-            for answer in decode_answers(packet):
-                self.take(answer)
+            self._answers += decode_answers(packet)
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Pass on the first answers, and the others in later turns."""
+        for _ in range(min(_ANSWERS_A_TURN, len(self._answers))):
+            self.take(self._answers.popleft())
+        if self._answers:
+            _ = asyncio.get_running_loop().call_soon(self._pass_on)
 
     def close(self) -> None:
         """Close this end; the second time does nothing."""

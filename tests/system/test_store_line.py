@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,7 @@ from smtpgate.gate.frames import (
     decode_for_parent,
     decode_for_worker,
     encode,
+    encode_packet,
 )
 from smtpgate.gate.store_desk import StoreDesk
 from smtpgate.gate.store_line import StoreLine
@@ -241,6 +243,64 @@ async def test_octets_that_are_no_requests_end_the_line(
     await asyncio.wait_for(linked.desk.close(), 10)
     (error,) = store.received.errors
     assert isinstance(error, NoFrameError)
+
+
+class Turns:
+    """A worker's end of a line that has two packets of answers, and the turn of each answer."""
+
+    def __init__(self, count: int) -> None:
+        self.theirs, ours = map(PacketLine, PacketLine.new_pair())
+        self.taken: list[tuple[int, int]] = []  # turn and number
+        self.ended: int | None = None
+        self._now = 0
+        self.line = StoreLine(ours, lambda _: None, self._end)
+        self.line.take = lambda answer: self.taken.append((self._now, answer.number))
+        answers = [BeginDone(number, None, None) for number in range(count)]
+        assert self.theirs.send(encode_packet(answers[:-2]))
+        assert self.theirs.send(encode_packet(answers[-2:]))
+
+    def _end(self) -> None:
+        self.ended = self._now
+
+    async def pass_(self, turns: int) -> None:
+        """Have the loop turn so often."""
+        for _ in range(turns):
+            await asyncio.sleep(0)
+            self._now += 1
+
+    def must_have(self, count: int) -> None:
+        """So many answers were passed on in order, some eight a turn."""
+        assert [number for _, number in self.taken] == list(range(count))
+        a_turn = Counter(turn for turn, _ in self.taken)
+        assert max(a_turn.values()) == 8
+
+
+async def test_many_answers_at_once_are_passed_on_in_several_turns() -> None:
+    turns = Turns(20)
+    await turns.pass_(10)
+    turns.must_have(20)
+    turns.line.close()
+    turns.theirs.close()
+
+
+async def test_answers_that_came_are_passed_on_before_the_end_of_the_line() -> None:
+    turns = Turns(20)
+    turns.theirs.close()
+    await turns.pass_(10)
+    turns.must_have(20)
+    last, _ = turns.taken[-1]
+    assert turns.ended is not None
+    assert turns.ended > last
+
+
+async def test_answers_that_were_read_are_passed_on_when_the_line_is_closed() -> None:
+    turns = Turns(22)
+    while not turns.taken:
+        await turns.pass_(1)
+    turns.line.close()
+    await turns.pass_(10)
+    turns.must_have(20)  # the others were not read
+    turns.theirs.close()
 
 
 async def test_a_worker_that_waits_learns_that_the_ledger_is_gone(
