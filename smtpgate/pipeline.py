@@ -20,22 +20,10 @@ from functools import partial
 from typing import Final, assert_never
 
 from smtpgate.admission import Admission
-from smtpgate.core.account import usable_key
+from smtpgate.authorizing import Authorizer
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.authorization.charges import charges_of
-from smtpgate.core.authorization.context import submission_context
-from smtpgate.core.authorization.reports import (
-    authorize_message,
-    report_names,
-    report_recipients,
-)
-from smtpgate.core.authorization.roles import (
-    Authorization,
-    AuthorizationRequest,
-    Denial,
-    identity_names,
-    takes_long,
-)
+from smtpgate.core.authorization.roles import Authorization, Denial
 from smtpgate.core.events import BudgetExhausted, SubmissionDone
 from smtpgate.core.feedback.return_path import PathTagger
 from smtpgate.core.identity import DkimKey, Identity
@@ -78,8 +66,6 @@ from smtpgate.stopwatch import Stopwatch
 from smtpgate.tasks import Offload
 from smtpgate.withholding import Withholding
 
-# Each is a request to the directory; a message has a few.
-_MAX_DOMAINS: Final = 100
 # With fewer messages on their way the event loop has nothing better to do than to sign.
 _SIGNED_BESIDE: Final = 4
 _MAY_BE_SENT: Final = ("accepted", "in-doubt")
@@ -126,7 +112,14 @@ class Pipeline:
         Without ``tagger`` MAIL FROM is always the client's.
         """
         self._rules = rules
-        self._directory = directory
+        self._authorizer = Authorizer(
+            hostname=rules.hostname,
+            region=rules.region,
+            infer_arn=rules.infer_arn,
+            directory=directory,
+            clock=clock,
+            offload=offload,
+        )
         self._store = store
         self._pacer = pacer
         self._upstream, self._routes = upstream, routes
@@ -199,41 +192,9 @@ class Pipeline:
 
     async def _authorize(self, message: ReadMessage, done: SubmissionDone) -> Authorization:
         """Find the identity of each role, and evaluate the policies of both sides."""
-        submission = done.submission = await self._as_of_now(done.submission)
-        envelope, hostname = submission.envelope, self._rules.hostname
-        reverse_path = envelope.reverse_path.mailbox
-        names = identity_names(message.intent, reverse_path, message.shown)
-        report = report_recipients(message, reverse_path, envelope.mailboxes)
-        if report:
-            names |= report_names(report, hostname)
-        if len(names) > _MAX_DOMAINS and sum("@" not in name for name in names) > _MAX_DOMAINS:
-            problem = (
-                f"its mailboxes have more than {_MAX_DOMAINS} domains with those above them"
-            )
-            reject("too-many-authors", problem=problem)
-        try:
-            known = {name: await self._directory.identities(name) for name in names}
-        except DirectoryUnavailableError as error:
-            reject("directory-unavailable", str(error))
-        request = AuthorizationRequest(
-            principal=submission.principal,
-            action=submission.action,
-            intent=message.intent,
-            reverse_path=reverse_path,
-            authors=message.authors,
-            sender=message.sender,
-            resent=message.resent,
-            context=submission_context(submission, self._rules.region, message.intent.tags),
-            known=known,
-            region=self._rules.region,
-            infer_arn=self._rules.infer_arn,
-        )
-        authorization = await self._offload.run_next(
-            takes_long(request), authorize_message, request, report, hostname
-        )
-        done.identities, done.decision = authorization.identities, authorization.decision
+        authorization = await self._authorizer.authorize(message, done)
         self._must_be_signable(message, authorization)
-        done.return_path = self._return_path(submission, authorization.signing_identity)
+        done.return_path = self._return_path(done.submission, authorization.signing_identity)
         return authorization
 
     def _must_be_signable(self, message: ReadMessage, authorization: Authorization) -> None:
@@ -259,18 +220,6 @@ class Pipeline:
         if mail_from.must_have_mx:
             reject("mail-from-not-verified", f"the MX record of {mail_from.domain} is missing")
         return None
-
-    async def _as_of_now(self, submission: Submission) -> Submission:
-        """The submission with its principal as it is now: a key may have been revoked since."""
-        try:
-            found = await self._directory.access_key(submission.client.access_key_id)
-        except DirectoryUnavailableError as error:
-            reject("directory-unavailable", str(error))
-        client = submission.client
-        key = usable_key(found, client.address, self._clock.now(), client.certificate)
-        if key.principal is submission.principal and key.limits == submission.key_limits:
-            return submission
-        return submission.by_key(key)
 
     async def _begin(
         self,

@@ -258,6 +258,21 @@ def takes_long(request: AuthorizationRequest) -> bool:
     return comparisons > _MANY_COMPARISONS
 
 
+def is_lasting(request: AuthorizationRequest) -> bool:
+    """True if the decision is the same for each message with all else of the request alike.
+
+    That is so unless a policy asks for what is of one message alone: its time, its recipients.
+    """
+    if any(policy.asks_of_message for policy in request.principal.policies):
+        return False
+    return not any(
+        policy.asks_of_message
+        for identities in request.known.values()
+        for identity in identities
+        for policy in identity.policies
+    )
+
+
 def authorize(request: AuthorizationRequest) -> Authorization:
     """Decide on a message. Raises Denial."""
     evaluator = _Evaluator(request)

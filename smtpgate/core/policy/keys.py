@@ -91,6 +91,29 @@ _ROWS: Final = (
 )
 KEYS: Final = {key.name.lower(): key for key in _ROWS}
 _MULTIVALUED: Final = frozenset(name for name, key in KEYS.items() if key.is_multivalued)
+# The values are the same for all messages of a principal and a client with the same intent and
+# addresses, recipients aside.
+_LASTING: Final = frozenset(
+    {
+        "ses:apiversion",
+        "ses:feedbackaddress",
+        "ses:fromaddress",
+        "ses:fromdisplayname",
+        "smtpgate:messagetag/",
+        "smtpgate:messagetagkeys",
+        "aws:principalaccount",
+        "aws:principalarn",
+        "aws:principalorgid",
+        "aws:principaltag/",
+        "aws:principaltype",
+        "aws:requestedregion",
+        "aws:resourceaccount",
+        "aws:securetransport",
+        "aws:sourceip",
+        "aws:userid",
+        "aws:username",
+    }
+)
 _FORM: Final = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9.-]*:[A-Za-z][A-Za-z0-9_.-]*(?:/[^*?{}',\x00-\x1f\x7f]+)?"
 )
@@ -113,6 +136,12 @@ def is_multivalued(name: str) -> bool:
     """True if one request can have several values of the key; only its name decides."""
     prefix, slash, _ = name.lower().partition("/")
     return prefix + slash in _MULTIVALUED
+
+
+def is_of_message(name: str) -> bool:
+    """True if messages that are alike otherwise may have other values of the key."""
+    prefix, slash, _ = name.lower().partition("/")
+    return prefix + slash not in _LASTING
 
 
 def _names() -> Iterator[str]:

@@ -8,6 +8,7 @@ from msgspec import Struct, field
 from msgspec.structs import force_setattr
 
 from smtpgate.core.policy.conditions import Condition
+from smtpgate.core.policy.keys import is_of_message
 from smtpgate.core.policy.match import Arns, Globs, arns_of, globs_of, pieces_of
 from smtpgate.core.policy.principals import Principals, Who
 from smtpgate.core.policy.variables import Context, Template
@@ -85,6 +86,16 @@ class Statement(Written, frozen=True, gc=False):
             (self.actions, self.is_not_action, self.resources, self.is_not_resource),
             self.conditions,
         )
+
+    def keys_asked(self) -> Iterator[str]:
+        """The condition keys that it asks for, also those of variables."""
+        templates = [*self.covering.templates]
+        for condition in self.conditions:
+            yield condition.folded_key
+            templates += condition.templates
+        for template in templates:
+            for variable in template.variables:
+                yield variable.key
 
     @property
     def is_deny(self) -> bool:
@@ -165,6 +176,7 @@ class Policy(Written, frozen=True, gc=False):
 
     Statements are looked up by the caller's account, so that those about others cost nothing.
     ``patterns`` is the number of patterns in conditions, without those on recipients.
+    ``asks_of_message``: a statement asks for what is of one message alone.
 
     The directory keeps very many. Nothing in a policy refers back to it, so Python frees it
     without its garbage collector, which never looks at it.
@@ -178,6 +190,7 @@ class Policy(Written, frozen=True, gc=False):
     # Made of the statements.
     patterns: int = 0
     recipient_patterns: int = 0
+    asks_of_message: bool = True
     _accounts: tuple[str, ...] = ()  # sorted; the statements of each are in _by_account
     _by_account: tuple[tuple[Statement, ...], ...] = ()
     _for_anyone: tuple[Statement, ...] = ()
@@ -199,6 +212,8 @@ class Policy(Written, frozen=True, gc=False):
                 by_account.setdefault(account, []).append(statement)
         force_setattr(self, "patterns", counts[False])
         force_setattr(self, "recipient_patterns", counts[True])
+        asks = any(is_of_message(key) for one in self.statements for key in one.keys_asked())
+        force_setattr(self, "asks_of_message", asks)
         force_setattr(self, "_accounts", tuple(sorted(by_account)))
         of_each = (tuple(by_account[account]) for account in self._accounts)
         force_setattr(self, "_by_account", tuple(of_each))
