@@ -25,11 +25,31 @@ def json_octets(value: msgspec.Struct) -> bytes:
     """The text of a struct as octets, which are ASCII."""
     try:
         octets = _encode(value)
-    except UnicodeEncodeError:  # half a surrogate pair, which the standard library escapes
-        return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode("ascii")
+    except UnicodeEncodeError:
+        return _encode_slowly(value)
     if b"\x7f" in octets:  # the one control in ASCII that JSON allows as it is
         octets = octets.replace(b"\x7f", rb"\u007f")
     return octets if octets.isascii() else octets.decode().encode("ascii", _ESCAPED)
+
+
+def json_part(value: object) -> msgspec.Raw:
+    """The text of lists and structs, for a field of a struct whose text it becomes part of."""
+    try:
+        return msgspec.Raw(_encode(value))
+    except UnicodeEncodeError:
+        return msgspec.Raw(_encode_slowly(value))
+
+
+def _encode_slowly(value: object) -> bytes:
+    """The text of what has half a surrogate pair, which the standard library escapes."""
+    plain = msgspec.to_builtins(value, enc_hook=_read_part)
+    return json.dumps(plain, separators=(",", ":")).encode("ascii")
+
+
+def _read_part(part: object) -> object:
+    if isinstance(part, msgspec.Raw):
+        return json.loads(bytes(part))
+    raise TypeError(part)
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:

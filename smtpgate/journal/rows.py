@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import starmap
 from typing import Any, Final, NamedTuple, TypeAlias, cast, get_args
 
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 
 from smtpgate.core.address import Mailbox, parse_mailbox
 from smtpgate.core.arn import IdentityArn
@@ -26,6 +26,7 @@ from smtpgate.core.history.record import (
     WithheldRecipient,
 )
 from smtpgate.core.limits import Subject
+from smtpgate.core.made_once import made_once
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client, SmtpFacts
 from smtpgate.core.message.event_fields import MessageTags
@@ -33,7 +34,7 @@ from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.reply import Reply
 from smtpgate.journal.schema import records
-from smtpgate.json_text import json_text
+from smtpgate.json_text import json_part, json_text
 
 Facts: TypeAlias = dict[str, Any]
 Texts: TypeAlias = Mapping[str, str]
@@ -115,7 +116,7 @@ def row_of(record: Record, writer: int | None = None) -> tuple[Row, dict[str, st
 
     ``writer`` is the number of the gate that will complete it.
     """
-    texts: dict[str, str] = {}
+    cited = _NO_CITED if record.decision is None else _decision(record.decision)
     row = Row(
         record.id,
         record.kind,
@@ -128,11 +129,11 @@ def row_of(record: Record, writer: int | None = None) -> tuple[Row, dict[str, st
         record.from_identity,
         record.octets,
         record.recipients,
-        json_text(_facts(record, texts)),
+        json_text(_facts(record, cited.decision)),
         "{}",
         writer,
     )
-    return row, texts
+    return row, cited.texts
 
 
 def with_verdict(row: Row, verdict: Verdict) -> Row:
@@ -159,7 +160,7 @@ class _Facts(Struct, gc=False, omit_defaults=True):
     """The details known when the row is begun; those that are empty are absent."""
 
     key: str
-    client: list[object]
+    client: Raw
     token: str | None = None
     org: str | None = None
     tags: tuple[tuple[str, str], ...] | None = None
@@ -168,16 +169,16 @@ class _Facts(Struct, gc=False, omit_defaults=True):
     arns: list[str | None] | None = None
     set: str | None = None
     labels: MessageTags | None = None
-    authors: list[list[str | None]] | None = field(default=None, name="from")
+    authors: Raw | None = field(default=None, name="from")
     sender: list[str | None] | None = None
     resent: list[list[str | None]] | None = None
-    used: list[tuple[str, str, str, str]] | None = None
-    decision: Facts | None = None
+    used: Raw | None = None
+    decision: Raw | None = None
     to: list[str] | None = None
     options: tuple[str, ...] | None = None
 
 
-def _facts(record: Record, texts: dict[str, str]) -> _Facts:
+def _facts(record: Record, decision: Raw | None) -> _Facts:
     path, sender, to = record.reverse_path, record.sender, record.forward_paths
     return _Facts(
         key=record.username,
@@ -190,15 +191,11 @@ def _facts(record: Record, texts: dict[str, str]) -> _Facts:
         arns=_arns(record.intent),
         set=record.intent.configuration_set or None,
         labels=record.intent.tags or None,
-        authors=[_author(author) for author in record.authors] or None,
+        authors=_authors(record.authors) if record.authors else None,
         sender=None if sender is None else _author(sender),
         resent=[_author(author) for author in record.resent] or None,
-        used=[
-            (used.role, _address(used.address), used.arn, used.how)
-            for used in record.identities
-        ]
-        or None,
-        decision=None if record.decision is None else _decision(record.decision, texts),
+        used=_used(record.identities) if record.identities else None,
+        decision=decision,
         to=None if to is None else [_address(mailbox) for mailbox in to],
         options=record.options or None,
     )
@@ -254,20 +251,35 @@ def _verdict(verdict: Verdict) -> _Verdict:
     )
 
 
-def _client(client: Client) -> list[object]:
+@made_once
+def _client(client: Client) -> Raw:
     smtp = client.smtp
-    return [
-        client.address,
-        client.port,
-        client.listener,
-        client.protocol,
-        client.session_id,
-        smtp.helo,
-        smtp.tls_version,
-        smtp.tls_cipher,
-        smtp.mechanism,
-        smtp.proxy,
-    ]
+    return json_part(
+        [
+            client.address,
+            client.port,
+            client.listener,
+            client.protocol,
+            client.session_id,
+            smtp.helo,
+            smtp.tls_version,
+            smtp.tls_cipher,
+            smtp.mechanism,
+            smtp.proxy,
+        ]
+    )
+
+
+@made_once
+def _authors(authors: tuple[Author, ...]) -> Raw:
+    return json_part([_author(author) for author in authors])
+
+
+@made_once
+def _used(identities: tuple[UsedIdentity, ...]) -> Raw:
+    return json_part(
+        [(used.role, _address(used.address), used.arn, used.how) for used in identities]
+    )
 
 
 def _address(mailbox: Mailbox) -> str:
@@ -290,8 +302,20 @@ def _reply(reply: Reply | None) -> list[object] | None:
     return None if reply is None else [reply.code, reply.enhanced, reply.text]
 
 
-def _decision(decision: Decision, texts: dict[str, str]) -> Facts:
+class _Cited(NamedTuple):
+    """A decision, and the texts of the statements that it cites by digest."""
+
+    decision: Raw | None
+    texts: dict[str, str]
+
+
+_NO_CITED: Final = _Cited(None, {})
+
+
+@made_once
+def _decision(decision: Decision) -> _Cited:
     """Both decisions in full; a repeated statement is replaced by its index."""
+    texts: dict[str, str] = {}
     user, identity = decision.user_side, decision.identity_side
     cited, by = (*user.cited, *identity.cited), decision.determining
     facts: Facts = {
@@ -305,7 +329,7 @@ def _decision(decision: Decision, texts: dict[str, str]) -> Facts:
     if miss is not None:
         sides = [at for at, side in enumerate((user, identity)) if side.miss is miss]
         facts["miss"] = sides[0] if sides else _miss(miss, texts)
-    return facts
+    return _Cited(json_part(facts), texts)
 
 
 def _places(

@@ -1,20 +1,23 @@
 """Lines of messages: of a submission with its verdict, and of a MAIL command that was refused.
 
 They are most of the log, and part of what a message costs; so they are structs, which are
-encoded fast. What each line may have is declared here, in the order of its keys.
+encoded fast. What each line may have is declared here, in the order of its keys. Parts that the
+messages of a sender share are encoded once.
 """
 
 from datetime import datetime
 from typing import Final
 
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 
 from smtpgate.core.account import Principal
-from smtpgate.core.events import MailRefused, SubmissionDone
+from smtpgate.core.events import MailRefused, SubmissionDone, UsedIdentity
 from smtpgate.core.limits import Crossing
+from smtpgate.core.made_once import made_once
+from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client
 from smtpgate.core.policy import Decision
-from smtpgate.json_text import json_octets
+from smtpgate.json_text import json_octets, json_part
 from smtpgate.log.lines import MAX_TEXT, Level, time_text
 
 _MAX_ITEMS: Final = 20
@@ -98,9 +101,9 @@ class _Line(Struct, gc=False, omit_defaults=True, kw_only=True):
     recipients: int | None = None
     rcpt_to: list[str] | None = None
     octets: int | None = None
-    authors: list[str] | None = field(default=None, name="from")
-    identities: list[_Identity] | None = None
-    decision: _Decision | None = None
+    authors: Raw | None = field(default=None, name="from")
+    identities: Raw | None = None
+    decision: Raw | None = None
     used_24h: int | None = None
     quota_reached: list[_QuotaReached] | None = None
     paced_ms: float | None = None
@@ -222,11 +225,10 @@ def _add_message(line: _Line, done: SubmissionDone, *, with_recipients: bool) ->
     line.recipients = len(envelope.recipients)
     if with_recipients:
         line.rcpt_to = [recipient.mailbox.text for recipient in envelope.recipients]
-    line.authors = [author.mailbox.text for author in done.authors[:_MAX_ITEMS]] or None
-    line.identities = [
-        _Identity(used.role, used.address.text, used.arn, used.how)
-        for used in done.identities[:_MAX_ITEMS]
-    ] or None
+    if done.authors:
+        line.authors = _authors(done.authors)
+    if done.identities:
+        line.identities = _identities(done.identities)
 
 
 def _level(done: SubmissionDone) -> Level:
@@ -243,15 +245,33 @@ def _quota_reached(crossing: Crossing) -> _QuotaReached:
     )
 
 
-def _decision(decision: Decision) -> _Decision:
-    miss = decision.nearest_miss
-    return _Decision(
-        decision.outcome,
+@made_once
+def _authors(authors: tuple[Author, ...]) -> Raw:
+    return json_part([author.mailbox.text for author in authors[:_MAX_ITEMS]])
+
+
+@made_once
+def _identities(identities: tuple[UsedIdentity, ...]) -> Raw:
+    return json_part(
         [
-            _Statement(one.side, one.policy, one.sid, one.index)
-            for one in decision.determining[:_MAX_ITEMS]
-        ],
-        None if miss is None else str(miss)[:MAX_TEXT],
+            _Identity(used.role, used.address.text, used.arn, used.how)
+            for used in identities[:_MAX_ITEMS]
+        ]
+    )
+
+
+@made_once
+def _decision(decision: Decision) -> Raw:
+    miss = decision.nearest_miss
+    return json_part(
+        _Decision(
+            decision.outcome,
+            [
+                _Statement(one.side, one.policy, one.sid, one.index)
+                for one in decision.determining[:_MAX_ITEMS]
+            ],
+            None if miss is None else str(miss)[:MAX_TEXT],
+        )
     )
 
 

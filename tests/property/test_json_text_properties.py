@@ -4,9 +4,9 @@ import json
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from smtpgate.json_text import json_text
+from smtpgate.json_text import json_part, json_text
 
 # Also halves of surrogate pairs: a client's octets may become such text.
 ANY_TEXT = st.text(st.characters(), max_size=30)
@@ -35,3 +35,19 @@ def test_the_text_is_ascii_and_is_read_as_it_was_written(
 def test_texts_are_escaped_as_the_standard_library_escapes_them(text: str) -> None:
     written = json_text(Thing(text, []))
     assert written == json.dumps({"name": text, "texts": []}, separators=(",", ":"))
+
+
+class Whole(Struct):
+    name: str
+    part: Raw
+
+
+@given(ANY_TEXT, ANY_TEXT)
+@example("\ud83c", "plain")
+@example("plain", "\ud83c")
+@example("\ud83c", "\x7f\x9b")
+def test_a_part_is_written_as_it_would_be_with_the_whole(name: str, text: str) -> None:
+    part = json_part([text, Thing(text, [text])])
+    written = json_text(Whole(name, part))
+    known = {"name": name, "part": [text, {"name": text, "texts": [text]}]}
+    assert written == json.dumps(known, separators=(",", ":"))

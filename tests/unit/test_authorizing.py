@@ -163,14 +163,16 @@ async def test_messages_that_are_alike_have_one_decision() -> None:
         ("a tag", Letter(fields="X-SES-MESSAGE-TAGS: a=b\r\n")),
     ],
 )
-async def test_a_message_that_differs_is_decided_anew(note: str, letter: Letter) -> None:
+async def test_a_message_that_differs_has_a_decision_of_its_own(
+    note: str, letter: Letter
+) -> None:
     desk = Desk(KnownNow())
     first = await desk.ask()
     assert await desk.ask(letter) is not first, note
     assert await desk.ask() is first
 
 
-async def test_another_object_of_the_directory_is_judged_anew() -> None:
+async def test_another_object_of_the_directory_is_judged_by_itself() -> None:
     known = KnownNow()
     desk = Desk(known)
     first = await desk.ask()

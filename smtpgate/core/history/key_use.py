@@ -14,6 +14,7 @@ from typing import Final
 from smtpgate.core.address import Mailbox
 from smtpgate.core.events import AuthFailed, Event, SubmissionDone
 from smtpgate.core.history.record import Record, owner_of
+from smtpgate.core.made_once import made_once
 from smtpgate.core.message.author import Author
 from smtpgate.core.policy.values import read_address
 from smtpgate.core.reason import ALL_REASONS
@@ -115,7 +116,7 @@ def network_of(address: str) -> str:
     return str(ipaddress.ip_network(f"{host}/{_PREFIXES[version]}", strict=False))
 
 
-@lru_cache(maxsize=4096)
+@made_once
 def _addresses_of(authors: tuple[Author, ...]) -> tuple[str, ...]:
     """Their addresses in lower case; most messages of a sender have the same."""
     return tuple(sorted({str(author.mailbox).lower() for author in authors}))[:_MAX_AUTHORS]

@@ -25,6 +25,7 @@ from smtpgate.core.events import (
 from smtpgate.core.history.options import options_of
 from smtpgate.core.identity import names_covering
 from smtpgate.core.limits import Charge, Subject
+from smtpgate.core.made_once import made_once
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.display_name import DisplayNameError, decoded
 from smtpgate.core.message.envelope import Client
@@ -425,6 +426,7 @@ def login_record(event: AuthFailed, record_id: str) -> Record:
     )
 
 
+@made_once
 def _kept(client: Client) -> Client:
     """The client without what the record has in fields of its own."""
     smtp = client.smtp
@@ -439,6 +441,7 @@ def _shortened(reply: Reply | None) -> Reply | None:
     return reply.with_text(reply.text[:_MAX_TEXT])
 
 
+@made_once
 def _without_excess(decision: Decision) -> Decision:
     """The decision with a bounded number of citations on each side."""
     user, identity = decision.user_side, decision.identity_side

@@ -138,10 +138,10 @@ def is_multivalued(name: str) -> bool:
     return prefix + slash in _MULTIVALUED
 
 
-def is_of_message(name: str) -> bool:
+def is_of_message(key: str) -> bool:
     """True if messages that are alike otherwise may have other values of the key."""
-    prefix, slash, _ = name.lower().partition("/")
-    return prefix + slash not in _LASTING
+    name, slash, _ = key.lower().partition("/")
+    return name + slash not in _LASTING
 
 
 def _names() -> Iterator[str]:
