@@ -24,7 +24,7 @@ from smtpgate.authorizing import Authorizer
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.authorization.charges import charges_of
 from smtpgate.core.authorization.roles import Authorization, Denial
-from smtpgate.core.events import BudgetExhausted, SubmissionDone
+from smtpgate.core.events import BudgetExhausted, Stage, SubmissionDone
 from smtpgate.core.feedback.return_path import PathTagger
 from smtpgate.core.identity import DkimKey, Identity
 from smtpgate.core.limits import Charge, LimitExceededError
@@ -62,7 +62,7 @@ from smtpgate.ports import (
     Upstream,
 )
 from smtpgate.publishing import EventPublisher
-from smtpgate.stopwatch import Stopwatch
+from smtpgate.stopwatch import stage_seconds
 from smtpgate.tasks import Offload
 from smtpgate.withholding import Withholding
 
@@ -154,22 +154,26 @@ class Pipeline:
         return done.reply
 
     async def _carry(self, done: SubmissionDone, client_gone: ClientGone) -> Reply:
-        with Stopwatch(self._clock, done) as stopwatch:
-            stopwatch.begin("message")
+        began_s: dict[Stage, float] = {}
+        now_s = self._clock.monotonic
+        try:
+            began_s["message"] = now_s()
             message = await self._read(done)
-            stopwatch.begin("authorization")
+            began_s["authorization"] = now_s()
             authorization = await self._authorize(message, done)
-            stopwatch.begin("limits")
+            began_s["limits"] = now_s()
             authorization = await self._begin(message, authorization, done, client_gone)
             if self._withholding.concerns(done, authorization.signing_identity):
-                stopwatch.begin("recipients")
+                began_s["recipients"] = now_s()
                 await self._withhold(authorization, done)
             if not done.withheld or done.relayed:
                 route = self._route(message, done)
-                stopwatch.begin("signing")
+                began_s["signing"] = now_s()
                 signed = await self._sign(message, authorization, route, done)
-                stopwatch.begin("relay")
+                began_s["relay"] = now_s()
                 await self._relay(message, signed, route, done, client_gone)
+        finally:
+            done.stage_s = stage_seconds(began_s, now_s())
         return reply_of("accepted", message_id=done.submission.message_id)
 
     # -- the stages ----------------------------------------------------------------------------

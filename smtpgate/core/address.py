@@ -259,12 +259,17 @@ def parse_reverse_path(text: str) -> Mailbox | None:
     return _mailbox(text, _parse_path_local_part, parse_domain) if text else None
 
 
+def plain_path(text: str) -> Mailbox | None:
+    """Read ``<mailbox>`` as nearly all paths are: in ASCII, without quotes and routes."""
+    return _plain(_PLAIN_PATH.fullmatch(text))
+
+
 def parse_forward_path(text: str) -> Mailbox:
     """Read the argument of RCPT TO: ``<mailbox>``, ``mailbox`` or ``<Postmaster>``.
 
     Raises AddressError.
     """
-    if (mailbox := _plain(_PLAIN_PATH.fullmatch(text))) is not None:
+    if (mailbox := plain_path(text)) is not None:
         return mailbox
     text = _without_brackets(text)
     if text.lower() == "postmaster":  # RFC 5321 §4.1.1.3

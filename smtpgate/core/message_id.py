@@ -22,13 +22,12 @@ _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 def message_id(at: datetime, random: bytes) -> str:
     """The id of a submission received at that moment, made unique by 16 random octets."""
-    return _id(first_id(at)[len(_PREFIX) :], random.hex())
+    return _id(_time_of(at), random.hex())
 
 
 def first_id(at: datetime) -> str:
     """A text that sorts before every id of that moment, and after every id of earlier ones."""
-    milliseconds = int(at.timestamp() * 1000)
-    return f"{_PREFIX}{milliseconds:012x}"
+    return f"{_PREFIX}{_time_of(at)}"
 
 
 def compact_id(message_id: str) -> bytes:
@@ -47,8 +46,12 @@ def expanded_id(octets: bytes) -> str:
 
 
 def _id(time: str, digits: str) -> str:
-    middle = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:32]))
+    middle = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
     return f"{_PREFIX}{time}-{middle}{_END}"
+
+
+def _time_of(at: datetime) -> str:
+    return f"{int(at.timestamp() * 1000):012x}"
 
 
 def is_beginning(text: str) -> bool:

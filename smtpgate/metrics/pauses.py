@@ -62,7 +62,9 @@ class LoopDelay:
 
     def start(self) -> None:
         """Measure from now on."""
-        now_s = self._clock.monotonic()
+        self._begin(self._clock.monotonic())
+
+    def _begin(self, now_s: float) -> None:
         if self._has_worked:
             self._has_worked, self._busy_until_s = False, now_s + _BUSY_S
         every_s = _EVERY_S if now_s < self._busy_until_s else _EVERY_IDLE_S
@@ -84,7 +86,7 @@ class LoopDelay:
         delay_s = max(now_s - self._due_s, 0.0)
         self._delays.observe(delay_s)
         self._longest.note(delay_s, now_s)
-        self.start()
+        self._begin(now_s)
 
     @property
     def longest_s(self) -> float:

@@ -16,7 +16,9 @@ from smtpgate.spool import Spool, SpoolFile
 
 
 class Arrival:
-    """A message that arrives, and goes to a file. ``close`` it, whatever happens."""
+    """A message that arrives; a large one goes to a file. ``close`` it, whatever happens."""
+
+    __slots__ = ("_is_stuffed", "_normalize_bare_lf", "_spool", "_stored")
 
     def __init__(
         self, spool: Spool, *, normalize_bare_lf: bool, is_stuffed: bool = True

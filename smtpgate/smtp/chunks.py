@@ -18,6 +18,8 @@ from smtpgate.spool import SpoolError
 class ChunkProtocol(MessageProtocol):
     """A connection whose messages may come in chunks."""
 
+    __slots__ = ()
+
     @abstractmethod
     def chunk_taken(
         self, chunk: Chunk, incoming: IncomingMessage | None, message: bytes | StoredMessage

@@ -12,6 +12,7 @@ from smtpgate.core.address import (
     ReversePath,
     parse_forward_path,
     parse_reverse_path,
+    plain_path,
     shown_path,
 )
 from smtpgate.core.message.envelope import Notify, Recipient, Return
@@ -142,7 +143,8 @@ def parse_bdat(argument: bytes) -> tuple[int, bool]:
     return int(match[1]), match[2] is not None
 
 
-def parse_mail(argument: bytes, offered: Set[str] = EXTENSIONS) -> MailCommand:
+@lru_cache(maxsize=256)  # many clients send one line for all messages of a sender
+def parse_mail(argument: bytes, offered: frozenset[str] = EXTENSIONS) -> MailCommand:
     """Read ``FROM:<reverse-path> [parameters]`` (RFC 5321 §4.1.1.2, RFC 4954 §5).
 
     ``offered`` are the extensions that the client may use.
@@ -166,6 +168,10 @@ def parse_mail(argument: bytes, offered: Set[str] = EXTENSIONS) -> MailCommand:
 
 def parse_rcpt(argument: bytes, *, smtputf8: bool, offered: Set[str] = EXTENSIONS) -> Recipient:
     """Read ``TO:<forward-path>`` (RFC 5321 §4.1.1.3)."""
+    if argument[:4].upper() == b"TO:<" and argument.isascii():  # as nearly all clients write it
+        plain = plain_path(argument[3:].decode())
+        if plain is not None:
+            return Recipient(plain)
     path, parameters = _split(_TO.fullmatch(argument), "RCPT TO:<address>")
     if parameters:
         _check(parameters, _RCPT_PARAMETERS, offered)

@@ -73,6 +73,35 @@ class Dialogue(ChunkProtocol):
     Nothing that it keeps refers back to it: so its memory is free as soon as it ends.
     """
 
+    __slots__ = (
+        "_certificate",
+        "_client",
+        "_drains_after_first",
+        "_has_had_transaction",
+        "_has_tls_failed",
+        "_next_parts",
+        "_peer",
+        "_upstream",
+        "auth_failures",
+        "exchange",
+        "excused",
+        "helo",
+        "is_esmtp",
+        "is_submitting",
+        "key",
+        "login",
+        "mechanism",
+        "offered",
+        "owner",
+        "parts",
+        "place",
+        "session_id",
+        "spent",
+        "transaction",
+        "transcript",
+        "verb",
+    )
+
     def __init__(
         self, parts: SessionParts, owner: SessionOwner, peer: Client, place: ConnectionSlot
     ) -> None:

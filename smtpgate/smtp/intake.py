@@ -11,6 +11,7 @@ from smtpgate.core.limits.budget import BudgetName
 from smtpgate.core.limits.sums import LocalSums, Sums
 from smtpgate.core.message.dots import find_with_dot
 
+_LINE_DOT: Final = b"\r\n."
 _FINAL_DOT: Final = b"\r\n.\r\n"  # RFC 5321 §4.1.1.4: nothing less ends the data
 _SMALL_OCTETS: Final = 64 * 1024
 _FILES: Final = "files"
@@ -54,15 +55,13 @@ class _Pool:
             self.give_back(account, octets)
         return refusal
 
-    def force(self, account: str, octets: int) -> tuple[int, int]:
+    def force(self, account: str, octets: int) -> list[int]:
         """Take room for so many octets, whatever the bounds are; what all and it have then."""
-        sums, name = self._sums, self._name
-        return sums.add(name, octets), sums.add(f"{name} {account}", octets)
+        return self._sums.add_to_all((self._name, (self._name, account)), octets)
 
     def give_back(self, account: str, octets: int) -> None:
         """Give the room of so many octets back."""
-        self._sums.subtract(self._name, octets)
-        self._sums.subtract(f"{self._name} {account}", octets)
+        self._sums.subtract_from_all((self._name, (self._name, account)), octets)
 
 
 ROOMS: Final = ("most", "reserve", "spooled")
@@ -130,6 +129,8 @@ class MessageIntake:
         self.octets = 0  # that have come, as far as they were counted
         self.in_file = 0  # moved there from the buffer
         self.goes_to_file = False  # the message is too large for memory
+        # A line before the final dot may begin with one, which the client has added.
+        self.has_dots = False
         self._has_beginning = True  # the buffer has the first octets of the message
         self._intake = intake
         self._pool = intake.most
@@ -150,10 +151,19 @@ class MessageIntake:
         return end
 
     def _end(self, buffer: bytearray) -> int | None:
-        # The final dot of an empty message follows the CRLF of the DATA command.
-        if self._has_beginning and buffer.startswith(b".\r\n"):
-            return 0
-        at = find_with_dot(buffer, _FINAL_DOT, self._start)
+        if self._has_beginning and buffer.startswith(b"."):
+            self.has_dots = True
+            # The final dot of an empty message follows the CRLF of the DATA command.
+            if buffer.startswith(b".\r\n"):
+                return 0
+        start = self._start
+        if not self.has_dots:
+            # Mostly the final dot is the only one that begins a line: one search for both.
+            start = find_with_dot(buffer, _LINE_DOT, start)
+            if start < 0:
+                return None
+            self.has_dots = not buffer.startswith(_FINAL_DOT, start)
+        at = find_with_dot(buffer, _FINAL_DOT, start) if self.has_dots else start
         return None if at < 0 else at + 2
 
     def count(self, octets: int) -> None:
@@ -168,7 +178,9 @@ class MessageIntake:
         in_memory = min(self.spool_octets, octets)
         refusal: BudgetName | None = None
         if in_memory > self.taken:
-            refusal = self._grow(in_memory)
+            refusal = self._fit(self._intake.most, in_memory)
+            if refusal is not None:
+                refusal = self._fit_elsewhere(in_memory, refusal)
         elif in_memory < self.taken:  # commands were pipelined behind the final dot
             self._pool.give_back(self._account, self.taken - in_memory)
             self.taken = in_memory
@@ -205,30 +217,29 @@ class MessageIntake:
         self.spooled = octets
         return None
 
-    def _grow(self, octets: int) -> BudgetName | None:
-        """Hold so many in all, or name the bound that they would pass."""
-        most, reserve = self._intake.most, self._intake.reserve
-        refusal = self._fit(most, octets)
-        if refusal and octets <= _SMALL_OCTETS and self._fit(reserve, octets) is None:
-            refusal = None
-        if refusal and self._intake.taken == self.taken:
-            # The only message always fits, wherever it began.
-            self._pool.give_back(self._account, self.taken)
-            most.force(self._account, octets)
-            self._pool, refusal = most, None
+    def _fit(self, pool: _Pool, octets: int) -> BudgetName | None:
+        """Hold so many in all in that pool, or name the bound that they would pass there."""
+        is_same = pool is self._pool
+        refusal = pool.take(self._account, octets - self.taken if is_same else octets)
         if refusal is None:
+            if not is_same:
+                self._pool.give_back(self._account, self.taken)
+                self._pool = pool
             self.taken = octets
         return refusal
 
-    def _fit(self, pool: _Pool, octets: int) -> BudgetName | None:
-        """Hold so many in all in that pool, or name the bound that they would pass there."""
-        if pool is self._pool:
-            return pool.take(self._account, octets - self.taken)
-        refusal = pool.take(self._account, octets)
-        if refusal is None:
-            self._pool.give_back(self._account, self.taken)
-            self._pool = pool
-        return refusal
+    def _fit_elsewhere(self, octets: int, refusal: BudgetName) -> BudgetName | None:
+        """Hold so many in all though most of the room is taken, or return its refusal."""
+        most, reserve = self._intake.most, self._intake.reserve
+        if octets <= _SMALL_OCTETS and self._fit(reserve, octets) is None:
+            return None
+        if self._intake.taken != self.taken:
+            return refusal
+        # The only message always fits, wherever it began.
+        self._pool.give_back(self._account, self.taken)
+        most.force(self._account, octets)
+        self._pool, self.taken = most, octets
+        return None
 
     def release(self) -> None:
         """Give the message's room back."""

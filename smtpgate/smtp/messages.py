@@ -20,6 +20,8 @@ AHEAD_OCTETS: Final = 256 * 1024
 class MessageProtocol(GateProtocol):
     """A connection on which messages come in."""
 
+    __slots__ = ()
+
     @abstractmethod
     def take_message(
         self, incoming: IncomingMessage, message: bytes | StoredMessage | None

@@ -74,6 +74,41 @@ class OutOfBudget(HangUp):
 class GateProtocol(asyncio.BufferedProtocol, ABC):
     """One connection: its buffer, its replies and its life."""
 
+    # A session has more attributes than Python keeps fast access to without slots.
+    __slots__ = (
+        "__weakref__",
+        "_at_eof",
+        "_auth_deadline",
+        "_client_gone",
+        "_command_timeout_s",
+        "_config",
+        "_deadline",
+        "_ending",
+        "_gone",
+        "_input",
+        "_is_cut_off",
+        "_is_draining",
+        "_is_inside_line",
+        "_is_lost",
+        "_is_paused",
+        "_is_too_long",
+        "_is_yielding",
+        "_may_end",
+        "_octets_before_auth",
+        "_output",
+        "_pause_octets",
+        "_tasks",
+        "_turns",
+        "_waiter",
+        "_wire",
+        "_writable",
+        "chunk",
+        "hostname",
+        "incoming",
+        "is_early",
+        "loop",
+    )
+
     def __init__(
         self,
         config: ListenerConfig,
@@ -340,7 +375,9 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
                 until = self.loop.time() + self._command_timeout_s
             else:
                 until = expected.deadline
-            self._deadline.move(min(until, self._auth_deadline), self._time_out)
+            if until > self._auth_deadline:
+                until = self._auth_deadline
+            self._deadline.move(until, self._time_out)
         if self._is_paused:
             self._resume_input()
 

@@ -46,6 +46,8 @@ _NO_COMMAND: Final = {ILL_ENDED: "bad-line-end", TOO_LONG: "line-too-long"}
 class SmtpSession(Dialogue):
     """One client's session, as its listener and the event loop see it."""
 
+    __slots__ = ()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Enter the session into its listener's list, and start it."""
         self.owner.enter(self)

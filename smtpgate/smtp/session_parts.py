@@ -9,7 +9,6 @@ from smtpgate.banning import BanList
 from smtpgate.config.sections import ListenerConfig
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Clock, EventSink, Upstreams
-from smtpgate.smtp.arrival import Arrival
 from smtpgate.smtp.certificate import ServerTls
 from smtpgate.smtp.credentials import Authenticator
 from smtpgate.smtp.intake import Intake
@@ -50,9 +49,3 @@ class SessionParts:
     new_message_id: Callable[[datetime], str]
     new_session_id: Callable[[], str]
     tracer: Tracer
-
-    def new_arrival(self, *, is_stuffed: bool = True) -> Arrival:
-        """The way of one large message into its file."""
-        return Arrival(
-            self.spool, normalize_bare_lf=self.normalize_bare_lf, is_stuffed=is_stuffed
-        )

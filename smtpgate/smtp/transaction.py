@@ -19,7 +19,7 @@ from smtpgate.core.message.envelope import (
 from smtpgate.core.message.headers import normalize_line_ends
 from smtpgate.core.message.reading import LARGE_OCTETS
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
-from smtpgate.smtp.arrival import Chunk, IncomingMessage
+from smtpgate.smtp.arrival import Arrival, Chunk, IncomingMessage
 from smtpgate.smtp.command import (
     BadCommandError,
     MailCommand,
@@ -184,7 +184,8 @@ def on_data(dialogue: Dialogue, argument: bytes) -> None:
         dialogue.must_have_waited()
         dialogue.reply_lines(WIRE["start-data"])
         intake = MessageIntake(parts.intake, dialogue.max_octets, transaction.account_id)
-        dialogue.expect_message(intake, parts.new_arrival())
+        arrival = Arrival(parts.spool, normalize_bare_lf=parts.normalize_bare_lf)
+        dialogue.expect_message(intake, arrival)
 
 
 # -- BDAT --------------------------------------------------------------------------------------
@@ -209,10 +210,11 @@ def on_bdat(dialogue: Dialogue, argument: bytes) -> Work | None:
         problem = "MAIL and RCPT come first"
         return dialogue.expect_chunk(Chunk(octets, is_last, deadline, problem))
     if dialogue.incoming is None:
-        intake = MessageIntake(
-            dialogue.parts.intake, dialogue.max_octets, transaction.account_id
+        parts = dialogue.parts
+        intake = MessageIntake(parts.intake, dialogue.max_octets, transaction.account_id)
+        arrival = Arrival(
+            parts.spool, normalize_bare_lf=parts.normalize_bare_lf, is_stuffed=False
         )
-        arrival = dialogue.parts.new_arrival(is_stuffed=False)
         dialogue.begin_chunks(IncomingMessage(intake, arrival, deadline, bytearray()))
     incoming = dialogue.incoming
     if incoming is None:
@@ -287,16 +289,18 @@ async def _carry(
     dialogue: Dialogue, incoming: IncomingMessage, wire: bytes | StoredMessage
 ) -> None:
     """Hand the message to the pipeline, and answer with its verdict."""
-    transaction = dialogue.transaction
+    transaction, message = dialogue.transaction, wire
     try:
-        message = await _cleaned(dialogue, incoming, wire)
+        if incoming.intake.has_dots or dialogue.parts.normalize_bare_lf:
+            message = await _cleaned(dialogue, incoming, wire)
         if transaction is None or len(message) > incoming.intake.max_octets:
             _refuse_message(dialogue, "message-octets")
         else:
             reply = await _submit(dialogue, transaction, message)
             if reply.is_positive:
                 dialogue.spent = Spent()
-                _forget_refused(dialogue, transaction)
+                if transaction.refused:
+                    _forget_refused(dialogue, transaction)
             elif delay_s := dialogue.parts.admission.delay_s(transaction.account_id):
                 # An account whose messages are refused again and again waits for its verdict,
                 # and what is in memory is there so long.
@@ -382,14 +386,14 @@ def abandon(dialogue: Dialogue) -> None:
     that have come are forgotten.
     """
     dialogue.drop_message()
-    if dialogue.transaction is not None:
-        _forget_refused(dialogue, dialogue.transaction)
+    transaction = dialogue.transaction
+    if transaction is not None and transaction.refused:
+        _forget_refused(dialogue, transaction)
     dialogue.end_transaction()
 
 
 def _forget_refused(dialogue: Dialogue, transaction: Transaction) -> None:
     """The client knows of its refused recipients: the upstream is asked again next time."""
-    if transaction.refused:
-        dialogue.parts.admission.forget_refused(
-            transaction.account_id, transaction.mail.reverse_path, transaction.refused
-        )
+    dialogue.parts.admission.forget_refused(
+        transaction.account_id, transaction.mail.reverse_path, transaction.refused
+    )

@@ -12,9 +12,11 @@ that share a cell in one row hardly do in all; if they do, the sum is too high, 
 """
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
+
+from smtpgate.core.limits.sums import SumKey
 
 _ROWS: Final = 3
 _SLOTS: Final = 8192  # a power of two: 13 bits of a hash
@@ -29,13 +31,13 @@ class SharedSums:
 
     def __init__(self, workers: int, exact: Sequence[str] = ()) -> None:
         """The keys in ``exact`` have cells of their own, in which nothing else is counted."""
-        self._own_cells = {key: at for at, key in enumerate(exact)}
+        self._own_cells: dict[SumKey, int] = {key: at for at, key in enumerate(exact)}
         self._size = len(self._own_cells) + _ROWS * _SLOTS
         self._cells = memoryview(mmap.mmap(-1, workers * self._size * _OCTETS)).cast("q")
 
     def of_worker(self, number: int) -> "WorkersSums":
         """The sums as the worker of that number adds to them."""
-        return WorkersSums(self._cells, number * self._size, self._size, self._own_cells)
+        return WorkersSums(self._cells, number, self._size, self._own_cells)
 
     def clear(self, number: int) -> None:
         """Forget what a worker counted that has ended."""
@@ -48,42 +50,50 @@ class WorkersSums:
     """The sums of all workers, as one of them adds to them. Implements Sums."""
 
     def __init__(
-        self, cells: memoryview, start: int, size: int, own_cells: dict[str, int]
+        self, cells: memoryview, number: int, size: int, own_cells: Mapping[SumKey, int]
     ) -> None:
         self._cells = cells
-        self._start = start
+        self._number = number
         self._size = size
         self._own_cells = own_cells
-        self._places = lru_cache(maxsize=_KEPT_KEYS)(self._find_places)
+        self._columns = lru_cache(maxsize=_KEPT_KEYS)(self._find_columns)
 
-    def add(self, key: str, number: int) -> int:
+    def add_to_all(self, keys: Sequence[SumKey], number: int) -> list[int]:
+        """Add a number to the sum of each key, and return the sums with it."""
+        me, found = self._number, [*map(self._columns, keys)]
+        for columns in found:
+            for column in columns:
+                column[me] += number
+        return [min(map(sum, columns)) for columns in found]
+
+    def subtract_from_all(self, keys: Sequence[SumKey], number: int) -> None:
+        """Take a number off the sum of each key."""
+        me = self._number
+        for columns in map(self._columns, keys):
+            for column in columns:
+                column[me] -= number
+
+    def add(self, key: SumKey, number: int) -> int:
         """Add a number, and return the sum with it."""
-        return self._least(self._count(key, number))
+        return self.add_to_all((key,), number)[0]
 
-    def subtract(self, key: str, number: int) -> None:
+    def subtract(self, key: SumKey, number: int) -> None:
         """Take a number off that was added."""
-        self._count(key, -number)
+        self.subtract_from_all((key,), number)
 
-    def sum(self, key: str) -> int:
+    def sum(self, key: SumKey) -> int:
         """The sum of a key; 0 for a key of which nothing is counted."""
-        return self._least(self._places(key))
+        return min(map(sum, self._columns(key)))
 
-    def _count(self, key: str, number: int) -> tuple[int, ...]:
-        cells, start, places = self._cells, self._start, self._places(key)
-        for place in places:
-            cells[start + place] += number
-        return places
+    def _find_columns(self, key: SumKey) -> tuple[memoryview, ...]:
+        """The cells of a key, one of each worker, in each of its rows."""
+        return tuple(self._cells[place :: self._size] for place in self._places(key))
 
-    def _least(self, places: tuple[int, ...]) -> int:
-        cells, size = self._cells, self._size
-        return min([sum(cells[place::size]) for place in places])
-
-    def _find_places(self, key: str) -> tuple[int, ...]:
-        own = self._own_cells.get(key)
-        if own is not None:
-            return (own,)
+    def _places(self, key: SumKey) -> Iterable[int]:
+        if key in self._own_cells:
+            return (self._own_cells[key],)
         # Keyed by chance at the start of the parent, so no client can choose its cells.
         code, first = hash(key), len(self._own_cells)
-        return tuple(
+        return (
             first + row * _SLOTS + (code >> row * _BITS & _SLOTS - 1) for row in range(_ROWS)
         )

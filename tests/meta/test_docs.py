@@ -209,7 +209,7 @@ def test_every_make_target_in_the_documents_is_in_the_makefile(document: str) ->
 
 def test_the_stages_stand_in_the_guide_in_the_pipelines_order() -> None:
     pipeline = next(one.text for one in modules() if one.path == "smtpgate/pipeline.py")
-    carried = re.findall(r'stopwatch\.begin\("([a-z]+)"\)', pipeline)
+    carried = re.findall(r'began_s\["([a-z]+)"\]', pipeline)
     assert carried == list(get_args(Stage))
     output = re.findall(r"^[ │]*[1-9] ([a-z]+)", guide("message"), re.MULTILINE)
     assert [stage for stage in output if stage in carried] == carried

@@ -46,6 +46,7 @@ def test_the_final_dot_is_found_however_the_octets_arrive(
             size = taker.look(buffer)
     assert size == len(wire) - 3
     assert bytes(buffer[size + 3 :]) == behind
+    assert taker.has_dots or unstuffed(wire[:-3]) == wire[:-3]
     assert intake.taken == size
     taker.release()
     assert intake.taken == 0

@@ -1,18 +1,28 @@
 """Numbers by key, such as the open connections of a client; also of several processes."""
 
+from collections.abc import Sequence
 from typing import Protocol
+
+# Also a name with what it is counted for, so that no text is made of them each time.
+SumKey = str | tuple[str, str]
 
 
 class Sums(Protocol):
     """Sums by key, over all who count. A sum may be too high for a moment, never too low."""
 
-    def add(self, key: str, number: int) -> int:
+    def add_to_all(self, keys: Sequence[SumKey], number: int) -> list[int]:
+        """Add a number to the sum of each key, and return the sums with it."""
+
+    def subtract_from_all(self, keys: Sequence[SumKey], number: int) -> None:
+        """Take a number off the sum of each key."""
+
+    def add(self, key: SumKey, number: int) -> int:
         """Add a number, and return the sum with it."""
 
-    def subtract(self, key: str, number: int) -> None:
+    def subtract(self, key: SumKey, number: int) -> None:
         """Take a number off that was added."""
 
-    def sum(self, key: str) -> int:
+    def sum(self, key: SumKey) -> int:
         """The sum of a key; 0 for a key of which nothing is counted."""
 
 
@@ -20,9 +30,18 @@ class LocalSums:
     """The sums of one process, which are exact. Implements Sums."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, int] = {}
+        self._sums: dict[SumKey, int] = {}
 
-    def add(self, key: str, number: int) -> int:
+    def add_to_all(self, keys: Sequence[SumKey], number: int) -> list[int]:
+        """Add a number to the sum of each key, and return the sums with it."""
+        return [self.add(key, number) for key in keys]
+
+    def subtract_from_all(self, keys: Sequence[SumKey], number: int) -> None:
+        """Take a number off the sum of each key."""
+        for key in keys:
+            self.add(key, -number)
+
+    def add(self, key: SumKey, number: int) -> int:
         """Add a number, and return the sum with it."""
         total = self._sums.get(key, 0) + number
         if total:
@@ -31,10 +50,10 @@ class LocalSums:
             self._sums.pop(key, None)
         return total
 
-    def subtract(self, key: str, number: int) -> None:
+    def subtract(self, key: SumKey, number: int) -> None:
         """Take a number off that was added."""
         self.add(key, -number)
 
-    def sum(self, key: str) -> int:
+    def sum(self, key: SumKey) -> int:
         """The sum of a key; 0 for a key of which nothing is counted."""
         return self._sums.get(key, 0)
