@@ -57,7 +57,8 @@ class Connection(asyncio.Protocol):
 
     ``deadline`` is in the event loop's time: no wait goes beyond it. ``on_closed`` is called
     once, when the connection cannot be used any more, and ``offload`` reads messages in files.
-    ``messages`` counts transactions, and ``idle_since`` is for the pool.
+    ``messages`` counts transactions, ``max_messages`` is how many the configuration and the
+    server allow, and ``idle_since`` is for the pool.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Connection(asyncio.Protocol):
         offload: Offload,
     ) -> None:
         self.messages = 0
+        self.max_messages = config.max_messages
         self.idle_since = 0.0
         self._config = config
         self._terms = terms
@@ -92,7 +94,6 @@ class Connection(asyncio.Protocol):
 
     # -- what the pool uses --------------------------------------------------------------------
 
-    @property
     def is_ready(self) -> bool:
         """True if a transaction can begin; to be checked when it does, and not before.
 
@@ -120,14 +121,6 @@ class Connection(asyncio.Protocol):
         return self._transport.get_extra_info("peercert") or {}
 
     @property
-    def is_used_up(self) -> bool:
-        """True if it carried as many messages as the configuration or the server allows."""
-        most = self._session.limits.mails
-        return self.messages >= self._config.max_messages or (
-            most is not None and self.messages >= most
-        )
-
-    @property
     def max_octets(self) -> int | None:
         """The largest message that the server takes (RFC 1870 §4), if it announced one."""
         return self._session.max_octets
@@ -140,9 +133,11 @@ class Connection(asyncio.Protocol):
         if isinstance(await self._next(), StartTls):
             await self._start_tls(context, server_name)
             await self._next()
-        if not self.is_ready:  # it closed in the moment in which it was ready
+        if not self.is_ready():  # it closed in the moment in which it was ready
             problem = "it closed the connection before its first use"
             raise UpstreamUnavailableError(f"upstream {self._config.name}: {problem}")
+        if self.limits.mails is not None:
+            self.max_messages = min(self.max_messages, self.limits.mails)
 
     async def deliver(
         self,
@@ -156,7 +151,7 @@ class Connection(asyncio.Protocol):
         Whatever cuts it short ends the connection, and the attempt has what is certain then.
         When the transaction cannot begin, nothing was sent and the connection is as it was.
         """
-        if not self.is_ready:
+        if not self.is_ready():
             raise StaleConnectionError(self._terms.named("the kept connection was closed"))
         self._deadline = deadline
         self._is_last_write = False
@@ -167,10 +162,11 @@ class Connection(asyncio.Protocol):
         self.messages += self._session.state == "busy"  # else nothing is sent
         try:
             self._carry_out(steps)
-            while (step := self._taken()) is None:  # as _next does, without its coroutine
+            while (step := self._result) is None:  # as _next does, without its coroutine
                 await self._woken()
+            self._result = None
             if not isinstance(step, Done):
-                step = await self._go_on(step, attempt)
+                step = await self._go_on(_unless_failed(step), attempt)
         except BaseException:
             attempt.certain = self._cut_short()
             raise
@@ -207,7 +203,7 @@ class Connection(asyncio.Protocol):
 
     async def quit(self) -> None:
         """Send QUIT, without waiting long for the answer."""
-        if self.is_ready:
+        if self.is_ready():
             for step in self._session.quit():
                 self._transport.write(cast("Send", step).octets)
             await asyncio.wait([self._gone], timeout=_QUIT_S)
@@ -267,7 +263,8 @@ class Connection(asyncio.Protocol):
         """All octets have left."""
         self._is_paused = False
         if self._is_last_write:
-            self._message_sent()
+            self._is_last_write = False
+            self._session.message_sent()
         self._wake()
 
     # -- inside --------------------------------------------------------------------------------
@@ -361,31 +358,19 @@ class Connection(asyncio.Protocol):
 
     def _write_last(self, octets: bytes) -> None:
         """Write the octets that end with the final dot, and note whether they left."""
-        self._is_last_write = True
         self._transport.write(octets)
         self._watch(self._config.data_timeout_s)
         # A transport that is closing could not write, and one that paused us buffers octets.
-        if not self._is_paused and not self._transport.is_closing():
-            self._message_sent()
-
-    def _message_sent(self) -> None:
-        self._is_last_write = False
-        self._session.message_sent()
+        self._is_last_write = self._is_paused or self._transport.is_closing()
+        if not self._is_last_write:
+            self._session.message_sent()
 
     async def _next(self) -> Step:
         """The next step that is not the protocol's own. Raises UpstreamUnavailableError."""
-        while (step := self._taken()) is None:
+        while (step := self._result) is None:
             await self._woken()
-        return step
-
-    def _taken(self) -> Step | None:
-        """The result, if there is one by now. Raises UpstreamUnavailableError."""
-        step, self._result = self._result, None
-        if isinstance(step, Failed):
-            if step.is_stale:
-                raise StaleConnectionError(str(step.error), step.error.delivery.cause or "lost")
-            raise step.error
-        return step
+        self._result = None
+        return _unless_failed(step)
 
     def _woken(self) -> asyncio.Future[None]:
         """Done when something has changed."""
@@ -399,12 +384,24 @@ class Connection(asyncio.Protocol):
     def _watch(self, patience_s: float) -> None:
         """Wait so long from now on, but not past the deadline."""
         self._patience_s = patience_s
-        self._expiry.move(min(self._loop.time() + patience_s, self._deadline), self._time_out)
+        until = self._loop.time() + patience_s
+        if until > self._deadline:  # min() is far slower
+            until = self._deadline
+        self._expiry.move(until, self._time_out)
 
     def _time_out(self) -> None:
         is_late = self._loop.time() >= self._deadline
         after = "before the deadline" if is_late else f"within {self._patience_s:g} s"
         self._carry_out(self._session.timed_out(after))
+
+
+def _unless_failed(step: Step) -> Step:
+    """The step, if the connection is still of use. Raises UpstreamUnavailableError."""
+    if isinstance(step, Failed):
+        if step.is_stale:
+            raise StaleConnectionError(str(step.error), step.error.delivery.cause or "lost")
+        raise step.error
+    return step
 
 
 def _chunks(pieces: Iterable[Octets]) -> Iterator[tuple[bytes, bool]]:

@@ -217,7 +217,7 @@ class PooledUpstream:
         try:
             if slot is not None:
                 try:
-                    if slot.is_ready:
+                    if slot.is_ready():
                         await slot.check(deadline)
                         return True
                 except UpstreamUnavailableError:
@@ -249,10 +249,15 @@ class PooledUpstream:
         """
         time = self._loop.time
         own = time() + self._config.deadline_s
-        deadline = own if deadline is None else min(deadline, own)
+        deadline = own if deadline is None or deadline > own else deadline
+        was_in_line = False
         try:
-            slot = await self._acquire(attempt, deadline)
             while True:  # over a kept connection, or a fresh one when that is dead
+                slot = (
+                    self._take_room()
+                    if self._takes_share(attempt.account_id)
+                    else await self._queue(attempt, deadline, was_in_line=was_in_line)
+                )
                 since, is_connected = time(), True
                 try:
                     if slot is not None:
@@ -273,7 +278,7 @@ class PooledUpstream:
                     attempt.served_s = time() - since
                     self._service.note(attempt.served_s)
                     self._release(attempt.account_id, slot)
-                slot = await self._acquire(attempt, deadline, was_there=True)
+                was_in_line = True
         except NotSentError as error:
             return error.delivery
         except OSError as error:
@@ -356,25 +361,32 @@ class PooledUpstream:
 
     # -- slots ---------------------------------------------------------------------------------
 
-    async def _acquire(
-        self, attempt: DeliveryAttempt, deadline: float, *, was_there: bool = False
+    def _takes_share(self, account: str) -> bool:
+        """True if there is room without a wait; then the account uses one connection more."""
+        turns = self._turns
+        return (
+            not (turns.waiting or self._is_closing)
+            and self._has_room()
+            and turns.take_share(account)
+        )
+
+    async def _queue(
+        self, attempt: DeliveryAttempt, deadline: float, *, was_in_line: bool
     ) -> _Slot:
-        """A kept connection, or the right to open one; wait in line for either.
+        """Wait in line for a kept connection, or the right to open one.
 
         A message that was in line before goes to the head of it.
         """
         if self._is_closing:
             raise self._unavailable("the gate is stopping")
         account, turns = attempt.account_id, self._turns
-        if not turns.waiting and self._has_room() and turns.take_share(account):
-            return self._take_room()
-        if not was_there:
+        if not was_in_line:
             most = self._config.max_waiting_per_account
             if turns.waiting_of(account) >= most:
                 problem = f"{most} messages of the account wait already"
                 raise NotSentError("upstream-busy", problem, "busy")
             self._must_be_worth_waiting(account, deadline)
-        slot = await self._wait_in_line(attempt, deadline, is_first=was_there)
+        slot = await self._wait_in_line(attempt, deadline, is_first=was_in_line)
         if attempt.is_abandoned:
             self._release(account, slot)
             raise NotSentError("client-gone")
@@ -442,10 +454,10 @@ class PooledUpstream:
         self._turns.give_back(account)
         if slot is None:
             self._slots_taken -= 1
-        elif not slot.is_ready:
+        elif not slot.is_ready():
             slot.abort()
             self._slots_taken -= 1
-        elif self._is_closing or slot.is_used_up:
+        elif self._is_closing or slot.messages >= slot.max_messages:
             _ = self._retire(slot)
         else:
             slot.idle_since = self._facts_at = self._clock.monotonic()

@@ -85,7 +85,7 @@ class WatchedUpstream:
         """Note a delivery that has ended now; failures are noted by the pool."""
         if isinstance(delivery, Answered):
             self._problem = ""
-            if not delivery.is_accepted:
+            if not delivery.reply.is_positive:
                 self.pool.learn_from(delivery)
             seconds = attempt.served_s if octets <= SHORT_OCTETS else None
             self._changed(self.breaker.succeeded(now, seconds))

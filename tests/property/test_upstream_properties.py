@@ -27,7 +27,7 @@ from smtpgate.core.upstream import (
     UpstreamUnavailableError,
 )
 from smtpgate.core.upstream.commands import wire_octets, wire_pieces
-from smtpgate.core.upstream.replies import ReplyError, ReplyReader, as_reply
+from smtpgate.core.upstream.replies import Answer, ReplyReader
 
 MESSAGE = [b"Subject: Spring\r\n\r\n", b".Hello\r\n"]
 EXTENSIONS = [
@@ -306,16 +306,25 @@ def test_a_message_arrives_as_it_was_however_it_is_cut(message: bytes, cuts: lis
 @given(st.lists(well_formed | st.binary(max_size=10), max_size=6).map(b"".join))
 def test_any_octets_are_replies_that_can_be_forget_soon_or_an_error(octets: bytes) -> None:
     reader = ReplyReader()
-    reader.feed(octets)
-    try:
-        while (answer := reader.take()) is not None:
-            reply = as_reply(answer)
-            assert isinstance(reply, Reply)
-            assert reply.text.isascii()
-            assert reply.text.isprintable()
-            assert reply.wire().endswith(b"\r\n")
-    except ReplyError as error:
-        problem = str(error)
-    else:
-        problem = ""
-    assert problem.isprintable()
+    for answer in reader.read(octets):
+        reply = answer.reply
+        assert isinstance(reply, Reply)
+        assert reply.text.isascii()
+        assert reply.text.isprintable()
+        assert reply.wire().endswith(b"\r\n")
+    assert reader.problem.isprintable()
+
+
+@given(
+    st.lists(well_formed | st.binary(max_size=10), max_size=6).map(b"".join),
+    st.lists(st.integers(0, 100), max_size=6),
+)
+def test_replies_are_the_same_however_they_are_cut(octets: bytes, cuts: list[int]) -> None:
+    places = sorted({cut % (len(octets) + 1) for cut in cuts} | {0, len(octets)})
+    reader, whole = ReplyReader(), ReplyReader()
+    answers: list[Answer] = []
+    for a, b in pairwise(places):
+        if not reader.problem:
+            answers += reader.read(octets[a:b])
+    assert answers == list(whole.read(octets))
+    assert (reader.problem, reader.has_rest) == (whole.problem, whole.has_rest)

@@ -133,7 +133,7 @@ async def let_go_and_answered() -> None:
         answer = await delivery
         assert isinstance(answer, Answered)
         assert answer.is_accepted
-        assert connection.is_ready
+        assert connection.is_ready()
 
 
 async def broken_at_the_write() -> None:
@@ -204,7 +204,7 @@ async def idle() -> None:
         connection.data_received(b"250 queued\r\n")
         await delivery
         await move_loop(1000)
-        assert connection.is_ready
+        assert connection.is_ready()
 
 
 async def turns_for_others() -> None:

@@ -93,7 +93,6 @@ class Recipient(Struct, frozen=True, gc=False):
 
 
 _MAILBOX: Final = attrgetter("mailbox")
-_TEXT: Final = attrgetter("text")
 
 
 class Envelope(Struct, frozen=True, gc=False):
@@ -130,12 +129,6 @@ class Envelope(Struct, frozen=True, gc=False):
     ) -> Self:
         """An envelope whose recipients have no delivery options."""
         return cls(reverse_path, tuple(map(Recipient, mailboxes)), smtputf8, body_8bit)
-
-    @property
-    def needs_smtputf8(self) -> bool:
-        """True if an address of it cannot be written in ASCII (RFC 6531 §3.2)."""
-        addresses = (self.reverse_path.text, *map(_TEXT, self.mailboxes))
-        return not "".join(addresses).isascii()
 
 
 class Unrendered(Struct, frozen=True, gc=False):

@@ -1,7 +1,6 @@
 """The octets that a server is sent: command lines of one command each, and the message.
 
-A CR or LF inside a command would be a second command, so every command is made by
-:func:`command_line` and it refuses all control octets.
+A CR or LF inside a command would be a second command, so control octets in it are refused.
 """
 
 import re
@@ -16,23 +15,32 @@ from smtpgate.core.upstream.delivery import Extension, LacksExtensionError
 _PIECE_OCTETS: Final = 256 * 1024
 CHUNK_OCTETS: Final = 260 * 1024
 """The most octets of a chunk: one piece of a large body, with the header block before it."""
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# With halves of UTF-16 pairs, which have no form on the wire.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class CommandError(ValueError):
     """A command cannot be made of these parts."""
 
 
-def command_line(*words: str, utf8: bool = False) -> bytes:
-    """One command with its line end. Raises CommandError."""
+def command_line(*words: str) -> bytes:
+    """One command in ASCII, with its line end. Raises CommandError."""
     text = " ".join(words)
+    _check(text)
+    if not text.isascii():
+        raise CommandError("a command must be ASCII without SMTPUTF8")
+    return wire_line(text)
+
+
+def wire_line(text: str) -> bytes:
+    """A command, or several with line ends between them, as it goes over the wire."""
+    return text.encode() + b"\r\n"
+
+
+def _check(text: str) -> None:
     # None of them is printable, and to ask for that takes a third of the search's time.
     if not text.isprintable() and _CONTROL.search(text):
         raise CommandError("a command must not hold control characters")
-    try:
-        return text.encode("utf-8" if utf8 else "ascii") + b"\r\n"
-    except UnicodeEncodeError:
-        raise CommandError("a command must be ASCII without SMTPUTF8") from None
 
 
 def ehlo_command(name: str) -> bytes:
@@ -42,46 +50,55 @@ def ehlo_command(name: str) -> bytes:
     return command_line("EHLO", name)
 
 
-def mail_command(envelope: Envelope, octets: int, extensions: Mapping[str, str]) -> bytes:
-    """The MAIL command for a message of so many octets.
+def transaction_commands(
+    envelope: Envelope, octets: int, extensions: Mapping[str, str]
+) -> list[str]:
+    """MAIL for a message of so many octets, and every RCPT; without their line ends.
 
     Raises LacksExtensionError, CommandError.
     """
-    words = [f"MAIL FROM:<{envelope.reverse_path.text}>"]
-    if "SIZE" in extensions:
-        words.append(f"SIZE={octets}")  # RFC 1870 §6
+    commands = [f"MAIL FROM:<{envelope.reverse_path.text}>"]
+    has_dsn = "DSN" in extensions
+    for recipient in envelope.recipients:
+        command = f"RCPT TO:<{recipient.mailbox.text}>"
+        if has_dsn and (recipient.notify or recipient.orcpt):
+            command = " ".join((command, *_delivery_options(recipient)))
+        commands.append(command)
+    # A delivery option is beyond ASCII only if its mailbox is.
+    utf8 = envelope.smtputf8 or not "".join(commands).isascii()
+    commands[0] += _mail_options(envelope, octets, extensions, utf8)
+    _check("".join(commands))
+    return commands
+
+
+def _mail_options(
+    envelope: Envelope, octets: int, extensions: Mapping[str, str], utf8: bool
+) -> str:
+    """The parameters of MAIL, in ASCII, each with a blank before it."""
+    options = f" SIZE={octets}" if "SIZE" in extensions else ""  # RFC 1870 §6
     if envelope.body_binary:
         _need("BINARYMIME", extensions)
-        words.append("BODY=BINARYMIME")  # RFC 3030 §3
+        options += " BODY=BINARYMIME"  # RFC 3030 §3
     elif envelope.body_8bit:
         _need("8BITMIME", extensions)
-        words.append("BODY=8BITMIME")  # RFC 6152 §3
-    utf8 = envelope.smtputf8 or envelope.needs_smtputf8
+        options += " BODY=8BITMIME"  # RFC 6152 §3
     if utf8:
         _need("SMTPUTF8", extensions)
-        words.append("SMTPUTF8")  # RFC 6531 §3.4
+        options += " SMTPUTF8"  # RFC 6531 §3.4
     if (envelope.returned or envelope.envelope_id) and "DSN" in extensions:
         if envelope.returned:
-            words.append(f"RET={envelope.returned}")  # RFC 3461 §4.3
+            options += f" RET={envelope.returned}"  # RFC 3461 §4.3
         if envelope.envelope_id:
-            words.append(f"ENVID={_xtext(envelope.envelope_id)}")  # RFC 3461 §4.4
+            options += f" ENVID={_xtext(envelope.envelope_id)}"  # RFC 3461 §4.4
     if envelope.require_tls:
         _need("REQUIRETLS", extensions)
-        words.append("REQUIRETLS")  # RFC 8689 §2
-    return command_line(*words, utf8=utf8)
+        options += " REQUIRETLS"  # RFC 8689 §2
+    return options
 
 
 def _need(extension: Extension, extensions: Mapping[str, str]) -> None:
     if extension not in extensions:
         raise LacksExtensionError(extension)
-
-
-def rcpt_command(recipient: Recipient, extensions: Mapping[str, str]) -> bytes:
-    """The RCPT command; MAIL has already asked for SMTPUTF8 if the mailbox needs it."""
-    path = f"RCPT TO:<{recipient.mailbox.text}>"
-    if (recipient.notify or recipient.orcpt) and "DSN" in extensions:
-        return command_line(path, *_delivery_options(recipient), utf8=True)
-    return command_line(path, utf8=True)
 
 
 def _delivery_options(recipient: Recipient) -> Iterator[str]:

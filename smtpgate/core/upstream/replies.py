@@ -10,7 +10,6 @@ is only shown: octets that do not print become ``?``, and a missing enhanced cod
 """
 
 import re
-from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
@@ -42,48 +41,53 @@ class ReplyError(Exception):
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """One reply as it came: its code, and the text of each of its lines."""
+    """One reply as it came, its code and the text of each line; and what these amount to."""
 
     code: int
     lines: tuple[str, ...]
+    reply: Reply
 
 
 class ReplyReader:
-    """Cuts what a server sends into replies, however it is split on its way."""
+    """Cuts what a server sends into replies, however it is split on its way.
+
+    ``has_rest`` is true if octets are left that are no whole reply. After octets that are no
+    reply there is a ``problem``, and nothing more is to be read.
+    """
 
     def __init__(self) -> None:
-        self._unread: deque[bytes] = deque()  # lines, each without its LF
+        self.has_rest = False
+        self.problem = ""
         self._rest = b""  # of a line that has not ended
         self._code = b""
         self._lines: list[str] = []
         self._octets = 0
 
-    @property
-    def has_rest(self) -> bool:
-        """True if octets are left that are no whole reply, or belong to no command yet."""
-        return bool(self._rest or self._unread or self._lines)
-
-    def feed(self, octets: bytes) -> None:
-        """Take in what was received."""
-        lines = (self._rest + octets).split(b"\n")
-        self._rest = lines.pop()
-        self._unread.extend(lines)
-
-    def take(self) -> Answer | None:
-        """The next whole reply, or ``None`` until more is received. Raises ReplyError."""
-        while self._unread:
-            line = self._unread.popleft()
-            if len(line) >= _MAX_LINE_OCTETS:
-                raise ReplyError(_LONG_LINE)
-            answer = None if self._lines else _only_line(line)
-            if answer is not None or (answer := self._add(line)) is not None:
-                return answer
-        if len(self._rest) > _MAX_LINE_OCTETS:
-            raise ReplyError(_LONG_LINE)
-        return None
+    def read(self, octets: bytes) -> Sequence[Answer]:
+        """The replies that are whole with these octets, up to a problem."""
+        if not self.has_rest and len(octets) < _MAX_LINE_OCTETS:
+            # Most messages get the same answers to their commands, and each its own at the end.
+            is_flight = octets.count(b"\n") > 1
+            answers = _known_flight(octets) if is_flight else _single_lines(octets)
+            if answers is not None:
+                return answers
+        *lines, self._rest = (self._rest + octets).split(b"\n")
+        answers = []
+        try:
+            for line in lines:
+                if (answer := self._add(line)) is not None:
+                    answers.append(answer)
+        except ReplyError as error:
+            self.problem = str(error)
+        else:
+            self.problem = _LONG_LINE if len(self._rest) > _MAX_LINE_OCTETS else ""
+        self.has_rest = bool(self._rest or self._lines or self.problem)
+        return answers
 
     def _add(self, octets: bytes) -> Answer | None:
-        """Note one line of a reply with several; the reply, if that was its last."""
+        """Note one line; the reply, if that was its last. Raises ReplyError."""
+        if len(octets) >= _MAX_LINE_OCTETS:
+            raise ReplyError(_LONG_LINE)
         line = _LINE.fullmatch(octets)
         if line is None:
             shown = _shown(octets + b"\n")
@@ -101,19 +105,26 @@ class ReplyReader:
         return self._whole() if separator != b"-" else None
 
     def _whole(self) -> Answer:
-        answer = Answer(int(self._code), tuple(self._lines))
+        answer = _answer(int(self._code), tuple(self._lines))
         self._code, self._lines, self._octets = b"", [], 0
         return answer
 
 
-# A server gives most messages the same answers, each of one line.
-@lru_cache(maxsize=128)
-def _only_line(octets: bytes) -> Answer | None:
-    """The reply of that one line; ``None`` of a line of several, and of what is none."""
-    line = _LINE.fullmatch(octets)
-    if line is None or line[2] == b"-":
+def _single_lines(octets: bytes) -> Sequence[Answer] | None:
+    """The replies in octets that are whole replies of one line each; ``None`` of others."""
+    *lines, rest = octets.split(b"\n")
+    if rest:
         return None
-    return Answer(int(line[1]), (_printable(line[3] or b""),))
+    answers = []
+    for octets_of_line in lines:
+        line = _LINE.fullmatch(octets_of_line)
+        if line is None or line[2] == b"-":
+            return None
+        answers.append(_answer(int(line[1]), (_printable(line[3] or b""),)))
+    return answers
+
+
+_known_flight: Final = lru_cache(maxsize=128)(_single_lines)
 
 
 def _printable(octets: bytes) -> str:
@@ -126,19 +137,12 @@ def _shown(octets: bytes) -> str:
     return ascii(octets[:80].decode("latin-1"))
 
 
-# A server gives most recipients the same answer.
-@lru_cache(maxsize=128)
-def as_reply(answer: Answer) -> Reply:
-    """The answer as a reply whose two codes agree, with all its text on one line."""
-    return as_unkept_reply(answer)
-
-
-def as_unkept_reply(answer: Answer) -> Reply:
-    """The same, not kept for an equal answer: that to a message mostly names the message."""
-    kind = answer.code // 100
+def _answer(code: int, lines: tuple[str, ...]) -> Answer:
+    """An answer, as a reply whose two codes agree, with all its text on one line."""
+    kind = code // 100
     enhanced = "" if kind == 3 else f"{kind}.0.0"
     texts: list[str] = []
-    for line in answer.lines:
+    for line in lines:
         found = _ENHANCED.match(line)
         # An enhanced code of another class than the basic one is only text (RFC 2034 §4).
         if found is not None and enhanced and line[0] == enhanced[0]:
@@ -148,7 +152,7 @@ def as_unkept_reply(answer: Answer) -> Reply:
     text = texts[0] if len(texts) == 1 else " ".join(filter(None, texts))
     if len(text) > _MAX_TEXT:
         text = text[: _MAX_TEXT - 3] + "..."
-    return Reply(answer.code, enhanced, text)
+    return Answer(code, lines, Reply(code, enhanced, text))
 
 
 def extensions_of(lines: Sequence[str]) -> dict[str, str]:

@@ -41,9 +41,9 @@ from smtpgate.core.upstream.commands import (
     CommandError,
     chunk_commands,
     ehlo_command,
-    mail_command,
     only_chunk,
-    rcpt_command,
+    transaction_commands,
+    wire_line,
     wire_octets,
     wire_pieces,
 )
@@ -60,10 +60,7 @@ from smtpgate.core.upstream.login import UpstreamLogin, login_at
 from smtpgate.core.upstream.recipient_limit import is_too_many
 from smtpgate.core.upstream.replies import (
     Answer,
-    ReplyError,
     ReplyReader,
-    as_reply,
-    as_unkept_reply,
     extensions_of,
 )
 from smtpgate.core.upstream.sasl import PROBLEM_SEEN, login_response
@@ -100,6 +97,7 @@ class UpstreamSession:
         self._is_encrypted = terms.is_encrypted
         self._reader = ReplyReader()
         self._due: deque[Due] = deque(["the connection"])
+        self._unsent: deque[tuple[Due, bytes]] = deque()
         self._steps: list[Step] = []
         self._login: UpstreamLogin  # once it has begun
         self._last_verdict: Answer | None = None
@@ -109,7 +107,7 @@ class UpstreamSession:
         self._envelope: Envelope | None = None
         self._message: Sequence[Body] = ()
         self._octets = 0
-        self._unsent: deque[tuple[Due, bytes]] = deque()
+        self._unsent.clear()
         self._replies: list[Reply] = []  # to RCPT
         self._refusals: list[Reply] = []  # those of them that are negative
         self._refusal: Reply | None = None
@@ -147,25 +145,28 @@ class UpstreamSession:
         self._steps, self.has_answer = [], False
         if self.state == "closed":
             return self._steps
-        self._reader.feed(octets)
+        reader = self._reader
+        answers = reader.read(octets)
+        left = len(answers)
         try:
-            while self._due and (answer := self._reader.take()) is not None:
+            for answer in answers:
+                if not self._due:
+                    break
+                left -= 1
                 due, self.has_answer = self._due.popleft(), True
-                if not self._due and due not in _FINAL and self._reader.has_rest:
+                if not self._due and due not in _FINAL and (left or reader.has_rest):
                     raise self._surplus()
                 if answer.code == 421:  # RFC 5321 §3.8: it may come at any time
                     self._served_no_more(answer)
-                    break
+                    return self._steps
                 self._is_untouched = False
                 action = TRANSITIONS[due].get(answer.code // 100)
                 if action is None:
-                    problem = f"it answered {due} with {as_reply(answer)}"
+                    problem = f"it answered {due} with {answer.reply}"
                     raise UpstreamProtocolError(self._named(problem))
                 action(self, answer)
-            if not self._due and self._reader.has_rest:
-                raise self._surplus()
-        except ReplyError as error:
-            self._fail(UpstreamProtocolError(self._named(str(error))))
+            if left or reader.has_rest:
+                self._look_at_rest(reader)
         except UpstreamUnavailableError as error:
             self._fail(error)
         return self._steps
@@ -193,10 +194,9 @@ class UpstreamSession:
         if self.limits is not NO_LIMITS and (done := self._beyond_limits(envelope)):
             return [done]
         self._octets = sum(map(len, message))
-        rcpts = [rcpt_command(one, self.extensions) for one in envelope.recipients]
-        commands = [mail_command(envelope, self._octets, self.extensions), *rcpts]
+        commands = transaction_commands(envelope, self._octets, self.extensions)
         dues: list[Due] = ["MAIL"]
-        dues += ["RCPT"] * len(rcpts)
+        dues += ["RCPT"] * len(envelope.recipients)
         self._envelope, self._message = envelope, message
         self._reads_file = StoredBody in map(type, message)
         self._is_large = self._octets > _SMALL_OCTETS or self._reads_file
@@ -205,14 +205,14 @@ class UpstreamSession:
         self._is_untouched = True
         self.state, self._steps = "busy", []
         if "PIPELINING" not in self.extensions:
-            self._unsent.extend(zip(dues, commands, strict=True))
+            self._unsent.extend(zip(dues, map(wire_line, commands), strict=True))
             self._send(*self._unsent.popleft())
             return self._steps
         if len(commands) == 2 and not self._is_in_chunks:
-            commands.append(b"DATA\r\n")
+            commands.append("DATA")
             dues.append("DATA")
         self._due.extend(dues)
-        self._steps.append(Send(b"".join(commands)))
+        self._steps.append(Send(wire_line("\r\n".join(commands))))
         return self._steps
 
     def check(self) -> list[Step]:
@@ -289,6 +289,13 @@ class UpstreamSession:
         self._due.append(due)
         self._steps.append(Send(octets))
 
+    def _look_at_rest(self, reader: ReplyReader) -> None:
+        """Octets are left behind the replies that were due. Raises UpstreamProtocolError."""
+        if not self._due:
+            raise self._surplus()
+        if reader.problem:
+            raise UpstreamProtocolError(self._named(reader.problem))
+
     def _surplus(self) -> UpstreamProtocolError:
         return UpstreamProtocolError(self._named("it sent a reply to no command"))
 
@@ -296,7 +303,7 @@ class UpstreamSession:
         # It is a refusal, so nothing is in doubt.
         was_sent, self._is_message_sent = self._is_message_sent, False
         error = UpstreamUnavailableError(
-            self._named(str(as_reply(answer))), "421", is_final=was_sent
+            self._named(str(answer.reply)), "421", is_final=was_sent
         )
         self._fail(error, is_stale=self._is_untouched)
 
@@ -318,7 +325,7 @@ class UpstreamSession:
         self._send("EHLO", ehlo_command(self._terms.helo))
 
     def _not_served(self, answer: Answer) -> None:
-        raise UpstreamUnavailableError(self._named(str(as_reply(answer))), "refused")
+        raise UpstreamUnavailableError(self._named(str(answer.reply)), "refused")
 
     def _offered(self, answer: Answer) -> None:
         self.extensions = self._usable(extensions_of(answer.lines))
@@ -350,7 +357,7 @@ class UpstreamSession:
         self._steps.append(StartTls())
 
     def _tls_refused(self, answer: Answer) -> None:
-        self._go_on_in_clear(f"it refused STARTTLS: {as_reply(answer)}")
+        self._go_on_in_clear(f"it refused STARTTLS: {answer.reply}")
 
     def _go_on_in_clear(self, problem: str) -> None:
         if self._terms.tls == "required":
@@ -373,7 +380,7 @@ class UpstreamSession:
         """Answer the challenge with which a server refuses a token."""
         mechanism = self._login.mechanism
         if self._terms.token is None:
-            problem = f"it answered AUTH {mechanism} with {as_reply(answer)}"
+            problem = f"it answered AUTH {mechanism} with {answer.reply}"
             raise UpstreamProtocolError(self._named(problem))
         self._send("the end of our login", PROBLEM_SEEN[mechanism])
 
@@ -384,7 +391,7 @@ class UpstreamSession:
         self._send("the password", login_response(self._terms.password))
 
     def _login_refused(self, answer: Answer) -> None:
-        problem = self._named(f"it refused our login: {as_reply(answer)}")
+        problem = self._named(f"it refused our login: {answer.reply}")
         raise LoginRefusedError(problem, is_invalid=answer.code == _INVALID_CREDENTIALS)
 
     def _get_ready(self, _: Answer | None = None) -> None:
@@ -400,7 +407,7 @@ class UpstreamSession:
             error = UpstreamProtocolError(self._named("it repeated its last refusal"))
             self._fail(error, is_stale=True)
             return
-        self._refusal = as_reply(answer)
+        self._refusal = answer.reply
         self._unsent.clear()
         self._go_on()
 
@@ -409,13 +416,14 @@ class UpstreamSession:
             refusal, self._refusal = self._refusal, None
             problem = f"it refused MAIL with {refusal} and accepted RCPT"
             raise UpstreamProtocolError(self._named(problem))
-        self._replies.append(as_reply(answer))
-        self._go_on()
+        self._replies.append(answer.reply)
+        if not self._due:
+            self._go_on()
 
     def _rcpt_refused(self, answer: Answer) -> None:
         # After a refused MAIL the replies to pipelined RCPTs say only that MAIL is missing.
         if self._refusal is None:
-            self._refusals.append(reply := as_reply(answer))
+            self._refusals.append(reply := answer.reply)
             self._replies.append(reply)
         self._go_on()
 
@@ -456,7 +464,7 @@ class UpstreamSession:
         return tuple(RecipientReply(*pair) for pair in pairs if not pair[1].is_positive)
 
     def _data_refused(self, answer: Answer) -> None:
-        self._reset(self._refused() or as_reply(answer))
+        self._reset(self._refused() or answer.reply)
 
     def _reset(self, refusal: Reply) -> None:
         """Leave the transaction; the verdict is final, whatever happens to the connection."""
@@ -508,10 +516,10 @@ class UpstreamSession:
     def _chunk_refused(self, answer: Answer) -> None:
         """Leave the transaction: it has failed, whatever of it is on its way (RFC 3030 §2)."""
         if self._verdict is None:
-            self._reset(as_reply(answer))
+            self._reset(answer.reply)
 
     def _message_answered(self, answer: Answer) -> None:
-        reply = as_unkept_reply(answer)
+        reply = answer.reply
         self._last_verdict = answer
         if self._is_message_sent or not reply.is_positive:
             self._verdict = self._answered_with(reply)
