@@ -64,7 +64,7 @@ OTHER: Final = "arn:aws:ses:us-east-1:777777777777:identity/example.org"
 
 @pytest.fixture
 def url(databases: Databases) -> str:
-    return databases.empty()
+    return databases.for_journal()
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ OTHER: Final = "arn:aws:ses:us-east-1:777777777777:identity/example.org"
 
 @pytest.fixture
 def url(databases: Databases) -> str:
-    return databases.empty()
+    return databases.for_journal()
 
 
 @pytest.fixture
@@ -569,15 +569,18 @@ def _differences(connection: Connection) -> list[Any]:
     return found
 
 
-async def test_a_new_journal_has_the_tables_of_this_version(url: str, tmp_path: Path) -> None:
-    async with open_store(url, tmp_path) as store, store.reading() as connection:
+async def test_a_new_journal_has_the_tables_of_this_version(
+    databases: Databases, tmp_path: Path
+) -> None:
+    async with open_store(databases.empty(), tmp_path) as store, store.reading() as connection:
         assert await connection.run_sync(_differences) == []
         assert await revision_of(store.database, SCHEMA) == HEAD
 
 
 async def test_the_directory_and_the_journal_can_share_a_database(
-    url: str, tmp_path: Path, clock: MovableClock
+    databases: Databases, tmp_path: Path, clock: MovableClock
 ) -> None:
+    url = databases.empty()
     async with (
         open_directory(url) as directory,
         open_journal(url, tmp_path, clock=clock) as journal,
@@ -616,8 +619,8 @@ async def test_a_later_version_s_tables_are_left_alone(url: str, tmp_path: Path)
                 await store.open(may_upgrade=may_upgrade)
 
 
-async def test_tables_are_made_only_by_who_may(url: str, tmp_path: Path) -> None:
-    store = store_of(url, tmp_path)
+async def test_tables_are_made_only_by_who_may(databases: Databases, tmp_path: Path) -> None:
+    store = store_of(databases.empty(), tmp_path)
     store.database.create_file()
     try:
         with pytest.raises(SchemaError, match="holds no journal; `smtpgate journal upgrade'"):

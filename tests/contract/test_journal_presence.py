@@ -64,7 +64,7 @@ class Fleet:
 async def fleet(
     databases: Databases, tmp_path: Path, clock: MovableClock
 ) -> AsyncIterator[Fleet]:
-    made = Fleet(databases.empty(), tmp_path, clock)
+    made = Fleet(databases.for_journal(), tmp_path, clock)
     yield made
     await made.close()
 
@@ -266,7 +266,7 @@ async def test_a_gate_whose_file_cannot_be_opened_is_taken_for_dead_after_a_minu
 async def test_a_gate_that_ends_in_order_leaves_nothing(
     databases: Databases, tmp_path: Path, clock: MovableClock
 ) -> None:
-    url, event = databases.empty(), submission(clock)
+    url, event = databases.for_journal(), submission(clock)
     async with open_journal(url, tmp_path, clock=clock) as journal:
         await journal.begin(event)
     assert list(tmp_path.glob("journal.writer-*")) == []

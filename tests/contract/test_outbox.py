@@ -37,7 +37,7 @@ def received() -> Received:
 
 @pytest.fixture
 def url(databases: Databases) -> str:
-    return databases.empty()
+    return databases.for_journal()
 
 
 @pytest.fixture

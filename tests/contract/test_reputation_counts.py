@@ -78,7 +78,7 @@ async def kept(
     databases: Databases, tmp_path: Path, clock: MovableClock
 ) -> AsyncIterator[Kept]:
     received = Received()
-    url = databases.empty()
+    url = databases.for_journal()
     async with open_journal(url, tmp_path, clock=clock, received=received) as journal:
         yield Kept(journal, clock)
     assert not received.errors

@@ -33,7 +33,7 @@ from smtpgate.directory.quotas import QuotaKey, set_quota
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import delete_user, update_user
 from smtpgate.ports import DirectoryUnavailableError
-from tests.support.clock import MovableClock
+from tests.support.clock import MovableClock, move_loop
 from tests.support.databases import Databases
 from tests.support.directory import ACTOR, live
 from tests.support.journal import Received
@@ -600,10 +600,12 @@ async def test_who_stops_waiting_stops_nobody_else(
 async def test_a_waiter_at_the_end_gets_an_error(
     store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
 ) -> None:
-    slow, loader = await stalled(store, clock, load_s=0.1)
+    slow, loader = await stalled(store, clock)
     await slow.start()
     asked = await asking(slow, loader)
-    await slow.stop()
+    stopping = asyncio.ensure_future(slow.stop())
+    await move_loop(5)
+    await stopping
     with pytest.raises(DirectoryUnavailableError):
         await asked
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from itertools import pairwise
 from typing import Final
 
@@ -19,6 +19,7 @@ from tests.support.daemons import Lab
 from tests.support.databases import Databases, PostgresDatabases
 from tests.support.directory import ACTOR, live, open_store
 from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres_pool import PostgresPool
 from tests.support.tenants import (
     ACME,
     add_account,
@@ -42,9 +43,9 @@ def server(lab: Lab) -> PostgresServer:
 
 @pytest.fixture
 def own_databases(server: PostgresServer) -> Iterator[Databases]:
-    template = PostgresDatabases.make_template(server)
-    with PostgresDatabases.of(server, template) as databases:
-        yield databases
+    with closing(PostgresPool(server)) as pool:
+        PostgresDatabases.make_templates(pool)
+        yield PostgresDatabases(pool)  # they end with their server
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Coroutine, Iterator, MutableMapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -11,13 +11,16 @@ from typing import Any, Final, Protocol
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import Compiled
 
+from smtpgate.journal.store import SCHEMA
 from smtpgate.sql import engines, upgrade
 from smtpgate.sql.database import Database, parse_url, sqlite_url
 from smtpgate.sql.upgrade import Schema
 from tests.support.directory import open_store
-from tests.support.postgres import PostgresServer
+from tests.support.postgres_pool import PostgresPool
 
 _NUMBERS: Final = count(1)
+_DIRECTORY: Final = "directory_template"
+_JOURNAL: Final = "journal_template"
 
 
 class _Statements(MutableMapping[Any, Compiled]):
@@ -124,6 +127,12 @@ class Databases(Protocol):
     def fresh(self) -> str:
         """The URL of a new database with current tables, and no accounts."""
 
+    def for_journal(self) -> str:
+        """The URL of a new database for a journal.
+
+        A server's has the tables; in a file they are made when it is opened.
+        """
+
     def cut_off(self, url: str) -> None:
         """Let nobody reach a database, and cut the connections that there are."""
 
@@ -131,13 +140,20 @@ class Databases(Protocol):
         """Let everybody reach it again."""
 
 
-def _make_tables(url: str) -> None:
-    async def make() -> None:
-        async with open_store(url):
-            pass
+async def _make_directory(url: str) -> None:
+    async with open_store(url):
+        pass
 
+
+async def _make_tables_of_journal(url: str) -> None:
+    database = Database(parse_url(url), ConnectionError)
+    await upgrade.upgrade(database, SCHEMA)
+    await database.close()
+
+
+def _run(making: Coroutine[None, None, None]) -> None:
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        runner.run(make())
+        runner.run(making)
 
 
 class SqliteDatabases:
@@ -151,7 +167,7 @@ class SqliteDatabases:
     def make_template(cls, folder: Path) -> Path:
         """A file with current tables."""
         path = folder / "template.sqlite"
-        _make_tables(sqlite_url(path))
+        _run(_make_directory(sqlite_url(path)))
         return path
 
     def empty(self) -> str:
@@ -163,6 +179,10 @@ class SqliteDatabases:
         path = self._folder / f"directory-{next(_NUMBERS)}.sqlite"
         shutil.copy(self._template, path)
         return sqlite_url(path)
+
+    def for_journal(self) -> str:
+        """The URL of a file that is not there yet."""
+        return self.empty()
 
     def cut_off(self, url: str) -> None:
         """Take the file away from its place."""
@@ -180,43 +200,50 @@ def _path(url: str) -> Path:
 
 
 class PostgresDatabases:
-    """Databases of a server, copied from one whose tables were made once."""
+    """Databases of a server: as templates are whose tables were made once, or empty."""
 
-    def __init__(self, server: PostgresServer, template: str) -> None:
-        self._server = server
-        self._template = template
+    def __init__(self, pool: PostgresPool) -> None:
+        self._pool = pool
         self._names: list[str] = []
 
-    @classmethod
-    def make_template(cls, server: PostgresServer) -> str:
-        """A database with current tables."""
-        _make_tables(server.create_database("directory_template"))
-        return "directory_template"
+    @staticmethod
+    def make_templates(pool: PostgresPool) -> None:
+        """Make a directory's and a journal's current tables once."""
+        pool.make_template(_DIRECTORY, lambda url: _run(_make_directory(url)))
+        pool.make_template(_JOURNAL, lambda url: _run(_make_tables_of_journal(url)))
 
     @classmethod
     @contextmanager
-    def of(cls, server: PostgresServer, template: str) -> Iterator["PostgresDatabases"]:
+    def of(cls, pool: PostgresPool) -> Iterator["PostgresDatabases"]:
         """Databases that are taken away at the end."""
-        databases = cls(server, template)
+        databases = cls(pool)
         try:
             yield databases
         finally:
             for name in databases._names:
-                server.drop_database(name)
+                pool.drop(name)
+            pool.give_back()
 
     def empty(self) -> str:
         """The URL of a database with nothing in it."""
-        return self._new("template1")
+        name = self._pool.create("template1")
+        self._names.append(name)
+        return self._pool.server.url(name)
 
     def fresh(self) -> str:
         """The URL of a database with current tables."""
-        return self._new(self._template)
+        return self._pool.server.url(self._pool.take(_DIRECTORY))
+
+    def for_journal(self) -> str:
+        """The URL of a database with the tables of a journal."""
+        return self._pool.server.url(self._pool.take(_JOURNAL))
 
     def cut_off(self, url: str) -> None:
         """Take no connections to a database, and end those that there are."""
         name = parse_url(url).database
-        self._server.sql("postgres", f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        self._server.sql(
+        server = self._pool.server
+        server.sql("postgres", f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        server.sql(
             "postgres",
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
         )
@@ -224,9 +251,4 @@ class PostgresDatabases:
     def give_back(self, url: str) -> None:
         """Take connections to it again."""
         name = parse_url(url).database
-        self._server.sql("postgres", f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-
-    def _new(self, template: str) -> str:
-        name = f"directory_{next(_NUMBERS)}"
-        self._names.append(name)
-        return self._server.create_database(name, template)
+        self._pool.server.sql("postgres", f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")

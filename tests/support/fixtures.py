@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,7 @@ from tests.support.databases import (
 from tests.support.desk import Desk
 from tests.support.directory import open_store
 from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres_pool import PostgresPool
 from tests.support.privatekey import reuse_rsa_keys
 from tests.support.statements_at_once import (
     run_statements_at_once,
@@ -93,9 +95,11 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres: PostgresServer) -> str:
-    """The database that PostgreSQL's others are copied from."""
-    return PostgresDatabases.make_template(postgres)
+def postgres_pool(postgres: PostgresServer) -> Iterator[PostgresPool]:
+    """The databases of that server, which tests use one after another."""
+    with closing(PostgresPool(postgres)) as pool:
+        PostgresDatabases.make_templates(pool)
+        yield pool
 
 
 @pytest.fixture(scope="session")
@@ -111,9 +115,9 @@ def sqlite_databases(sqlite_template: Path, tmp_path: Path) -> Databases:
 
 
 @pytest.fixture
-def postgres_databases(postgres: PostgresServer, postgres_template: str) -> Iterator[Databases]:
+def postgres_databases(postgres_pool: PostgresPool) -> Iterator[Databases]:
     """Databases of PostgreSQL for one test."""
-    with PostgresDatabases.of(postgres, postgres_template) as databases:
+    with PostgresDatabases.of(postgres_pool) as databases:
         yield databases
 
 

@@ -19,6 +19,7 @@ _SETTINGS: Final = {
     "unix_socket_directories": "",
     "fsync": "off",  # the tests end the server, not the machine
     "max_connections": "60",
+    "autovacuum": "off",  # rows that come later stand behind those of earlier tests
     "logging_collector": "off",
     "timezone": "UTC",
 }
@@ -48,7 +49,7 @@ class PostgresServer:
         return self._psql(database, statement)
 
     def _psql(self, database: str, statement: str) -> str:
-        words = [_program("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
+        words = [program("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
         done = subprocess.run(
             [*words, "-c", statement, self.url(database)],
             capture_output=True,
@@ -89,7 +90,7 @@ class PostgresServer:
 
     def _start(self) -> Daemon:
         options = [word for pair in self._settings.items() for word in ("-c", "=".join(pair))]
-        command = [_program("postgres"), "-D", str(self._data), "-p", str(self.port), *options]
+        command = [program("postgres"), "-D", str(self._data), "-p", str(self.port), *options]
         return self._lab.start(
             "postgres",
             [*_dropped(), *command],
@@ -98,7 +99,7 @@ class PostgresServer:
         )
 
     def _answers(self) -> bool:
-        words = [_program("pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self.port)]
+        words = [program("pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self.port)]
         return subprocess.run(words, timeout=10, check=False).returncode == 0
 
 
@@ -109,7 +110,7 @@ def _children(pid: int) -> list[int]:
     ]
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     """A program of the newest PostgreSQL there is; Debian keeps them out of the way."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     return str(found[-1]) if found else need(name, "postgresql")
@@ -126,7 +127,7 @@ def _dropped() -> Sequence[str]:
 
 def postgres_server(lab: Lab, **settings: str) -> PostgresServer:
     """Make a cluster and start it."""
-    initdb = _program("initdb")
+    initdb = program("initdb")
     if not Path(initdb).exists():
         missing("initdb is not installed (Debian package postgresql)")
     folder = lab.new_folder("postgres", 0o755)

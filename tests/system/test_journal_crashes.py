@@ -42,7 +42,7 @@ def killed_at_work(lab: Lab, url: str, folder: Path, number: int) -> None:
 async def test_no_verdict_was_reported_without_its_row(
     lab: Lab, databases: Databases, tmp_path: Path
 ) -> None:
-    url = databases.empty()
+    url = databases.for_journal()
     for number in range(KILLS):
         killed_at_work(lab, url, tmp_path, number)
     lines = [

@@ -76,7 +76,7 @@ async def events_in_force(journal: LiveJournal) -> list[str]:
 async def test_each_event_arrives_and_none_is_invented(
     lab: Lab, databases: Databases, tmp_path: Path
 ) -> None:
-    url = databases.empty()
+    url = databases.for_journal()
     for number in range(KILLS):
         killed_at_work(lab, url, tmp_path, number)
     delivered_at_last(lab, url, tmp_path)
