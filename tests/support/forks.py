@@ -144,7 +144,7 @@ _imported = [*_IMPORTED]
 @cache
 def _context() -> ForkServerContext:
     context = get_context("forkserver")
-    context.set_forkserver_preload(_imported)
+    context.set_forkserver_preload([*_imported, "tests.support.prepared"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         forkserver.ensure_running()
