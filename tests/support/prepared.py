@@ -1,4 +1,4 @@
-"""What each process of the program would do for itself at its beginning, done once.
+"""The beginning of each process of the program, of which much is done here for all of them.
 
 The process that others are forked from imports this last (``tests/support/forks.py``). To
 complete the models of configuration and documents, and to find the statements that make tables,
