@@ -16,12 +16,13 @@ the verdict before the client does. So every submission can be looked up, howeve
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Final, assert_never
 
 from smtpgate.admission import Admission
 from smtpgate.authorizing import Authorizer
-from smtpgate.core.address import Mailbox, ReversePath
+from smtpgate.core.address import Mailbox
 from smtpgate.core.authorization.charges import charges_of
 from smtpgate.core.authorization.roles import Authorization, Denial
 from smtpgate.core.events import BudgetExhausted, Stage, SubmissionDone
@@ -29,8 +30,8 @@ from smtpgate.core.feedback.return_path import PathTagger
 from smtpgate.core.identity import DkimKey, Identity
 from smtpgate.core.limits import Charge, LimitExceededError
 from smtpgate.core.message.body import Body
-from smtpgate.core.message.envelope import Envelope, Submission
-from smtpgate.core.message.headers import Field
+from smtpgate.core.message.envelope import Submission
+from smtpgate.core.message.headers import Field, HeaderBlock
 from smtpgate.core.message.reading import ReadMessage, read_message, takes_long_to_read
 from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.outbox.mail import sent_mail
@@ -39,9 +40,9 @@ from smtpgate.core.reply import Reject, Reply, reject, reply_of
 from smtpgate.core.routing.route import RelayRoute, RoutedMessage
 from smtpgate.core.routing.routes import RouteTable
 from smtpgate.core.signing import (
-    UnsignedField,
     keys_for,
     sign,
+    signature_fields,
     takes_long_to_sign,
     unsigned_fields,
 )
@@ -315,17 +316,7 @@ class Pipeline:
         signatures: tuple[Field, ...] = ()
         if identity is not None and keys:
             try:
-                prepare = partial(
-                    unsigned_fields,
-                    block,
-                    message.body,
-                    domain=identity.name,
-                    keys=keys,
-                    now=now,
-                )
-                signatures = await self._signed(
-                    prepare, is_long=takes_long_to_sign(message.body)
-                )
+                signatures = await self._signed(block, message.body, identity.name, keys, now)
             except Exception as error:  # noqa: BLE001 - signing fails closed, whatever it was
                 self._on_error(error)
                 reject("signing-failed")
@@ -343,13 +334,19 @@ class Pipeline:
         return [b"".join([*parts, b"\r\n"]), message.body]
 
     async def _signed(
-        self, prepare: Callable[[], Sequence[UnsignedField]], *, is_long: bool
+        self,
+        block: HeaderBlock,
+        body: Body,
+        domain: str,
+        keys: Sequence[DkimKey],
+        now: datetime,
     ) -> tuple[Field, ...]:
         """Sign; beside the event loop where that has other messages to carry meanwhile."""
-        side = self._offload.side
+        run, side, is_long = self._offload.run, self._offload.side, takes_long_to_sign(body)
         if is_long or side is None or self.in_flight < _SIGNED_BESIDE:
-            return await self._offload.run(is_long, lambda: sign(prepare()))
-        return await side.run(sign, await self._offload.run(False, prepare))
+            return await run(is_long, signature_fields, block, body, domain, keys, now)
+        unsigned = await run(False, unsigned_fields, block, body, domain, keys, now)
+        return await side.run(sign, unsigned)
 
     async def _relay(
         self,
@@ -362,15 +359,11 @@ class Pipeline:
         """Carry out one upstream transaction; its verdict is the message's. Raises Reject."""
         # 8-bit header octets of a client that did not declare SMTPUTF8 are old habit, and pass
         # as they came; a client that declared it for nothing needs no upstream that has it.
-        envelope, return_path = done.submission.envelope, done.return_path
-        envelope = Envelope(
-            envelope.reverse_path if return_path is None else ReversePath(return_path),
-            done.relayed if done.withheld else envelope.recipients,
-            smtputf8=envelope.smtputf8 and message.has_utf8_header,
+        envelope = done.submission.envelope.relayed(
+            done.return_path,
+            done.relayed if done.withheld else None,
+            smtputf8=message.has_utf8_header,
             body_8bit=message.is_8bit,
-            envelope_id=envelope.envelope_id,
-            returned=envelope.returned,
-            require_tls=envelope.require_tls,
         )
         account_id = done.submission.principal.account.id
         attempt = DeliveryAttempt(account_id, client_gone, route=route)

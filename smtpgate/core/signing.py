@@ -10,6 +10,7 @@ from binascii import b2a_base64
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final
 
 from msgspec import Struct
@@ -64,6 +65,7 @@ SIGNED: Final = frozenset(
 # Domain and selector are written into the field as they are: labels (RFC 6376 §3.1), and
 # nothing that could end the tag or the line.
 _LABELS: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
+_NAME: Final = attrgetter("name")
 _LINE: Final = 72
 _FOLD: Final = b"\r\n\t"
 _SLICE: Final = 256 * 1024
@@ -72,6 +74,8 @@ _WINDOW_OCTETS: Final = 4096
 # See _sha256.
 _HASHED_AT_ONCE: Final = 2047
 _SHORT_OCTETS: Final = 16 * 1024
+# A copy costs less than a new one, for which OpenSSL looks the function up by its name.
+_NO_OCTETS: Final = hashlib.sha256()
 
 
 class _RelaxedBody:
@@ -155,9 +159,10 @@ def _sha256(octets: bytes) -> "hashlib._Hash":
     It does so for 2048 octets or more. That lets other threads run while a long body is hashed;
     in the two microseconds of a short one it wakes them, and they wait again.
     """
+    digest = _NO_OCTETS.copy()
     if not _HASHED_AT_ONCE < len(octets) <= _SHORT_OCTETS:
-        return hashlib.sha256(octets)
-    digest = hashlib.sha256()
+        digest.update(octets)
+        return digest
     for at in range(0, len(octets), _HASHED_AT_ONCE):
         digest.update(octets[at : at + _HASHED_AT_ONCE])
     return digest
@@ -244,7 +249,6 @@ def sign(fields: Sequence[UnsignedField]) -> tuple[Field, ...]:
 def signature_fields(
     block: HeaderBlock,
     body: Body,
-    *,
     domain: str,
     keys: Sequence[DkimKey],
     now: datetime,
@@ -256,7 +260,6 @@ def signature_fields(
 def unsigned_fields(
     block: HeaderBlock,
     body: Body,
-    *,
     domain: str,
     keys: Sequence[DkimKey],
     now: datetime,
@@ -266,7 +269,7 @@ def unsigned_fields(
     Fields that stand more than once are signed from the bottom up (RFC 6376 §5.4.2).
     """
     signed = [field for field in reversed(block.fields) if field.name in SIGNED]
-    names = _names_tag(tuple([field.name for field in signed]))
+    names = _names_tag(tuple(map(_NAME, signed)))
     bh = body.relaxed_hash if isinstance(body, StoredBody) else body_hash(body)
     seconds = now.timestamp()
     tags = _Tags(

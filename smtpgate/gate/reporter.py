@@ -44,7 +44,8 @@ class Reporter:
             return
         self._lines.append(line)
         self._octets += len(line)
-        self._soon()
+        if self._timer is None:
+            self._start_timer()
 
     def publish(self, event: Event) -> None:
         """Report soon what the metrics have noted, and the use of a key."""
@@ -54,7 +55,8 @@ class Reporter:
                 self._uses[key_id] = KeyUse(key_id, event.at, event.client.address)
         elif self._watched is not None and (use := use_of(event)) is not None:
             self._watched.add(use)
-        self._soon()
+        if self._timer is None:
+            self._start_timer()
 
     def report(self) -> None:
         """Report at once."""
@@ -76,6 +78,5 @@ class Reporter:
         """Report at once."""
         self.report()
 
-    def _soon(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_WAIT_S, self.report)
+    def _start_timer(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_WAIT_S, self.report)

@@ -40,7 +40,6 @@ Facts: TypeAlias = dict[str, Any]
 Texts: TypeAlias = Mapping[str, str]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _HOUR_US: Final = 3_600_000_000
 _decode: Final = json.loads
 _OUTCOMES: Final[Mapping[str, Outcome]] = {one: one for one in get_args(Outcome)}
@@ -83,7 +82,8 @@ COLUMNS: Final = tuple(records.c[name] for name in Row._fields)
 
 def microseconds(moment: datetime) -> int:
     """The moment in microseconds since 1970."""
-    return (moment - _EPOCH) // _MICROSECOND
+    since = moment - _EPOCH  # to divide it by a microsecond takes ten times as long
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def moment(us: int) -> datetime:

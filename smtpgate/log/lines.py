@@ -15,7 +15,9 @@ choose, and JSON's escapes keep the rest from looking like it::
 import json
 import traceback
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
+from math import floor
 from typing import Final, Literal
 
 from smtpgate.core.events import (
@@ -58,7 +60,12 @@ _MAX_TRACEBACK: Final = 8000
 
 def time_text(at: datetime) -> str:
     """A moment as all lines have it."""
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{_second_text(floor(at.timestamp()))}.{at.microsecond // 1000:03}Z"
+
+
+@lru_cache(maxsize=2)  # the lines of one second share it
+def _second_text(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def _key_of(budget: Budget, listener: str) -> str:

@@ -130,6 +130,37 @@ class Envelope(Struct, frozen=True, gc=False):
         """An envelope whose recipients have no delivery options."""
         return cls(reverse_path, tuple(map(Recipient, mailboxes)), smtputf8, body_8bit)
 
+    def relayed(
+        self,
+        return_path: Mailbox | None,
+        recipients: Sequence[Recipient] | None,
+        *,
+        smtputf8: bool,
+        body_8bit: bool,
+    ) -> "Envelope":
+        """The envelope as the upstream gets it; mostly it is the client's.
+
+        It has that return path and those recipients, if any are given, and asks for SMTPUTF8
+        only if the client did and the message needs it.
+        """
+        smtputf8 = smtputf8 and self.smtputf8
+        is_same = (self.smtputf8, self.body_8bit, self.body_binary) == (
+            smtputf8,
+            body_8bit,
+            False,
+        )
+        if is_same and return_path is None and recipients is None:
+            return self
+        return Envelope(
+            self.reverse_path if return_path is None else ReversePath(return_path),
+            self.recipients if recipients is None else recipients,
+            smtputf8=smtputf8,
+            body_8bit=body_8bit,
+            envelope_id=self.envelope_id,
+            returned=self.returned,
+            require_tls=self.require_tls,
+        )
+
 
 class Unrendered(Struct, frozen=True, gc=False):
     """A message of a template that the data could not complete: its template, and the problem.

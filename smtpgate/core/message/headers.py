@@ -14,6 +14,7 @@ anything but text.
 
 import re
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Final, NoReturn
 
 from msgspec import Struct
@@ -35,6 +36,7 @@ _NAME: Final = re.compile(rb"([A-Za-z0-9._-]+)[ \t]*:")
 _FIELD: Final = re.compile(
     rb"(?<![^\n])(([A-Za-z0-9._-]++)([ \t]*+):[^\r]*+(?:\r\n[ \t][^\r]*+)*+\r\n)"
 )
+_WHOLE: Final = itemgetter(0)
 # The C0 controls without tab and LF: with those, only the two octets of a CRLF are expected.
 _CONTROLS: Final = bytes({*range(32)} - {0x09, 0x0A})
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -251,7 +253,7 @@ def split_message(
 def _fields(head: bytes, max_fields: int) -> tuple[Field, ...]:
     """The fields of a block; its lines end with CRLF."""
     found = _FIELD.findall(head)
-    is_whole = sum([len(field[0]) for field in found]) == len(head)
+    is_whole = sum(map(len, map(_WHOLE, found))) == len(head)
     if not is_whole or len(found) > max_fields or first_long_line(head) is not None:
         _refuse_fields(head[:-2], max_fields)
     return tuple(

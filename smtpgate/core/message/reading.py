@@ -132,11 +132,10 @@ def takes_long_to_read(message: bytes | StoredMessage) -> bool:
     if end < 0:
         return len(octets) > _LONG_HEADER_OCTETS
     # Labels of internationalised domains are read letter by letter, encoded words one by one.
-    header = octets[:end]
     return (
-        header.count(b"xn--") > _FEW_LABELS
-        or header.count(b"=?") > _FEW_ENCODED_WORDS
-        or (end > _SHORT_HEADER_OCTETS and not header.isascii())
+        octets.count(b"xn--", 0, end) > _FEW_LABELS
+        or octets.count(b"=?", 0, end) > _FEW_ENCODED_WORDS
+        or (end > _SHORT_HEADER_OCTETS and not octets[:end].isascii())
     )
 
 
