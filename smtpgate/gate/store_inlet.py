@@ -103,6 +103,7 @@ class StoreInlet:
         """Send the answers to some of the requests that were read."""
         results: list[Result] = []
         frames: list[StoreAnswer] = []
+        noted: list[OfMessage] = []
         left: list[Answered] = []
         self._unanswered -= len(answered)
         for asked, answer in answered:
@@ -110,26 +111,31 @@ class StoreInlet:
             if result is None:
                 left.append((asked, answer))
                 continue
-            self._note(asked, result)
+            noted.append(asked)
             results.append(result)
             frames.append(answer_of(asked.number, result))
         if frames:
+            self._note(noted, results)
             self._send(frames, results)
         if left:
             self._in_loop(self._desk.settle, left)
         self._note_end()
 
-    def _note(self, asked: OfMessage, result: Result) -> None:
-        message_id = asked.request.message_id
-        if isinstance(result, Begun):
-            self._desk.begun.add(message_id)
-            return
-        self._owner.leave((message_id,))
-        if isinstance(asked, AskFinish):
-            self._desk.begun.discard(message_id)
-            entry = asked.request.entry
-            if entry is not None and entry.tasks:
-                self._in_loop(self._owner.on_tasks)
+    def _note(self, answered: Sequence[OfMessage], results: Sequence[Result]) -> None:
+        begun: list[str] = []
+        over: list[str] = []
+        has_tasks = False
+        for asked, result in zip(answered, results, strict=True):
+            request = asked.request
+            (begun if type(result) is Begun else over).append(request.message_id)
+            if type(asked) is AskFinish and request.entry is not None and request.entry.tasks:
+                has_tasks = True
+        self._desk.begun.update(begun)
+        if over:
+            self._owner.leave(over)
+            self._desk.begun.difference_update(over)
+        if has_tasks:
+            self._in_loop(self._owner.on_tasks)
 
     def _send(self, frames: Sequence[StoreAnswer], results: Sequence[Result]) -> None:
         try:

@@ -152,17 +152,20 @@ class LedgerTransactions(PromisesNothing):
                 break
         self._disconnect()
 
-    def run(self, requests: Sequence[Request], is_abandoned: IsAbandoned) -> list[Answer]:
-        """Carry the requests out, and what is owed.
+    def run(
+        self, requests: Sequence[Request | None], is_abandoned: IsAbandoned
+    ) -> list[Answer]:
+        """Carry the requests out, and what is owed; ``None`` asks for nothing.
 
         Of those whose caller gave up only settlements are carried out.
         """
-        answers: list[Answer] = [()] * len(requests)
+        answers: list[Answer] = [None] * len(requests)
         rest: list[tuple[int, Request]] = []
         for at, request in enumerate(requests):
             if type(request) is Settle and request.only_closes:
                 self._closing.append(request.reservation.id)
-            else:
+                answers[at] = ()
+            elif request is not None:
                 rest.append((at, request))
         if requests and not rest:
             return answers

@@ -44,7 +44,8 @@ class Handouts(Generic[R]):
     """The answers that hold at once, and those that hold once they were synced."""
 
     def __init__(self) -> None:
-        self.certain, self.promised = Handout[R](), Handout[R]()
+        self.certain: Handout[R] = Handout()
+        self.promised: Handout[R] = Handout()
 
     def where(self, *, is_promise: bool) -> Handout[R]:
         """The one for an answer that is a promise, or for one that is none."""
@@ -88,6 +89,11 @@ class Visit(Generic[R]):
         self, answers: Sequence[Answer], promises: Sequence[bool], handouts: Handouts[R]
     ) -> None:
         """Add each answer to those that are certain or promised."""
+        certain: list[tuple[Asked[R], Answer]] = []
+        promised: list[tuple[Asked[R], Answer]] = []
         for asked, answer, is_promise in zip(self._asked, answers, promises, strict=True):
-            handout = handouts.where(is_promise=is_promise)
-            handout.of_inlets.setdefault(self._inlet, []).append((asked, answer))
+            (promised if is_promise else certain).append((asked, answer))
+        if certain:
+            handouts.certain.of_inlets.setdefault(self._inlet, []).extend(certain)
+        if promised:
+            handouts.promised.of_inlets.setdefault(self._inlet, []).extend(promised)

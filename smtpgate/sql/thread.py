@@ -327,7 +327,7 @@ class BatchThread(Generic[R]):
             answers = self.work.run(requests, lambda at: job_of[at].is_abandoned)
         except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
             answers = [error] * len(requests)
-        handouts = Handouts[R]()
+        handouts: Handouts[R] = Handouts()
         begin = 0
         for job in jobs:
             end = begin + len(job.requests)

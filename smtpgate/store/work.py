@@ -5,7 +5,8 @@ process leaves a count without a row, never a row that was not counted. Neither 
 while the other is written.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from smtpgate.core.limits import Reservation
@@ -45,6 +46,8 @@ class StoreWork:
         """Carry out the requests, in two transactions unless other work comes between them."""
 
         def together(some: Sequence[Any], first: int) -> list[Any]:
+            if not first:
+                return self._together(some, is_abandoned)
             return self._together(some, lambda at: is_abandoned(first + at))
 
         return in_order(requests, self.journal, together)
@@ -98,59 +101,49 @@ class StoreWork:
     # -- both transactions ---------------------------------------------------------------------
 
     def _together(self, requests: Sequence[Any], is_abandoned: IsAbandoned) -> list[Any]:
-        counted = self._count(requests, is_abandoned)
-        entries: list[Entry] = []
-        for request, done in zip(requests, counted, strict=True):
-            if isinstance(request, OfMessage):
-                entry = _entry(request, done)
-                if entry is not None:
-                    entries.append(entry)
-            elif isinstance(request, Write):
-                entries += request.entries
+        counted = self._ledger.run([_to_count(one) for one in requests], is_abandoned)
+        written = [
+            _to_write(request, done) for request, done in zip(requests, counted, strict=True)
+        ]
+        entries = [entry for some in written for entry in some]
         errors = iter(self.journal.write(entries) if entries else ())
         return [
-            _answer(request, done, errors)
-            for request, done in zip(requests, counted, strict=True)
+            _answer(request, done, list(islice(errors, len(some))))
+            for request, done, some in zip(requests, counted, written, strict=True)
         ]
 
-    def _count(self, requests: Sequence[Any], is_abandoned: IsAbandoned) -> list[Any]:
-        """The ledger's answer to each request; ``None`` to one that has nothing for it."""
-        places: list[int] = []
-        asked: list[LedgerRequest] = []
-        for at, request in enumerate(requests):
-            if isinstance(request, Begin):
-                one: LedgerRequest | None = request.reserve
-            elif isinstance(request, Finish):
-                one = request.settle
-            else:
-                one = None if isinstance(request, Write) else request
-            if one is not None:
-                places.append(at)
-                asked.append(one)
-        answers: list[Any] = [None] * len(requests)
-        if asked or not requests:
-            done = self._ledger.run(asked, lambda at: is_abandoned(places[at]))
-            for at, answer in zip(places, done, strict=True):
-                answers[at] = answer
-        return answers
+
+def _to_count(request: Any) -> LedgerRequest | None:  # noqa: ANN401 - any request's
+    """The part of a request that is the ledger's."""
+    kind = type(request)
+    if kind is Begin:
+        reserve: LedgerRequest | None = request.reserve
+        return reserve
+    if kind is Finish:
+        settle: LedgerRequest | None = request.settle
+        return settle
+    return None if kind is Write else request
 
 
-def _answer(request: Any, counted: Any, errors: Iterator[Exception | None]) -> Any:  # noqa: ANN401 - any request's
-    """The answer, with the next errors if the request had entries that were written."""
-    if isinstance(request, OfMessage):
-        not_written = None if _entry(request, counted) is None else next(errors)
-        if isinstance(request, Begin):
-            return BeginAnswer(counted, not_written)
+def _to_write(request: Any, counted: Any) -> Sequence[Entry]:  # noqa: ANN401 - any request's
+    """The entries to write; none of a message that should be counted first, and was not."""
+    kind = type(request)
+    if kind is Begin:
+        if request.reserve is not None and type(counted) is not Reservation:
+            return ()
+    elif kind is not Finish:
+        return request.entries if kind is Write else ()
+    return () if request.entry is None else (request.entry,)
+
+
+def _answer(request: Any, counted: Any, errors: list[Exception | None]) -> Any:  # noqa: ANN401 - any request's
+    """The answer, with the error of each entry, or ``None``."""
+    kind = type(request)
+    if kind is Begin:
+        return BeginAnswer(counted, errors[0] if errors else None)
+    if kind is Finish:
+        not_written = errors[0] if errors else None
         if isinstance(counted, Exception):
             return FinishAnswer((), counted, not_written)
         return FinishAnswer(counted or (), None, not_written)
-    if isinstance(request, Write):
-        return [next(errors) for _ in request.entries]
-    return counted
-
-
-def _entry(request: OfMessage, counted: Any) -> Entry | None:  # noqa: ANN401 - the ledger's answer
-    """The entry to write; none of a message that should be counted first, and was not."""
-    if isinstance(request, Begin) and request.reserve is not None:
-        return request.entry if isinstance(counted, Reservation) else None
-    return request.entry
+    return errors if kind is Write else counted
