@@ -380,7 +380,8 @@ class LoopTurns:
                 self._calls.popleft()()
         finally:
             self._ends_s = None
-            self._wake_tasks()
+            if self._steps:
+                self._wake_tasks()
             if self._calls or self._steps:
                 self._end_turn()
 

@@ -116,15 +116,16 @@ class SmtpSession(Dialogue):
         if self.exchange is not None:
             return on_response(self, line)
         self.verb = b""
-        if line in _NO_COMMAND:
-            self.note_error(CATALOGUE[_NO_COMMAND[line]])
-            return None
         verb, _, argument = line.partition(b" ")  # as nearly all clients write it
-        if verb not in COMMANDS:
+        command = COMMANDS.get(verb)
+        if command is None:
+            if line in _NO_COMMAND:
+                self.note_error(CATALOGUE[_NO_COMMAND[line]])
+                return None
             verb, argument = split_command(line)
+            command = COMMANDS.get(verb)
         if verb not in _OF_A_GROUP:
             self.excused = 0
-        command = COMMANDS.get(verb)
         if command is None:
             self.note_error(CATALOGUE["unknown-command"])
             return None
