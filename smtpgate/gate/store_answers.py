@@ -1,9 +1,26 @@
-"""The results of requests to the store as frames for the worker that asked."""
+"""The answers to requests to the store as frames for the worker that asked."""
 
-from smtpgate.core.limits import LimitExceededError
+from typing import Any
+
+from smtpgate.core.limits import LimitExceededError, Reservation
 from smtpgate.gate.frames import BeginDone, BeginRefused, FinishDone, NotDone, StoreAnswer
 from smtpgate.ports import Begun, LedgerUnavailableError
 from smtpgate.store.owner import Result
+from smtpgate.store.requests import BeginAnswer, FinishAnswer
+
+
+def answer_without_trouble(number: int, answer: Any) -> StoreAnswer | None:  # noqa: ANN401 - any request's
+    """The frame for an answer of the store's thread; ``None`` if something is left to do."""
+    kind = type(answer)
+    if kind is FinishAnswer:
+        is_done = answer.not_counted is None and answer.not_written is None
+        return FinishDone(number, answer.crossings, True) if is_done else None
+    if kind is not BeginAnswer or answer.not_written is not None:
+        return None
+    counted = answer.counted
+    if counted is None or type(counted) is Reservation:
+        return BeginDone(number, counted, None)
+    return failure(number, counted) if isinstance(counted, LimitExceededError) else None
 
 
 def answer_of(number: int, result: Result) -> StoreAnswer:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from smtpgate.core.limits import Reservation
 from smtpgate.gate.frames import (
     AskFinish,
     AskLook,
@@ -103,7 +104,8 @@ class StoreDesk:
                 self.begun.discard(one.request.message_id)
             self._send(answer_of(one.number, result))
         if self._is_closed:
-            self.give_back(results)
+            begun = [result.reservation for result in results if isinstance(result, Begun)]
+            self.give_back([one for one in begun if one is not None])
 
     # -- for the line --------------------------------------------------------------------------
 
@@ -118,14 +120,13 @@ class StoreDesk:
         for answer in answers:
             self._send(answer)
 
-    def give_back(self, results: Sequence[Result]) -> None:
+    def give_back(self, reservations: Sequence[Reservation]) -> None:
         """Give back what was counted for a worker that has ended without its answer.
 
         It has not relayed these messages.
         """
-        for result in results:
-            if isinstance(result, Begun) and result.reservation is not None:
-                self._owner.give_back(result.reservation)
+        for reservation in reservations:
+            self._owner.give_back(reservation)
 
     def end_line(self, problem: Exception | None) -> None:
         """The line has ended, and all that came over it has its answer."""

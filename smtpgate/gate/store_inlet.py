@@ -10,17 +10,18 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from smtpgate.core.limits import Reservation
 from smtpgate.gate.frames import (
     AskFinish,
+    BeginDone,
     NoFrameError,
     OfMessage,
     StoreAnswer,
     decode_requests,
     encode_packet,
 )
-from smtpgate.gate.store_answers import answer_of
-from smtpgate.ports import Begun
-from smtpgate.store.owner import Result, StoreOwner, result_without_trouble
+from smtpgate.gate.store_answers import answer_without_trouble
+from smtpgate.store.owner import StoreOwner
 from smtpgate.store.requests import Begin
 from smtpgate.workers.line import PacketLine
 
@@ -46,7 +47,7 @@ class Desk(Protocol):
     def send_all(self, answers: Sequence[StoreAnswer]) -> None:
         """Send answers for which the line has no room."""
 
-    def give_back(self, results: Sequence[Result]) -> None:
+    def give_back(self, reservations: Sequence[Reservation]) -> None:
         """Give back what was counted for a worker that has ended without its answer."""
 
     def end_line(self, problem: Exception | None) -> None:
@@ -101,47 +102,44 @@ class StoreInlet:
 
     def answer(self, answered: Sequence[Answered]) -> None:
         """Send the answers to some of the requests that were read."""
-        results: list[Result] = []
         frames: list[StoreAnswer] = []
-        noted: list[OfMessage] = []
+        begun: list[str] = []
+        over: list[str] = []
         left: list[Answered] = []
+        has_tasks = False
         self._unanswered -= len(answered)
         for asked, answer in answered:
-            result = result_without_trouble(answer)
-            if result is None:
+            frame = answer_without_trouble(asked.number, answer)
+            if frame is None:
                 left.append((asked, answer))
                 continue
-            noted.append(asked)
-            results.append(result)
-            frames.append(answer_of(asked.number, result))
+            frames.append(frame)
+            request = asked.request
+            (begun if type(frame) is BeginDone else over).append(request.message_id)
+            if type(asked) is AskFinish and request.entry is not None and request.entry.tasks:
+                has_tasks = True
         if frames:
-            self._note(noted, results)
-            self._send(frames, results)
+            self._note(begun, over)
+            self._send(frames)
+        if has_tasks:
+            self._in_loop(self._owner.on_tasks)
         if left:
             self._in_loop(self._desk.settle, left)
         self._note_end()
 
-    def _note(self, answered: Sequence[OfMessage], results: Sequence[Result]) -> None:
-        begun: list[str] = []
-        over: list[str] = []
-        has_tasks = False
-        for asked, result in zip(answered, results, strict=True):
-            request = asked.request
-            (begun if type(result) is Begun else over).append(request.message_id)
-            if type(asked) is AskFinish and request.entry is not None and request.entry.tasks:
-                has_tasks = True
+    def _note(self, begun: Sequence[str], over: Sequence[str]) -> None:
+        """Note the messages that are begun, and those that are refused or finished."""
         self._desk.begun.update(begun)
         if over:
             self._owner.leave(over)
             self._desk.begun.difference_update(over)
-        if has_tasks:
-            self._in_loop(self._owner.on_tasks)
 
-    def _send(self, frames: Sequence[StoreAnswer], results: Sequence[Result]) -> None:
+    def _send(self, frames: Sequence[StoreAnswer]) -> None:
         try:
             is_sent = self._line.send(encode_packet(frames))
         except ConnectionError:
-            self._in_loop(self._desk.give_back, results)
+            lost = [one.reservation for one in frames if isinstance(one, BeginDone)]
+            self._in_loop(self._desk.give_back, [one for one in lost if one is not None])
             return
         if not is_sent:
             self._in_loop(self._desk.send_all, frames)

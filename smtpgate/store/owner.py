@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
-from smtpgate.core.limits import LimitExceededError, Reservation
+from smtpgate.core.limits import Reservation
 from smtpgate.journal.events import EventRow
 from smtpgate.journal.file import JournalFile
 from smtpgate.journal.groups import not_in_time
@@ -34,17 +34,6 @@ Asked: TypeAlias = tuple[Q, str | None]
 """A request as it is carried out now, and the problem of a journal without its entry."""
 Result: TypeAlias = Begun | Finished | Exception
 """The value that a request returns, or the exception that it raises."""
-
-
-def result_without_trouble(answer: BeginAnswer | FinishAnswer | Exception) -> Result | None:
-    """The result after which nothing is left to do; ``None`` if something is."""
-    if isinstance(answer, Exception) or answer.not_written is not None:
-        return None
-    if isinstance(answer, FinishAnswer):
-        return Finished(answer.crossings) if answer.not_counted is None else None
-    if isinstance(answer.counted, LimitExceededError):
-        return answer.counted
-    return None if isinstance(answer.counted, Exception) else Begun(answer.counted)
 
 
 def new_thread(
