@@ -129,10 +129,9 @@ def _relaxed(piece: bytes) -> bytes:
     base64 has neither spaces nor tabs. Python searches for short patterns twice as fast from
     the end as from the beginning.
     """
-    if b"\t" in piece:
-        piece = piece.replace(b"\t", b" ")
+    piece = piece.replace(b"\t", b" ")
     if len(piece) <= _WINDOW_OCTETS:
-        return _squeezed(piece) if b" " in piece else piece
+        return _squeezed(piece) if piece.find(b" ") >= 0 else piece
     parts: list[Octets] = []
     view, place = memoryview(piece), 0
     while (space := piece.find(b" ", place)) >= 0:

@@ -153,7 +153,7 @@ class Message(Struct, frozen=True, gc=False):
 
 def line_end_problem(octets: bytes) -> str | None:
     """The problem of the line ends, if any: a NUL, a bare CR or LF (RFC 5321 §2.3.8)."""
-    if b"\0" in octets:
+    if 0 in octets:
         return _NUL
     place, end = 0, len(octets)
     while place < end:
@@ -178,7 +178,7 @@ class LineEnds:
 
     def feed(self, piece: bytes) -> None:
         """Look at the next octets."""
-        if b"\0" in piece:
+        if 0 in piece:
             self._problems.add(_NUL)
         if not _has_clean_line_ends(piece):
             self._problems.add(_BARE_LF if _has_bare_lf(piece) else _BARE_CR)
