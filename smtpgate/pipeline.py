@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from operator import attrgetter
 from typing import Final, assert_never
 
 from smtpgate.admission import Admission
@@ -69,6 +70,7 @@ from smtpgate.withholding import Withholding
 
 # With fewer messages on their way the event loop has nothing better to do than to sign.
 _SIGNED_BESIDE: Final = 4
+_RAW: Final = attrgetter("raw")
 _MAY_BE_SENT: Final = ("accepted", "in-doubt")
 
 
@@ -330,8 +332,8 @@ class Pipeline:
             mask_client=self._rules.mask_client,
         )
         # The body stays where it is in memory; it is not copied into a new message.
-        parts = [field.raw for field in (received, *signatures, *block.fields)]
-        return [b"".join([*parts, b"\r\n"]), message.body]
+        fields = (received, *signatures, *block.fields)
+        return [b"".join([*map(_RAW, fields), b"\r\n"]), message.body]
 
     async def _signed(
         self,

@@ -193,7 +193,7 @@ def _facts(record: Record, decision: Raw | None) -> _Facts:
         labels=record.intent.tags or None,
         authors=_authors(record.authors) if record.authors else None,
         sender=None if sender is None else _author(sender),
-        resent=[_author(author) for author in record.resent] or None,
+        resent=[_author(one) for one in record.resent] if record.resent else None,
         used=_used(record.identities) if record.identities else None,
         decision=decision,
         to=None if to is None else [_address(mailbox) for mailbox in to],

@@ -6,6 +6,7 @@ messages of a sender share are encoded once.
 """
 
 from datetime import datetime
+from operator import attrgetter
 from typing import Final
 
 from msgspec import Raw, Struct, field
@@ -21,6 +22,7 @@ from smtpgate.json_text import json_octets, json_part
 from smtpgate.log.lines import MAX_TEXT, Level, time_text
 
 _MAX_ITEMS: Final = 20
+_TEXT: Final = attrgetter("text")
 
 
 class _Identity(Struct, gc=False):
@@ -224,7 +226,7 @@ def _add_message(line: _Line, done: SubmissionDone, *, with_recipients: bool) ->
     line.mail_from, line.octets = envelope.reverse_path.text, len(submission.message)
     line.recipients = len(envelope.recipients)
     if with_recipients:
-        line.rcpt_to = [recipient.mailbox.text for recipient in envelope.recipients]
+        line.rcpt_to = [*map(_TEXT, envelope.mailboxes)]
     if done.authors:
         line.authors = _authors(done.authors)
     if done.identities:

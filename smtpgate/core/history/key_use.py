@@ -141,7 +141,7 @@ def _use(
     owner: str,
 ) -> UseOfKey | None:
     if outcome in ("accepted", "in-doubt"):
-        addresses = tuple([hash_of(str(mailbox)) for mailbox in mailboxes])
+        addresses = tuple([hash_of(mailbox.text) for mailbox in mailboxes])
         is_refused = False
     elif outcome == "refused" and reason not in _WITHOUT_MEANING:
         is_refused = reason != _UPSTREAMS

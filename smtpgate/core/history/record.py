@@ -284,6 +284,7 @@ class Record(Struct, frozen=True, gc=False, kw_only=True):
         return self.identities[-1].arn if self.identities else ""
 
 
+@lru_cache(maxsize=4096)
 def owner_of(arn: str) -> str:
     """The account field of an ARN, or an empty text."""
     parts = arn.split(":", 5)

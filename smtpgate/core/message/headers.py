@@ -94,21 +94,20 @@ class Field(Struct, frozen=True, gc=False):
 class HeaderBlock(Struct, frozen=True, gc=False):
     """All the fields, in order; ``by_name`` has the first of each name, and is made of them.
 
+    ``has_names_twice`` if two fields have the same name, which is seen then too.
+
     Most questions about a header are about names that it does not have, or has once. So the
     fields are gone through once, and not again for each question.
     """
 
     fields: tuple[Field, ...]
     by_name: Mapping[bytes, Field] = {}
+    has_names_twice: bool = False
 
     def __post_init__(self) -> None:
         first = {field.name: field for field in reversed(self.fields)}
         force_setattr(self, "by_name", first)
-
-    @property
-    def has_names_twice(self) -> bool:
-        """True if two fields have the same name."""
-        return len(self.by_name) < len(self.fields)
+        force_setattr(self, "has_names_twice", len(first) < len(self.fields))
 
     def all(self, name: bytes) -> tuple[Field, ...]:
         """Every field of that name (lower case)."""
