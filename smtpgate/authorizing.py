@@ -9,7 +9,7 @@ very object of before.
 
 from typing import Final, NamedTuple
 
-from smtpgate.core.account import Principal, usable_key
+from smtpgate.core.account import AccessKey, Principal, usable_key
 from smtpgate.core.authorization.context import submission_context
 from smtpgate.core.authorization.reports import (
     authorize_message,
@@ -74,7 +74,8 @@ class Authorizer:
         Raises Reject.
         """
         try:
-            submission = done.submission = await self._as_of_now(done.submission)
+            key = await self._directory.access_key(done.submission.client.access_key_id)
+            submission = done.submission = self._as_of_now(done.submission, key)
             alike = _alike(message, submission)
             kept = self._kept.get(alike)
             if kept is not None and await self._is_as_before(kept, submission.principal):
@@ -86,10 +87,9 @@ class Authorizer:
         done.identities, done.decision = authorization.identities, authorization.decision
         return authorization
 
-    async def _as_of_now(self, submission: Submission) -> Submission:
+    def _as_of_now(self, submission: Submission, found: AccessKey | None) -> Submission:
         """The submission with its principal as it is now: a key may have been revoked since."""
         client = submission.client
-        found = await self._directory.access_key(client.access_key_id)
         key = usable_key(found, client.address, self._clock.now(), client.certificate)
         if key.principal is submission.principal and key.limits == submission.key_limits:
             return submission

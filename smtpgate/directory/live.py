@@ -98,8 +98,9 @@ class LiveDirectory:
         """The key of that id with the principal it acts for, active or not."""
         if not is_access_key_id(key_id):
             return None  # whatever a client calls itself is no question to a database
-        key: AccessKey | None = await self._answer(CacheKey("key", key_id))
-        return key
+        question = CacheKey("key", key_id)
+        is_known, key = self._known(question)
+        return cast("AccessKey | None", key if is_known else await self._asked(question))
 
     async def identities(self, name: str) -> Sequence[Identity]:
         """Every identity of exactly that name, of any account, verified or not."""
@@ -109,8 +110,9 @@ class LiveDirectory:
             known = await self._answer(CacheKey("addresses", domain_of(name)))
             if known is not None and name not in known:
                 return ()
-        found: Sequence[Identity] = await self._answer(CacheKey("identity", name))
-        return found
+        question = CacheKey("identity", name)
+        is_known, found = self._known(question)
+        return cast("Sequence[Identity]", found if is_known else await self._asked(question))
 
     async def notifications(
         self, name: str, owner_id: str, account_id: str
@@ -217,19 +219,29 @@ class LiveDirectory:
         return now_s
 
     async def _answer(self, key: CacheKey) -> Any:  # noqa: ANN401 - by the key's kind
+        is_known, value = self._known(key)
+        return value if is_known else await self._asked(key)
+
+    def _known(self, key: CacheKey) -> tuple[bool, Any]:
+        """True if there is an answer in memory that may be used, and the answer.
+
+        Nearly every question of a message ends here; so it is no coroutine. Raises
+        DirectoryUnavailableError.
+        """
         now_s = self._clock.monotonic()
         if self._as_of_s is None or now_s - self._as_of_s > self._settings.max_stale_s:
             now_s = self._fresh_at(now_s)
-        is_known, value = self._cache.get(key, now_s, also_lapsed=self._problem is not None)
-        if is_known:
-            return value
+        return self._cache.get(key, now_s, also_lapsed=self._problem is not None)
+
+    async def _asked(self, key: CacheKey) -> Any:  # noqa: ANN401 - by the key's kind
+        """The answer of the database, which is not in memory."""
         if self._problem is not None:
             raise DirectoryUnavailableError(self._problem)
         try:
             return await self._loading(key)
         except DirectoryUnavailableError:
             # The feed has not noticed yet that the database is away.
-            is_known, value = self._cache.get(key, now_s, also_lapsed=True)
+            is_known, value = self._cache.get(key, self._clock.monotonic(), also_lapsed=True)
             if is_known:
                 return value
             raise
