@@ -441,7 +441,9 @@ class PooledUpstream:
         if self._idle and self._idle[-1].idle_since <= now - self._config.max_idle_s:
             while self._idle:  # the newest is too old, so all are
                 _ = self._retire(self._idle.pop())
-        return bool(self._idle) or self._slots_taken < self._limit.at(now)
+        if self._idle:
+            return True
+        return self._slots_taken < self._limit.at(now)
 
     def _take_room(self) -> _Slot:
         if self._idle:

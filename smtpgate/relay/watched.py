@@ -85,7 +85,8 @@ class WatchedUpstream:
         """Note a delivery that has ended now; failures are noted by the pool."""
         if isinstance(delivery, Answered):
             self._problem = ""
-            if not delivery.reply.is_positive:
+            # Only others that were taken show which recipient was too many.
+            if len(delivery.recipients) > 1 and not delivery.is_accepted:
                 self.pool.learn_from(delivery)
             seconds = attempt.served_s if octets <= SHORT_OCTETS else None
             self._changed(self.breaker.succeeded(now, seconds))

@@ -63,12 +63,13 @@ class ReplyReader:
         self._lines: list[str] = []
         self._octets = 0
 
-    def read(self, octets: bytes) -> Sequence[Answer]:
-        """The replies that are whole with these octets, up to a problem."""
+    def read(self, octets: bytes, is_usual: bool = False) -> Sequence[Answer]:
+        """The replies that are whole with these octets, up to a problem.
+
+        With ``is_usual`` most messages get the same ones.
+        """
         if not self.has_rest and len(octets) < _MAX_LINE_OCTETS:
-            # Most messages get the same answers to their commands, and each its own at the end.
-            is_flight = octets.count(b"\n") > 1
-            answers = _known_flight(octets) if is_flight else _single_lines(octets)
+            answers = _usual_lines(octets) if is_usual else _single_lines(octets)
             if answers is not None:
                 return answers
         *lines, self._rest = (self._rest + octets).split(b"\n")
@@ -124,7 +125,7 @@ def _single_lines(octets: bytes) -> Sequence[Answer] | None:
     return answers
 
 
-_known_flight: Final = lru_cache(maxsize=128)(_single_lines)
+_usual_lines: Final = lru_cache(maxsize=128)(_single_lines)
 
 
 def _printable(octets: bytes) -> str:

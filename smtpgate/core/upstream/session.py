@@ -101,12 +101,13 @@ class UpstreamSession:
         self._steps: list[Step] = []
         self._login: UpstreamLogin  # once it has begun
         self._last_verdict: Answer | None = None
+        self._octets = 0
+        self._is_large = self._is_in_chunks = self._reads_file = self._may_be_in_part = False
         self._forget_transaction()
 
     def _forget_transaction(self) -> None:
         self._envelope: Envelope | None = None
         self._message: Sequence[Body] = ()
-        self._octets = 0
         self._unsent.clear()
         self._replies: list[Reply] = []  # to RCPT
         self._refusals: list[Reply] = []  # those of them that are negative
@@ -114,10 +115,6 @@ class UpstreamSession:
         self._verdict: Answered | None = None
         self._is_untouched = True
         self._is_message_sent = False
-        self._is_large = False
-        self._is_in_chunks = False
-        self._reads_file = False
-        self._may_be_in_part = False
         self._is_in_part = False
 
     @property
@@ -146,7 +143,8 @@ class UpstreamSession:
         if self.state == "closed":
             return self._steps
         reader = self._reader
-        answers = reader.read(octets)
+        # The last reply to a message mostly names it; those before are the same for all.
+        answers = reader.read(octets, len(self._due) > 1)
         left = len(answers)
         try:
             for answer in answers:
