@@ -122,7 +122,7 @@ def _single_lines(octets: bytes) -> Sequence[Answer] | None:
         if line is None or line[2] == b"-":
             return None
         answers.append(_answer(int(line[1]), (_printable(line[3] or b""),)))
-    return answers
+    return tuple(answers)
 
 
 _usual_lines: Final = lru_cache(maxsize=128)(_single_lines)
