@@ -66,6 +66,10 @@ class Spent:
     junk_commands: int = 0
     excess_recipients: int = 0
 
+    def clear(self) -> None:
+        """A message was accepted: the budgets are whole again."""
+        self.errors = self.junk_commands = self.excess_recipients = 0
+
 
 class Dialogue(ChunkProtocol):
     """One client's session: EHLO, TLS and AUTH state, and the transaction in progress.

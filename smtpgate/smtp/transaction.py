@@ -27,7 +27,7 @@ from smtpgate.smtp.command import (
     parse_mail,
     parse_rcpt,
 )
-from smtpgate.smtp.dialogue import WIRE, Dialogue, Spent, Transaction
+from smtpgate.smtp.dialogue import WIRE, Dialogue, Transaction
 from smtpgate.smtp.intake import MessageIntake
 from smtpgate.smtp.protocol import HangUp, OutOfBudget, Work
 from smtpgate.smtp.traced import trace_chunk, trace_message, trace_upstream
@@ -298,7 +298,7 @@ async def _carry(
         else:
             reply = await _submit(dialogue, transaction, message)
             if reply.is_positive:
-                dialogue.spent = Spent()
+                dialogue.spent.clear()
                 if transaction.refused:
                     _forget_refused(dialogue, transaction)
             elif delay_s := dialogue.parts.admission.delay_s(transaction.account_id):
