@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from smtpgate import authorizing
+from smtpgate.core.authorization.reports import authorize_message
+from smtpgate.core.authorization.roles import Authorization, AuthorizationRequest
 from smtpgate.core.limits import Subject
+from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import Delivery, Octets
 from smtpgate.gate.gate import Gate
@@ -91,6 +95,26 @@ async def test_a_policy_can_ask_for_the_tags_of_a_message(tmp_path: Path) -> Non
         for tags, code in (("Campaign=spring", "250"), ("campaign=autumn", "554"), ("", "554")):
             reply = await send(dialog, f"X-SES-MESSAGE-TAGS: {tags}\r\n{MESSAGE}")
             assert reply.startswith(code), tags
+
+
+async def test_a_senders_next_message_is_decided_from_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each would cost the time of a decision, and nobody would notice."""
+    decided: list[tuple[Author, ...]] = []
+
+    def decide(request: AuthorizationRequest, *more: Any) -> Authorization:  # noqa: ANN401
+        decided.append(request.authors)
+        return authorize_message(request, *more)
+
+    monkeypatch.setattr(authorizing, "authorize_message", decide)
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await login(gate)
+        for to in ("jane@example.net", "joe@example.net"):
+            assert (await send(dialog, to=(to,))).startswith("250")
+        assert len(decided) == 1
+        assert (await send(dialog, written_by("marketing+x@ses-example.com"))).startswith("250")
+        assert len(decided) == 2
 
 
 async def test_the_upstream_is_given_the_sending_account(
