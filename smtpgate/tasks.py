@@ -109,8 +109,11 @@ class Rhythm:
     async def goes_on(self, after_s: float) -> bool:
         """Wait ``after_s``, or until woken; true if the work goes on."""
         if not self._is_over:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), after_s)
+            timer = asyncio.get_running_loop().call_later(after_s, self._woken.set)
+            try:
+                await self._woken.wait()
+            finally:
+                timer.cancel()
             self._woken.clear()
         return not self._is_over
 
