@@ -36,6 +36,7 @@ class Channel(asyncio.Protocol):
         self._received = bytearray()
         self._unsent: list[bytes] = []
         self._closed = asyncio.Event()
+        self._is_listening = False
         self._is_over = False
 
     @classmethod
@@ -45,7 +46,7 @@ class Channel(asyncio.Protocol):
         on_frames: Callable[[Sequence[bytes]], None],
         on_end: Callable[[], None],
     ) -> "Channel":
-        """The channel over that socket, which it owns from now on; nothing is read yet."""
+        """The channel over that socket, which it owns from now on; it passes on nothing yet."""
         channel = cls(on_frames, on_end)
         await channel.attach(connection)
         return channel
@@ -57,9 +58,11 @@ class Channel(asyncio.Protocol):
         await loop.create_unix_connection(lambda: self, sock=connection)
 
     def listen(self) -> None:
-        """Read frames from now on."""
+        """Pass on frames from now on."""
+        self._is_listening = True
         if self._transport is not None:
             self._transport.resume_reading()
+        self.data_received(b"")
 
     @property
     def unsent_octets(self) -> int:
@@ -109,6 +112,9 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass on the frames that are complete."""
+        if not self._is_listening:  # uvloop begins to read also where reading is paused
+            self._received += data
+            return
         received: bytes | bytearray = data
         if self._received:
             self._received += data

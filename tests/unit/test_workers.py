@@ -299,15 +299,29 @@ def test_frames_are_the_same_wherever_a_read_ends(frames: list[bytes], size: int
     octets = b"".join(struct.pack("!I", len(frame)) + frame for frame in frames)
     reads: list[Sequence[bytes]] = []
     channel = Channel(reads.append, lambda: None)
+    channel.listen()
     for start in range(0, len(octets), size):
         channel.data_received(octets[start : start + size])
     assert [frame for read in reads for frame in read] == frames
     assert all(reads), "nothing is passed on where no frame is complete"
 
 
+def test_frames_that_are_read_early_are_passed_on_once_the_channel_listens() -> None:
+    got: list[bytes] = []
+    channel = Channel(got.extend, lambda: None)
+    channel.data_received(b"\0\0\0\5ear")
+    channel.data_received(b"ly\0\0\0\1")
+    assert got == []
+    channel.listen()
+    assert got == [b"early"]
+    channel.data_received(b"a")
+    assert got == [b"early", b"a"]
+
+
 def test_frames_of_one_read_are_passed_on_together_also_before_what_is_none() -> None:
     got: list[Sequence[bytes]] = []
     channel = Channel(got.append, lambda: None)
+    channel.listen()
     with pytest.raises(FrameTooLongError):
         channel.data_received(b"\0\0\0\1a\0\0\0\1b" + b"\xff" * 9)
     assert got == [[b"a", b"b"]]
