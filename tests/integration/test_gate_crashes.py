@@ -44,7 +44,7 @@ from tests.support.traffic import (
 
 GATES: Final = 4
 CLIENTS: Final = 2  # of each gate
-SUBMISSIONS: Final = int(os.environ.get("SMTPGATE_CRASH_SUBMISSIONS", "600"))
+SUBMISSIONS: Final = int(os.environ.get("SMTPGATE_CRASH_SUBMISSIONS", "400"))
 KILLS: Final = max(GATES, SUBMISSIONS // 500)
 
 
