@@ -5,6 +5,9 @@ addresses, and find the same in the directory. Then the decision is the same, un
 asks for what is of one message alone. So it is kept with all that it was made of. The directory
 is asked for every message, and a decision is used again only while each of its answers is the
 very object of before.
+
+What is kept keeps those answers in memory, also when the directory has forgotten them. So it is
+bounded by their size too.
 """
 
 from typing import Final, NamedTuple
@@ -34,6 +37,11 @@ from smtpgate.tasks import Offload
 # Each is a request to the directory; a message has a few.
 _MAX_DOMAINS: Final = 100
 _MAX_KEPT: Final = 512
+# Of policies as text; in memory they take twelve times as much, and an identity with its keys
+# as much as so many octets of them. To free what one decision holds takes under a millisecond.
+_MAX_OCTETS: Final = 2 * 1024 * 1024
+_MAX_OCTETS_OF_ONE: Final = 128 * 1024
+_IDENTITY_OCTETS: Final = 2_000
 
 
 class _Kept(NamedTuple):
@@ -42,6 +50,7 @@ class _Kept(NamedTuple):
     principal: Principal
     known: Known
     authorization: Authorization
+    octets: int
 
 
 class Authorizer:
@@ -64,6 +73,7 @@ class Authorizer:
         self._clock = clock
         self._offload = offload
         self._kept: dict[tuple[object, ...], _Kept] = {}
+        self._octets = 0  # of all that are kept
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -144,9 +154,27 @@ class Authorizer:
         request: AuthorizationRequest,
         authorization: Authorization,
     ) -> None:
-        if len(self._kept) >= _MAX_KEPT:
-            self._kept.clear()
-        self._kept[alike] = _Kept(request.principal, request.known, authorization)
+        self._forget(alike)
+        principal, known = request.principal, request.known
+        octets = _octets_of(principal, known)
+        if octets > _MAX_OCTETS_OF_ONE:
+            return
+        self._kept[alike] = _Kept(principal, known, authorization, octets)
+        self._octets += octets
+        while len(self._kept) > _MAX_KEPT or self._octets > _MAX_OCTETS:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, alike: tuple[object, ...]) -> None:
+        kept = self._kept.pop(alike, None)
+        if kept is not None:
+            self._octets -= kept.octets
+
+
+def _octets_of(principal: Principal, known: Known) -> int:
+    """The size of what the directory answered, in octets of policies."""
+    identities = [one for found in known.values() for one in found]
+    policies = [*principal.policies, *(policy for one in identities for policy in one.policies)]
+    return _IDENTITY_OCTETS * len(identities) + sum(policy.octets for policy in policies)
 
 
 def _alike(message: ReadMessage, submission: Submission) -> tuple[object, ...]:

@@ -291,6 +291,44 @@ async def test_a_decision_that_is_kept_is_the_one_that_is_made(
 
 async def test_a_bounded_number_of_decisions_is_kept() -> None:
     desk = Desk(KnownNow())
-    for number in range(1100):
-        await desk.ask(Letter(path=f"bounces+{number}@{NAME}"))
-        assert len(desk.authorizer) <= 512
+    for number in range(600):
+        await desk.ask(numbered(number))
+        assert len(desk.authorizer) == min(number + 1, 512)
+    last = await desk.ask(numbered(599))
+    assert await desk.ask(numbered(600 - 512)) is not last
+    assert await desk.ask(numbered(599)) is last
+
+
+def numbered(number: int) -> Letter:
+    return Letter(path=f"bounces+{number}@{NAME}")
+
+
+def not_from(octets: int) -> dict[str, Any]:
+    """A condition of so many octets or a few more."""
+    return {"StringNotEquals": {"ses:FromAddress": "x" * octets}}
+
+
+async def test_decisions_keep_a_bounded_amount_of_policies_in_memory() -> None:
+    desk = Desk(KnownNow(not_from(64 * 1024)))
+    for number in range(100):
+        desk.known.set_policy(not_from(64 * 1024))
+        await desk.ask(numbered(number))
+        assert len(desk.authorizer) <= 2 * 1024 // 64
+    last = await desk.ask(numbered(99))
+    assert await desk.ask(numbered(99)) is last
+
+
+async def test_a_decision_that_is_made_again_counts_once() -> None:
+    desk = Desk(KnownNow(not_from(64 * 1024)))
+    first = await desk.ask(numbered(1))
+    for _ in range(100):
+        desk.known.set_policy(not_from(64 * 1024))
+        await desk.ask(numbered(2))
+    assert await desk.ask(numbered(1)) == first
+    assert len(desk.authorizer) == 2
+
+
+async def test_no_decision_is_kept_that_keeps_very_much_in_memory() -> None:
+    desk = Desk(KnownNow(not_from(256 * 1024)))
+    await desk.ask()
+    assert not len(desk.authorizer)

@@ -176,7 +176,8 @@ class Policy(Written, frozen=True, gc=False):
 
     Statements are looked up by the caller's account, so that those about others cost nothing.
     ``patterns`` is the number of patterns in conditions, without those on recipients.
-    ``asks_of_message``: a statement asks for what is of one message alone.
+    ``asks_of_message``: a statement asks for what is of one message alone. ``octets`` is the
+    length of the statements as JSON.
 
     The directory keeps very many. Nothing in a policy refers back to it, so Python frees it
     without its garbage collector, which never looks at it.
@@ -191,6 +192,7 @@ class Policy(Written, frozen=True, gc=False):
     patterns: int = 0
     recipient_patterns: int = 0
     asks_of_message: bool = True
+    octets: int = 0
     _accounts: tuple[str, ...] = ()  # sorted; the statements of each are in _by_account
     _by_account: tuple[tuple[Statement, ...], ...] = ()
     _for_anyone: tuple[Statement, ...] = ()
@@ -214,6 +216,7 @@ class Policy(Written, frozen=True, gc=False):
         force_setattr(self, "recipient_patterns", counts[True])
         asks = any(is_of_message(key) for one in self.statements for key in one.keys_asked())
         force_setattr(self, "asks_of_message", asks)
+        force_setattr(self, "octets", sum(len(one.cited.text) for one in self.statements))
         force_setattr(self, "_accounts", tuple(sorted(by_account)))
         of_each = (tuple(by_account[account]) for account in self._accounts)
         force_setattr(self, "_by_account", tuple(of_each))
