@@ -14,6 +14,7 @@ from typing import Final, ParamSpec
 from tests.support.daemons import missing
 from tests.support.gate import ROOT
 
+BOTOCORE_SUITES: Final = ("tests/unit/auth", "tests/unit/protocols")
 ANSIBLE: Final = "ansible-12.3.0"
 MOTO: Final = "moto-5.2.5"
 # What moto needs beside the packages that the tests have for their own clients.
@@ -38,18 +39,25 @@ def _one_at_a_time(fetched: Callable[P, Path]) -> Callable[P, Path]:
 
 
 @_one_at_a_time
-def source_folder(package: str) -> Path:
-    """The unpacked source of a package that is installed, at its version; fetched once."""
+def source_folder(package: str, *parts: str) -> Path:
+    """Some folders of the source of a package that is installed, at its version; fetched once.
+
+    To unpack all of botocore takes seconds.
+    """
     name = f"{package}-{version(package)}"
     kept = ROOT / ".venv" / "sources"
     if (kept / name).exists():
         return kept / name
     kept.mkdir(exist_ok=True)
     _fetch(name, kept, "--no-binary", package)
-    archive = kept / f"{name}.tar.gz"
+    archive, unpacking = kept / f"{name}.tar.gz", kept / f"{name}.unpacking"
     with tarfile.open(archive) as packed:
-        packed.extractall(kept, filter="data")
+        wanted = tuple(f"{name}/{part}/" for part in parts)
+        members = [one for one in packed if one.name.startswith(wanted)]
+        packed.extractall(unpacking, members, filter="data")
     archive.unlink()
+    (unpacking / name).rename(kept / name)
+    unpacking.rmdir()
     return kept / name
 
 
