@@ -14,11 +14,11 @@ the verdict before the client does. So every submission can be looked up, howeve
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from operator import attrgetter
+from operator import attrgetter, sub
 from typing import Final, assert_never
 
 from smtpgate.admission import Admission
@@ -64,7 +64,6 @@ from smtpgate.ports import (
     Upstream,
 )
 from smtpgate.publishing import EventPublisher
-from smtpgate.stopwatch import stage_seconds
 from smtpgate.tasks import Offload
 from smtpgate.withholding import Withholding
 
@@ -176,7 +175,7 @@ class Pipeline:
                 began_s["relay"] = now_s()
                 await self._relay(message, signed, route, done, client_gone)
         finally:
-            done.stage_s = stage_seconds(began_s, now_s())
+            done.stage_s = _stage_seconds(began_s, now_s())
         return reply_of("accepted", message_id=done.submission.message_id)
 
     # -- the stages ----------------------------------------------------------------------------
@@ -524,6 +523,12 @@ def _keys_of(authorization: Authorization) -> tuple[DkimKey, ...]:
     """The keys that sign: those of the From identity's owner."""
     identity = authorization.signing_identity
     return () if identity is None else identity.dkim_keys
+
+
+def _stage_seconds(began_s: Mapping[Stage, float], ended_s: float) -> dict[Stage, float]:
+    """The time that each stage took: from when it began until the next one did."""
+    moments = [*began_s.values(), ended_s]
+    return dict(zip(began_s, map(sub, moments[1:], moments), strict=True))
 
 
 def _refuse(done: SubmissionDone, refusal: Reject) -> Reply:
