@@ -47,10 +47,6 @@ class Handouts(Generic[R]):
         self.certain: Handout[R] = Handout()
         self.promised: Handout[R] = Handout()
 
-    def where(self, *, is_promise: bool) -> Handout[R]:
-        """The one for an answer that is a promise, or for one that is none."""
-        return self.promised if is_promise else self.certain
-
 
 @dataclass(slots=True, eq=False)
 class Job(Generic[R]):
@@ -71,7 +67,7 @@ class Job(Generic[R]):
         self, answers: Sequence[Answer], promises: Sequence[bool], handouts: Handouts[R]
     ) -> None:
         """Add its answers, all of them together, to those that are certain or promised."""
-        handout = handouts.where(is_promise=True in promises)
+        handout = handouts.promised if True in promises else handouts.certain
         handout.of_loops.setdefault(self.loop, []).append((self, answers))
 
 

@@ -39,9 +39,9 @@ class PostgresServer:
         """The URL of one of its databases."""
         return f"postgresql://smtpgate@{LOOPBACK}:{self.port}/{database}"
 
-    def create_database(self, name: str, template: str = "template1") -> str:
-        """Make a database, empty or a copy of another that nobody uses; its URL."""
-        self._psql("postgres", f"CREATE DATABASE {name} TEMPLATE {template}")
+    def create_database(self, name: str) -> str:
+        """Make an empty database; its URL."""
+        self._psql("postgres", f"CREATE DATABASE {name}")
         return self.url(name)
 
     def sql(self, database: str, statement: str) -> str:
@@ -64,10 +64,6 @@ class PostgresServer:
         """Stop it at once, as a crash would: connections are cut."""
         self._daemon.signal(signal.SIGQUIT)
         self._daemon.wait()
-
-    def drop_database(self, name: str) -> None:
-        """Drop a database, with all connections to it."""
-        self._psql("postgres", f"DROP DATABASE {name} WITH (FORCE)")
 
     def freeze(self) -> None:
         """Let it answer nothing, with its connections open, until it is thawed."""
