@@ -38,6 +38,7 @@ from smtpgate.json_text import json_part, json_text
 
 Facts: TypeAlias = dict[str, Any]
 Texts: TypeAlias = Mapping[str, str]
+"""Those of statements, by their digest."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR_US: Final = 3_600_000_000
@@ -111,7 +112,7 @@ def digest_of(text: str) -> str:
 # -- records to rows ---------------------------------------------------------------------------
 
 
-def row_of(record: Record, writer: int | None = None) -> tuple[Row, dict[str, str]]:
+def row_of(record: Record, writer: int | None = None) -> tuple[Row, Texts]:
     """The row without its verdict, and the texts of the statements that it cites by digest.
 
     ``writer`` is the number of the gate that will complete it.
@@ -306,7 +307,7 @@ class _Cited(NamedTuple):
     """A decision, and the texts of the statements that it cites by digest."""
 
     decision: Raw | None
-    texts: dict[str, str]
+    texts: Texts
 
 
 _NO_CITED: Final = _Cited(None, {})

@@ -24,13 +24,12 @@ from smtpgate.core.history.record import owner_of
 from smtpgate.core.history.usage import ACCEPTED, Counts, Grain, UsageKey, usage_of
 from smtpgate.journal import term_sorting
 from smtpgate.journal.events import EventRow, EventStatements
-from smtpgate.journal.rows import COLUMNS, Row, day_of, hour_of
+from smtpgate.journal.rows import COLUMNS, Row, Texts, day_of, hour_of
 from smtpgate.journal.schema import meta, records, set_usage, statements, terms, usage
 from smtpgate.journal.tasks import TaskRow, TaskStatements
 from smtpgate.sql.batches import Plain, SqlStatement
 from smtpgate.sql.insert import insert_into
 
-Texts = dict[str, str]
 Increments = dict[tuple[int, UsageKey], Counts]
 """By the number of the 15 minutes; the other sums follow from these."""
 

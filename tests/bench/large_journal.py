@@ -27,7 +27,7 @@ from smtpgate.core.history.search import Search
 from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
 from smtpgate.core.message_id import message_id
 from smtpgate.journal.reader import JournalReader
-from smtpgate.journal.rows import Row, hour_of, microseconds, row_of, with_verdict
+from smtpgate.journal.rows import Row, Texts, hour_of, microseconds, row_of, with_verdict
 from smtpgate.journal.terms import TermKey
 from smtpgate.journal.usage_query import UsageQuery, usage_rows
 from tests.support.clock import MovableClock
@@ -70,7 +70,7 @@ def recipient(number: int) -> str:
     return f"user{number}@example.net"
 
 
-def _record(number: int, outcome: str, reason: str) -> tuple[Record, dict[str, str], Row]:
+def _record(number: int, outcome: str, reason: str) -> tuple[Record, Texts, Row]:
     event = submission(
         MovableClock(UNTIL),
         outcome,
