@@ -104,8 +104,7 @@ class StoreDesk:
                 self.begun.discard(one.request.message_id)
             self._send(answer_of(one.number, result))
         if self._is_closed:
-            begun = [result.reservation for result in results if isinstance(result, Begun)]
-            self.give_back([one for one in begun if one is not None])
+            self.give_back([one.reservation for one in results if isinstance(one, Begun)])
 
     # -- for the line --------------------------------------------------------------------------
 
@@ -120,12 +119,12 @@ class StoreDesk:
         for answer in answers:
             self._send(answer)
 
-    def give_back(self, reservations: Sequence[Reservation]) -> None:
+    def give_back(self, reservations: Sequence[Reservation | None]) -> None:
         """Give back what was counted for a worker that has ended without its answer.
 
-        It has not relayed these messages.
+        It has not relayed these messages. ``None`` is of one that was not counted.
         """
-        for reservation in reservations:
+        for reservation in filter(None, reservations):
             self._owner.give_back(reservation)
 
     def end_line(self, problem: Exception | None) -> None:

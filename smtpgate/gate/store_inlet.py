@@ -47,7 +47,7 @@ class Desk(Protocol):
     def send_all(self, answers: Sequence[StoreAnswer]) -> None:
         """Send answers for which the line has no room."""
 
-    def give_back(self, reservations: Sequence[Reservation]) -> None:
+    def give_back(self, reservations: Sequence[Reservation | None]) -> None:
         """Give back what was counted for a worker that has ended without its answer."""
 
     def end_line(self, problem: Exception | None) -> None:
@@ -139,7 +139,7 @@ class StoreInlet:
             is_sent = self._line.send(encode_packet(frames))
         except ConnectionError:
             lost = [one.reservation for one in frames if isinstance(one, BeginDone)]
-            self._in_loop(self._desk.give_back, [one for one in lost if one is not None])
+            self._in_loop(self._desk.give_back, lost)
             return
         if not is_sent:
             self._in_loop(self._desk.send_all, frames)

@@ -299,8 +299,7 @@ async def _carry(
             reply = await _submit(dialogue, transaction, message)
             if reply.is_positive:
                 dialogue.spent.clear()
-                if transaction.refused:
-                    _forget_refused(dialogue, transaction)
+                _forget_refused(dialogue, transaction)
             elif delay_s := dialogue.parts.admission.delay_s(transaction.account_id):
                 # An account whose messages are refused again and again waits for its verdict,
                 # and what is in memory is there so long.
@@ -386,14 +385,14 @@ def abandon(dialogue: Dialogue) -> None:
     that have come are forgotten.
     """
     dialogue.drop_message()
-    transaction = dialogue.transaction
-    if transaction is not None and transaction.refused:
-        _forget_refused(dialogue, transaction)
+    if dialogue.transaction is not None:
+        _forget_refused(dialogue, dialogue.transaction)
     dialogue.end_transaction()
 
 
 def _forget_refused(dialogue: Dialogue, transaction: Transaction) -> None:
     """The client knows of its refused recipients: the upstream is asked again next time."""
-    dialogue.parts.admission.forget_refused(
-        transaction.account_id, transaction.mail.reverse_path, transaction.refused
-    )
+    if transaction.refused:
+        dialogue.parts.admission.forget_refused(
+            transaction.account_id, transaction.mail.reverse_path, transaction.refused
+        )

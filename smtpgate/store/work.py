@@ -114,15 +114,16 @@ class StoreWork:
 
 
 def _to_count(request: Any) -> LedgerRequest | None:  # noqa: ANN401 - any request's
-    """The part of a request that is the ledger's."""
+    """The part of a request that the ledger carries out; ``None`` if it has none."""
     kind = type(request)
+    part: LedgerRequest | None
     if kind is Begin:
-        reserve: LedgerRequest | None = request.reserve
-        return reserve
-    if kind is Finish:
-        settle: LedgerRequest | None = request.settle
-        return settle
-    return None if kind is Write else request
+        part = request.reserve
+    elif kind is Finish:
+        part = request.settle
+    else:
+        part = None if kind is Write else request
+    return part
 
 
 def _to_write(request: Any, counted: Any) -> Sequence[Entry]:  # noqa: ANN401 - any request's

@@ -144,12 +144,8 @@ class Envelope(Struct, frozen=True, gc=False):
         only if the client did and the message needs it.
         """
         smtputf8 = smtputf8 and self.smtputf8
-        is_same = (self.smtputf8, self.body_8bit, self.body_binary) == (
-            smtputf8,
-            body_8bit,
-            False,
-        )
-        if is_same and return_path is None and recipients is None:
+        has_same_options = (smtputf8, body_8bit) == (self.smtputf8, self.body_8bit)
+        if has_same_options and return_path is None and recipients is None:
             return self
         return Envelope(
             self.reverse_path if return_path is None else ReversePath(return_path),
