@@ -1,8 +1,8 @@
 """Values that are made of an object once, for as long as it is the same object.
 
 The messages of a sender share their client, their authors and the decision on them. To hash or
-to compare such objects costs as much as to use them; whether it is the same object costs
-nothing. An object is kept with what was made of it, so no other one can have its identity.
+to compare such objects costs as much as to use them; to see that it is the same object costs
+nothing. An object is kept with the value, so no other object can have its identity.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _MAX_KEPT: Final = 512
 
 
 def made_once(make: Callable[[T], V]) -> Callable[[T], V]:
-    """A function that makes it of an object that cannot change, and keeps the last few."""
+    """Keep what ``make`` returns, for each object; its objects must not change."""
     kept: dict[int, tuple[T, V]] = {}
 
     def made(one: T) -> V:

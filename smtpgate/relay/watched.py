@@ -85,7 +85,7 @@ class WatchedUpstream:
         """Note a delivery that has ended now; failures are noted by the pool."""
         if isinstance(delivery, Answered):
             self._problem = ""
-            # Only others that were taken show which recipient was too many.
+            # To see how many recipients are taken at once, one must be taken and one refused.
             if len(delivery.recipients) > 1 and not delivery.is_accepted:
                 self.pool.learn_from(delivery)
             seconds = attempt.served_s if octets <= SHORT_OCTETS else None

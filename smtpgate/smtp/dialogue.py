@@ -67,7 +67,7 @@ class Spent:
     excess_recipients: int = 0
 
     def clear(self) -> None:
-        """A message was accepted: the budgets are whole again."""
+        """Make the budgets whole again, after a message was accepted."""
         self.errors = self.junk_commands = self.excess_recipients = 0
 
 

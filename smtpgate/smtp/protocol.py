@@ -74,7 +74,7 @@ class OutOfBudget(HangUp):
 class GateProtocol(asyncio.BufferedProtocol, ABC):
     """One connection: its buffer, its replies and its life."""
 
-    # A session has more attributes than Python keeps fast access to without slots.
+    # Without slots Python finds attributes fast only if there are at most thirty.
     __slots__ = (
         "__weakref__",
         "_at_eof",

@@ -92,9 +92,10 @@ class Field(Struct, frozen=True, gc=False):
 
 
 class HeaderBlock(Struct, frozen=True, gc=False):
-    """All the fields, in order; ``by_name`` has the first of each name, and is made of them.
+    """All the fields, in order.
 
-    ``has_names_twice`` if two fields have the same name, which is seen then too.
+    ``by_name`` has the first of each name; ``has_names_twice`` if two have the same name. Both
+    are made of the fields.
 
     Most questions about a header are about names that it does not have, or has once. So the
     fields are gone through once, and not again for each question.

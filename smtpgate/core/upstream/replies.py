@@ -36,12 +36,12 @@ _ENHANCED: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: +|\Z)")
 _EHLO_LINE: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?: +(.*))?")
 
 
-class ReplyError(Exception):
+class _NoReplyError(Exception):
     """Octets that are no reply."""
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """One reply as it came, its code and the text of each line; and what these amount to."""
+    """A reply: the code and the text of each line as they came, and what these amount to."""
 
     code: int
     lines: tuple[str, ...]
@@ -51,8 +51,8 @@ class Answer(Struct, frozen=True, gc=False):
 class ReplyReader:
     """Cuts what a server sends into replies, however it is split on its way.
 
-    ``has_rest`` is true if octets are left that are no whole reply. After octets that are no
-    reply there is a ``problem``, and nothing more is to be read.
+    ``has_rest`` is true if octets are left that are no whole reply. Octets that cannot become a
+    reply are a ``problem``; after it nothing more is to be read.
     """
 
     def __init__(self) -> None:
@@ -64,9 +64,9 @@ class ReplyReader:
         self._octets = 0
 
     def read(self, octets: bytes, is_usual: bool = False) -> Sequence[Answer]:
-        """The replies that are whole with these octets, up to a problem.
+        """Take in what was received, and return the replies that are whole now.
 
-        With ``is_usual`` most messages get the same ones.
+        ``is_usual``: most messages get the same ones, so they are kept.
         """
         if not self.has_rest and len(octets) < _MAX_LINE_OCTETS:
             answers = _usual_lines(octets) if is_usual else _single_lines(octets)
@@ -78,7 +78,7 @@ class ReplyReader:
             for line in lines:
                 if (answer := self._add(line)) is not None:
                     answers.append(answer)
-        except ReplyError as error:
+        except _NoReplyError as error:
             self.problem = str(error)
         else:
             self.problem = _LONG_LINE if len(self._rest) > _MAX_LINE_OCTETS else ""
@@ -86,23 +86,23 @@ class ReplyReader:
         return answers
 
     def _add(self, octets: bytes) -> Answer | None:
-        """Note one line; the reply, if that was its last. Raises ReplyError."""
+        """Note one line; the reply, if that was its last. Raises _NoReplyError."""
         if len(octets) >= _MAX_LINE_OCTETS:
-            raise ReplyError(_LONG_LINE)
+            raise _NoReplyError(_LONG_LINE)
         line = _LINE.fullmatch(octets)
         if line is None:
             shown = _shown(octets + b"\n")
-            raise ReplyError(f"no reply line: {shown}")
+            raise _NoReplyError(f"no reply line: {shown}")
         code, separator, text = line.groups(b"")
         if self._lines and code != self._code:  # RFC 5321 §4.2.1
-            raise ReplyError(
+            raise _NoReplyError(
                 f"the lines of a reply differ: {_shown(self._code + b', ' + code)}"
             )
         self._code = code
         self._lines.append(_printable(text))
         self._octets += len(octets) + 1
         if len(self._lines) > _MAX_LINES or self._octets > _MAX_REPLY_OCTETS:
-            raise ReplyError("a reply is too long")
+            raise _NoReplyError("a reply is too long")
         return self._whole() if separator != b"-" else None
 
     def _whole(self) -> Answer:
