@@ -306,7 +306,7 @@ def test_a_message_arrives_as_it_was_however_it_is_cut(message: bytes, cuts: lis
 @given(st.lists(well_formed | st.binary(max_size=10), max_size=6).map(b"".join))
 def test_any_octets_are_replies_that_can_be_forget_soon_or_an_error(octets: bytes) -> None:
     reader = ReplyReader()
-    for answer in reader.read(octets):
+    for answer in reader.read(octets, 6):
         reply = answer.reply
         assert isinstance(reply, Reply)
         assert reply.text.isascii()
@@ -325,6 +325,6 @@ def test_replies_are_the_same_however_they_are_cut(octets: bytes, cuts: list[int
     answers: list[Answer] = []
     for a, b in pairwise(places):
         if not reader.problem:
-            answers += reader.read(octets[a:b])
-    assert answers == list(whole.read(octets))
+            answers += reader.read(octets[a:b], 6)
+    assert answers == list(whole.read(octets, 6))
     assert (reader.problem, reader.has_rest) == (whole.problem, whole.has_rest)

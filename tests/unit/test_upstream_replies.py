@@ -76,6 +76,11 @@ def test_replies_before_a_problem_are_read() -> None:
     assert reader.has_rest
 
 
+@pytest.mark.parametrize("due", [0, 1, 50])
+def test_few_of_the_replies_to_no_command_are_read(due: int) -> None:
+    assert len(ReplyReader().read(b"250 ok\r\n" * 10_000, due)) == due + 2
+
+
 def test_an_offer_has_its_parameters() -> None:
     lines = ["mx.example.net Hello", "SIZE 1000", "auth plain LOGIN ", "8BITMIME", "-X", "A?B"]
     assert extensions_of(lines) == {"SIZE": "1000", "AUTH": "PLAIN LOGIN", "8BITMIME": ""}

@@ -26,6 +26,8 @@ _MAX_REPLY_OCTETS: Final = 16 * 1024
 _MAX_LINES: Final = 128
 _LONG_LINE: Final = f"a reply line is longer than {_MAX_LINE_OCTETS} octets"
 _MAX_TEXT: Final = 1000
+# A reply may itself cause a command, RSET, whose reply came too early. The next is too many.
+_MAX_SURPLUS: Final = 2
 
 # Without its LF. No line has another; to look for one more octet takes Python twice as long.
 _LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r]*))?\r")
@@ -63,13 +65,15 @@ class ReplyReader:
         self._lines: list[str] = []
         self._octets = 0
 
-    def read(self, octets: bytes, is_usual: bool = False) -> Sequence[Answer]:
+    def read(self, octets: bytes, due: int = 1) -> Sequence[Answer]:
         """Take in what was received, and return the replies that are whole now.
 
-        ``is_usual``: most messages get the same ones, so they are kept.
+        So many are ``due``; if several are, most messages get the same ones, so they are kept.
+        Of many others only the first are read: they are an error already, and to read all
+        takes long.
         """
         if not self.has_rest and len(octets) < _MAX_LINE_OCTETS:
-            answers = _usual_lines(octets) if is_usual else _single_lines(octets)
+            answers = _usual_lines(octets) if due > 1 else _single_lines(octets)
             if answers is not None:
                 return answers
         *lines, self._rest = (self._rest + octets).split(b"\n")
@@ -78,6 +82,8 @@ class ReplyReader:
             for line in lines:
                 if (answer := self._add(line)) is not None:
                     answers.append(answer)
+                    if len(answers) == due + _MAX_SURPLUS:
+                        break
         except _NoReplyError as error:
             self.problem = str(error)
         else:

@@ -144,7 +144,7 @@ class UpstreamSession:
             return self._steps
         reader = self._reader
         # The last reply to a message mostly names it; those before are the same for all.
-        answers = reader.read(octets, len(self._due) > 1)
+        answers = reader.read(octets, len(self._due))
         left = len(answers)
         try:
             for answer in answers:
