@@ -80,11 +80,13 @@ async def settle() -> None:
 async def move_loop(seconds: float) -> None:
     """Let that much time pass for the running loop, and what is due then happen.
 
+    What can run does so before: a wait that is about to begin would begin after that time.
     Beside a gate it is less than its stores may take for a request, 5 s, or nothing is asked
     of them. On a loop that cannot be moved, as uvloop's, the time passes.
     """
     loop = asyncio.get_running_loop()
     if isinstance(loop, MovableLoop):
+        await settle()
         loop.ahead_s += seconds
         await settle()
     else:
