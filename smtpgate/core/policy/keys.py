@@ -20,26 +20,31 @@ KeyPresence = Literal["always", "sometimes", "never"]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One condition key; a name that ends in ``/`` is followed by a tag."""
+    """One condition key; a name that ends in ``/`` is followed by a tag.
+
+    ``is_lasting``: its values are the same for all messages from one client with the same
+    principal, intent and addresses, recipients aside.
+    """
 
     name: str
     type: KeyType
     presence: KeyPresence
     is_multivalued: bool = False
+    is_lasting: bool = False
 
 
 _ROWS: Final = (
-    Key("ses:ApiVersion", "string", "always"),
+    Key("ses:ApiVersion", "string", "always", is_lasting=True),
     Key("ses:ExportSourceType", "string", "never"),
-    Key("ses:FeedbackAddress", "address", "sometimes"),
-    Key("ses:FromAddress", "address", "always"),
-    Key("ses:FromDisplayName", "string", "sometimes"),
+    Key("ses:FeedbackAddress", "address", "sometimes", is_lasting=True),
+    Key("ses:FromAddress", "address", "always", is_lasting=True),
+    Key("ses:FromDisplayName", "string", "sometimes", is_lasting=True),
     Key("ses:MultiRegionEndpointId", "string", "never"),
     Key("ses:Recipients", "address", "always", is_multivalued=True),
     Key("ses:ReplicaRegion", "string", "never", is_multivalued=True),
     Key("ses:TenantName", "string", "never"),
-    Key("smtpgate:MessageTag/", "string", "sometimes", is_multivalued=True),
-    Key("smtpgate:MessageTagKeys", "string", "sometimes", is_multivalued=True),
+    Key("smtpgate:MessageTag/", "string", "sometimes", is_multivalued=True, is_lasting=True),
+    Key("smtpgate:MessageTagKeys", "string", "sometimes", is_multivalued=True, is_lasting=True),
     Key("aws:AssumedRoot", "string", "never"),
     Key("aws:CalledVia", "string", "never", is_multivalued=True),
     Key("aws:CalledViaFirst", "string", "never"),
@@ -52,27 +57,27 @@ _ROWS: Final = (
     Key("aws:FederatedProvider", "string", "never"),
     Key("aws:MultiFactorAuthAge", "number", "never"),
     Key("aws:MultiFactorAuthPresent", "bool", "never"),
-    Key("aws:PrincipalAccount", "string", "always"),
-    Key("aws:PrincipalArn", "arn", "always"),
+    Key("aws:PrincipalAccount", "string", "always", is_lasting=True),
+    Key("aws:PrincipalArn", "arn", "always", is_lasting=True),
     Key("aws:PrincipalIsAWSService", "bool", "never"),
-    Key("aws:PrincipalOrgID", "string", "sometimes"),
+    Key("aws:PrincipalOrgID", "string", "sometimes", is_lasting=True),
     Key("aws:PrincipalOrgPaths", "string", "never", is_multivalued=True),
     Key("aws:PrincipalServiceName", "string", "never"),
     Key("aws:PrincipalServiceNamesList", "string", "never", is_multivalued=True),
-    Key("aws:PrincipalTag/", "string", "sometimes"),
-    Key("aws:PrincipalType", "string", "always"),
+    Key("aws:PrincipalTag/", "string", "sometimes", is_lasting=True),
+    Key("aws:PrincipalType", "string", "always", is_lasting=True),
     Key("aws:Referer", "string", "never"),
     Key("aws:RequestTag/", "string", "never"),
-    Key("aws:RequestedRegion", "string", "always"),
-    Key("aws:ResourceAccount", "string", "always"),
+    Key("aws:RequestedRegion", "string", "always", is_lasting=True),
+    Key("aws:ResourceAccount", "string", "always", is_lasting=True),
     Key("aws:ResourceOrgID", "string", "never"),
     Key("aws:ResourceOrgPaths", "string", "never", is_multivalued=True),
     Key("aws:ResourceTag/", "string", "never"),
-    Key("aws:SecureTransport", "bool", "always"),
+    Key("aws:SecureTransport", "bool", "always", is_lasting=True),
     Key("aws:SourceAccount", "string", "never"),
     Key("aws:SourceArn", "arn", "never"),
     Key("aws:SourceIdentity", "string", "never"),
-    Key("aws:SourceIp", "ip", "always"),
+    Key("aws:SourceIp", "ip", "always", is_lasting=True),
     Key("aws:SourceOrgID", "string", "never"),
     Key("aws:SourceOrgPaths", "string", "never", is_multivalued=True),
     Key("aws:SourceVpc", "string", "never"),
@@ -81,8 +86,8 @@ _ROWS: Final = (
     Key("aws:TagKeys", "string", "never", is_multivalued=True),
     Key("aws:TokenIssueTime", "date", "never"),
     Key("aws:UserAgent", "string", "never"),
-    Key("aws:userid", "string", "always"),
-    Key("aws:username", "string", "sometimes"),
+    Key("aws:userid", "string", "always", is_lasting=True),
+    Key("aws:username", "string", "sometimes", is_lasting=True),
     Key("aws:ViaAWSService", "bool", "never"),
     Key("aws:VpcSourceIp", "ip", "never"),
     Key("aws:VpceAccount", "string", "never"),
@@ -91,29 +96,7 @@ _ROWS: Final = (
 )
 KEYS: Final = {key.name.lower(): key for key in _ROWS}
 _MULTIVALUED: Final = frozenset(name for name, key in KEYS.items() if key.is_multivalued)
-# The values are the same for all messages of a principal and a client with the same intent and
-# addresses, recipients aside.
-_LASTING: Final = frozenset(
-    {
-        "ses:apiversion",
-        "ses:feedbackaddress",
-        "ses:fromaddress",
-        "ses:fromdisplayname",
-        "smtpgate:messagetag/",
-        "smtpgate:messagetagkeys",
-        "aws:principalaccount",
-        "aws:principalarn",
-        "aws:principalorgid",
-        "aws:principaltag/",
-        "aws:principaltype",
-        "aws:requestedregion",
-        "aws:resourceaccount",
-        "aws:securetransport",
-        "aws:sourceip",
-        "aws:userid",
-        "aws:username",
-    }
-)
+_LASTING: Final = frozenset(name for name, key in KEYS.items() if key.is_lasting)
 _FORM: Final = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9.-]*:[A-Za-z][A-Za-z0-9_.-]*(?:/[^*?{}',\x00-\x1f\x7f]+)?"
 )
