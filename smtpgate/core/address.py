@@ -247,21 +247,24 @@ def _recipient_domain(text: str) -> str:
     return _domain(text, lambda label: _label(label, _HOST_LABEL))
 
 
+def plain_path(text: str) -> Mailbox | None:
+    """Read ``<mailbox>`` as nearly all paths are: in ASCII, without quotes and routes.
+
+    ``None`` of others, which may be paths too.
+    """
+    return _plain(_PLAIN_PATH.fullmatch(text))
+
+
 def parse_reverse_path(text: str) -> Mailbox | None:
     """Read the argument of MAIL FROM: ``<mailbox>``, ``mailbox`` or ``<>``.
 
     A bare mailbox is accepted because clients of Amazon SES send it (its own samples do).
     Source routes are refused (RFC 5321 §C: servers may). Raises AddressError.
     """
-    if (mailbox := _plain(_PLAIN_PATH.fullmatch(text))) is not None:
+    if (mailbox := plain_path(text)) is not None:
         return mailbox
     text = _without_brackets(text)
     return _mailbox(text, _parse_path_local_part, parse_domain) if text else None
-
-
-def plain_path(text: str) -> Mailbox | None:
-    """Read ``<mailbox>`` as nearly all paths are: in ASCII, without quotes and routes."""
-    return _plain(_PLAIN_PATH.fullmatch(text))
 
 
 def parse_forward_path(text: str) -> Mailbox:

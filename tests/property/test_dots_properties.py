@@ -13,7 +13,9 @@ _LONG = b"a" * 20  # fewer octets are searched without windows
 @given(
     dotty, st.sampled_from([b".", b"\r\n.", b"\r\n.\r\n", b"a."]), st.integers(0, 40), windows
 )
-@example(_LONG + b".a\r\n.\r\n", b"\r\n.\r\n", 0, 4)  # its dot is the first one behind the window
+@example(
+    _LONG + b".a\r\n.\r\n", b"\r\n.\r\n", 0, 4
+)  # its dot is the first one behind the window
 @example(b".\r\n." + _LONG, b"\r\n.", 2, 8)  # it begins before the start
 def test_a_text_with_a_dot_is_found_where_it_is(
     octets: bytes, text: bytes, start: int, window: int

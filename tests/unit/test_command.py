@@ -106,6 +106,7 @@ def test_mail_that_is_not_understood_is_refused_with_a_fitting_code(
         (b"TO:<bob>", "553 5.1.3"),
         (b'TO:<"bob> ORCPT=x"@example.net>', "553 5.1.3"),
         (b"FROM:<alice@example.com>", "501 5.5.4"),
+        (b"BY:<alice@example.com>", "501 5.5.4"),
     ],
 )
 def test_rcpt_that_is_not_understood_is_refused_with_a_fitting_code(

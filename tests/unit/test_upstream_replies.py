@@ -66,12 +66,8 @@ def test_half_a_reply_is_kept_until_the_rest_comes() -> None:
 
 def test_replies_before_a_problem_are_read() -> None:
     reader = ReplyReader()
-    assert [
-        answer.code for answer in reader.read(b"250 one\r\n354 go\r\nhello\r\n250 x\r\n")
-    ] == [
-        250,
-        354,
-    ]
+    answers = reader.read(b"250 one\r\n354 go\r\nhello\r\n250 x\r\n")
+    assert [answer.code for answer in answers] == [250, 354]
     assert "no reply line" in reader.problem
     assert reader.has_rest
 
