@@ -13,8 +13,7 @@ from typing import Final
 
 import msgspec
 
-# The one control in ASCII that JSON allows as it is; a number, because `in` raises and drops an
-# exception for octets.
+# The one control in ASCII that JSON allows as it is.
 _DELETE: Final = 0x7F
 _encode: Final = msgspec.json.Encoder().encode
 

@@ -385,7 +385,7 @@ class Connection(asyncio.Protocol):
         """Wait so long from now on, but not past the deadline."""
         self._patience_s = patience_s
         until = self._loop.time() + patience_s
-        if until > self._deadline:  # min() is far slower
+        if until > self._deadline:
             until = self._deadline
         self._expiry.move(until, self._time_out)
 

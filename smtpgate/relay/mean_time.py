@@ -18,7 +18,7 @@ class MeanTime:
         """A message had a connection for so long."""
         self._measured += 1
         share = 1 / self._measured
-        if share < _LATELY:  # max() is far slower
+        if share < _LATELY:
             share = _LATELY
         self._mean_s += share * (seconds - self._mean_s)
 

@@ -361,7 +361,6 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
             return TOO_LONG
         if not end or line.find(b"\r") != end - 1 or 0 in line or self._is_inside_line:
             # Only CRLF ends a line (RFC 5321 §2.3.8): what follows a bare LF is no command.
-            # NUL is a number here, because `in` raises and drops an exception for octets.
             self._is_inside_line = not line.endswith(b"\r\n")
             return ILL_ENDED
         return line[:-2]

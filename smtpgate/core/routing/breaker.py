@@ -163,6 +163,6 @@ class Breaker:
             seconds = min(seconds, max(2 * self._usual_s, _QUICK_S))
         # The mean of the first ones, then of the many, which a few slow ones do not change.
         share = 1 / self._measured
-        if share < _USUALLY:  # max() is far slower
+        if share < _USUALLY:
             share = _USUALLY
         self._usual_s += share * (seconds - self._usual_s)
