@@ -14,8 +14,7 @@ from smtpgate.smtp.command import BadCommandError, parse_rcpt
 
 paths = st.lists(
     st.sampled_from(
-        ["a", "Z9", ".", "-", "_", "+", "!", "%", "@", "@", "example.com", "xn--", "é", '"']
-        + ["a" * 60, "1" * 130]
+        ["a", "Z9", "a" * 60, "1" * 130, "é", "xn--", "example.com", *"@@.-_+!%", '"']
     ),
     min_size=1,
     max_size=8,
