@@ -19,7 +19,7 @@ from smtpgate.core.api.percent import query_pairs
 from smtpgate.core.api.query import query_input, query_output, read_query
 from smtpgate.core.api.rest import rest_input, rest_operation, rest_output
 from tests.support.api_model import operation_of, shape_of
-from tests.support.sdist import BOTOCORE_SUITES, source_folder
+from tests.support.sdist import botocore_folder
 
 # Traits of shapes, members and operations that the models served have not.
 _OTHER_TRAITS: Final = frozenset(
@@ -37,7 +37,7 @@ _OTHER_PLACES: Final = frozenset({"header", "headers", "statusCode"})
 
 def suites(kind: str, protocol: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Each case with its suite."""
-    folder = source_folder("botocore", *BOTOCORE_SUITES) / "tests/unit/protocols" / kind
+    folder = botocore_folder() / "tests/unit/protocols" / kind
     for suite in json.loads((folder / f"{protocol}.json").read_text()):
         for case in suite["cases"]:
             yield suite, case

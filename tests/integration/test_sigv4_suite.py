@@ -16,7 +16,7 @@ from smtpgate.core.api.sigv4 import (
     string_to_sign,
 )
 from smtpgate.core.secret import Secret
-from tests.support.sdist import BOTOCORE_SUITES, source_folder
+from tests.support.sdist import botocore_folder
 
 SECRET = Secret("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 _FOLDED = re.compile(rb"\n[ \t]+")
@@ -36,7 +36,7 @@ def signed(case: Path) -> SignedRequest:
 
 
 def test_every_request_of_the_suite_is_read_as_the_suite_says() -> None:
-    suite = source_folder("botocore", *BOTOCORE_SUITES) / "tests/unit/auth/aws4_testsuite"
+    suite = botocore_folder() / "tests/unit/auth/aws4_testsuite"
     cases = sorted(suite.rglob("*.req"))
     tokens = 0
     for case in cases:

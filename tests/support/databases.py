@@ -145,9 +145,10 @@ async def _make_directory(url: str) -> None:
         pass
 
 
-async def _make_tables_of_journal(url: str) -> None:
+async def make_tables(url: str, schema: Schema) -> None:
+    """Make the current tables of a schema in an empty database."""
     database = Database(parse_url(url), ConnectionError)
-    await upgrade.upgrade(database, SCHEMA)
+    await upgrade.upgrade(database, schema)
     await database.close()
 
 
@@ -210,7 +211,7 @@ class PostgresDatabases:
     def make_templates(pool: PostgresPool) -> None:
         """Make a directory's and a journal's current tables once."""
         pool.make_template(_DIRECTORY, lambda url: _run(_make_directory(url)))
-        pool.make_template(_JOURNAL, lambda url: _run(_make_tables_of_journal(url)))
+        pool.make_template(_JOURNAL, lambda url: _run(make_tables(url, SCHEMA)))
 
     @classmethod
     @contextmanager

@@ -1,4 +1,4 @@
-"""The beginning of each process of the program, of which much is done here for all of them.
+"""Part of the start of the program, done here once for all its processes.
 
 The process that others are forked from imports this last (``tests/support/forks.py``). To
 complete the models of configuration and documents, and to find the statements that make tables,
@@ -16,9 +16,8 @@ from pydantic import BaseModel
 
 from smtpgate.directory.store import SCHEMA as DIRECTORY
 from smtpgate.journal.store import SCHEMA as JOURNAL
-from smtpgate.sql.database import Database, parse_url, sqlite_url
-from smtpgate.sql.upgrade import upgrade
-from tests.support.databases import make_tables_once
+from smtpgate.sql.database import sqlite_url
+from tests.support.databases import make_tables, make_tables_once
 
 
 def _models(of: type[BaseModel] = BaseModel) -> Iterator[type[BaseModel]]:
@@ -28,12 +27,9 @@ def _models(of: type[BaseModel] = BaseModel) -> Iterator[type[BaseModel]]:
         yield from _models(model)
 
 
-async def _make_tables(folder: Path) -> None:
+async def _make_all_tables(folder: Path) -> None:
     for schema in (DIRECTORY, JOURNAL):
-        url = sqlite_url(folder / f"{schema.owner}.sqlite")
-        database = Database(parse_url(url), ConnectionError)
-        await upgrade(database, schema)
-        await database.close()
+        await make_tables(sqlite_url(folder / f"{schema.owner}.sqlite"), schema)
 
 
 def _prepare() -> None:
@@ -41,7 +37,7 @@ def _prepare() -> None:
         model.model_rebuild()
     make_tables_once()
     with tempfile.TemporaryDirectory(prefix="smtpgate-") as folder:
-        asyncio.run(_make_tables(Path(folder)))
+        asyncio.run(_make_all_tables(Path(folder)))
     # Nothing is forked while a thread has a lock.
     for thread in threading.enumerate():
         if thread is not threading.current_thread():

@@ -14,9 +14,9 @@ from typing import Final, ParamSpec
 from tests.support.daemons import missing
 from tests.support.gate import ROOT
 
-BOTOCORE_SUITES: Final = ("tests/unit/auth", "tests/unit/protocols")
 ANSIBLE: Final = "ansible-12.3.0"
 MOTO: Final = "moto-5.2.5"
+_SUITES: Final = ("tests/unit/auth/", "tests/unit/protocols/")
 # What moto needs beside the packages that the tests have for their own clients.
 _MOTO_NEEDS: Final = ("responses==0.26.3", "werkzeug==3.1.9", "xmltodict==1.0.4")
 _MOTO_TESTS: Final = ("__init__.py", "conftest.py", "test_awslambda", "test_ses", "test_sns")
@@ -39,20 +39,20 @@ def _one_at_a_time(fetched: Callable[P, Path]) -> Callable[P, Path]:
 
 
 @_one_at_a_time
-def source_folder(package: str, *parts: str) -> Path:
-    """Some folders of the source of a package that is installed, at its version; fetched once.
+def botocore_folder() -> Path:
+    """The folder with botocore's suites of signatures and protocols, at the installed version.
 
-    To unpack all of botocore takes seconds.
+    Fetched once. To unpack all of its source takes seconds.
     """
-    name = f"{package}-{version(package)}"
+    name = f"botocore-{version('botocore')}"
     kept = ROOT / ".venv" / "sources"
     if (kept / name).exists():
         return kept / name
     kept.mkdir(exist_ok=True)
-    _fetch(name, kept, "--no-binary", package)
+    _fetch(name, kept, "--no-binary", "botocore")
     archive, unpacking = kept / f"{name}.tar.gz", kept / f"{name}.unpacking"
     with tarfile.open(archive) as packed:
-        wanted = tuple(f"{name}/{part}/" for part in parts)
+        wanted = tuple(f"{name}/{suite}" for suite in _SUITES)
         members = [one for one in packed if one.name.startswith(wanted)]
         packed.extractall(unpacking, members, filter="data")
     archive.unlink()
