@@ -94,7 +94,7 @@ class JournalFile:
         self._batches = SqliteBatches(database)
         self._statements = RecordStatements()
         self._clock = clock
-        self._unsorted = 0  # records that were written since terms were sorted in
+        self._unsorted = 0  # terms that were written since some were sorted in
 
     def write(self, entries: Sequence[Entry]) -> Errors:
         """Write them together, or in halves when one of them spoils it for the others.
@@ -149,7 +149,11 @@ class JournalFile:
             self._statements.forget()
             raise
         self._statements.committed()
-        self._unsorted += len(entries)
+        self._unsorted += sum(
+            len(one.early_terms) + len(one.late_terms)
+            for one in entries
+            if one.late_terms or not one.is_begun
+        )
 
 
 class JournalWork:

@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from smtpgate.core.address import parse_mailbox
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.history.search import Search
+from smtpgate.core.message.envelope import Recipient
 from smtpgate.journal import reader as reader_module
 from smtpgate.journal import term_sorting
 from smtpgate.journal.live import LiveJournal
@@ -88,7 +91,7 @@ async def test_each_search_finds_the_same_before_and_after(
 async def test_terms_are_sorted_in_once_there_are_enough_of_them(
     journal: LiveJournal, clock: MovableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(term_sorting, "SORTED_AFTER", 6)
+    monkeypatch.setattr(term_sorting, "SORTED_AFTER", 50)
     await put(journal, *some(clock, 2))
     assert counted(tmp_path)[1] == 0
     await put(journal, *some(clock, 1))
@@ -99,10 +102,22 @@ async def test_terms_are_sorted_in_once_there_are_enough_of_them(
     assert [len(ids) for ids in await found(journal, clock)] == [4, 3, 3, 0, 0, 1]
 
 
+async def test_the_more_terms_records_have_the_fewer_records_are_sorted_in_together(
+    journal: LiveJournal, clock: MovableClock, tmp_path: Path
+) -> None:
+    with_many = submission(clock)
+    names = (Recipient(parse_mailbox(f"jane+{at}@example.net")) for at in range(1200))
+    envelope = structs.replace(with_many.submission.envelope, recipients=tuple(names))
+    with_many.submission = structs.replace(with_many.submission, envelope=envelope)
+    await put(journal, with_many)
+    await put(journal, *some(clock, 1))
+    assert counted(tmp_path)[1] > 1200
+
+
 async def test_terms_that_cannot_be_sorted_in_now_wait(
     journal: LiveJournal, clock: MovableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(term_sorting, "SORTED_AFTER", 4)
+    monkeypatch.setattr(term_sorting, "SORTED_AFTER", 30)
     file = Breakable(tmp_path / "journal.sqlite")
     events = some(clock, 3)
 
@@ -112,7 +127,7 @@ async def test_terms_that_cannot_be_sorted_in_now_wait(
 
     with monkeypatch.context() as patch:
         patch.setattr(term_sorting, "sort_some_in", taken_away)
-        await put(journal, *events[:2])
+        await put(journal, events[1], events[0])  # a refusal, which has terms of its own, last
         await journal.writer._groups.close()
     file.mend()
     assert counted(tmp_path)[1] == 0
