@@ -9,8 +9,9 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, literal_column, select
 
+from smtpgate.core.moments import microseconds
 from smtpgate.journal.events import EventStatements
-from smtpgate.journal.rows import COLUMNS, Row, microseconds, record_of
+from smtpgate.journal.rows import COLUMNS, Row, record_of
 from smtpgate.journal.schema import records
 from smtpgate.journal.statements import Entry, RecordStatements
 from smtpgate.journal.tasks import put_in_force

@@ -27,8 +27,8 @@ from sqlalchemy.engine import Dialect
 from smtpgate.core.history.event_counts import EventCounts, EventFacts, counts_of
 from smtpgate.core.history.kept_event import KeptEvent, kept_recipients, type_of
 from smtpgate.core.history.usage import Grain
+from smtpgate.core.moments import microseconds, moment
 from smtpgate.core.outbox.event import Detail, EventRecipient, SendingEvent
-from smtpgate.journal.rows import microseconds, moment
 from smtpgate.journal.schema import event_sums, events
 from smtpgate.json_text import json_text
 from smtpgate.sql.batches import Plain, SqlStatement

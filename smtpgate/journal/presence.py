@@ -20,10 +20,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, select
 
+from smtpgate.core.moments import microseconds
 from smtpgate.journal.doubt import Doubt
 from smtpgate.journal.marker import Left, Marker, is_alive, left_behind
 from smtpgate.journal.retention import Size, size_of
-from smtpgate.journal.rows import microseconds
 from smtpgate.journal.schema import records, writers
 from smtpgate.journal.terms import TermKey
 from smtpgate.journal.writer import RecordWriter

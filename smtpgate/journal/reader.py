@@ -12,13 +12,12 @@ from smtpgate.core.address import Mailbox, parse_forward_path
 from smtpgate.core.history.record import Record
 from smtpgate.core.history.search import Search
 from smtpgate.core.message_id import first_id
+from smtpgate.core.moments import microseconds, moment
 from smtpgate.journal.rows import (
     COLUMNS,
     Row,
     digests_in,
     hour_of,
-    microseconds,
-    moment,
     record_of,
 )
 from smtpgate.journal.schema import events, recent_terms, records, statements, terms

@@ -17,8 +17,9 @@ from sqlalchemy import Connection, delete, func, select, text, tuple_
 
 from smtpgate.core.history.usage import Grain, unit_of
 from smtpgate.core.message_id import first_id
+from smtpgate.core.moments import microseconds, moment
 from smtpgate.journal.doubt import Doubt
-from smtpgate.journal.rows import COLUMNS, Row, hour_of, microseconds, moment
+from smtpgate.journal.rows import COLUMNS, Row, hour_of
 from smtpgate.journal.schema import (
     event_sums,
     events,

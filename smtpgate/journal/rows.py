@@ -7,7 +7,6 @@ about all messages.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import starmap
 from typing import Any, Final, NamedTuple, TypeAlias, cast, get_args
@@ -31,6 +30,7 @@ from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client, SmtpFacts
 from smtpgate.core.message.event_fields import MessageTags
 from smtpgate.core.message.intent import SendingIntent
+from smtpgate.core.moments import microseconds, moment
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.reply import Reply
 from smtpgate.journal.schema import records
@@ -40,7 +40,6 @@ Facts: TypeAlias = dict[str, Any]
 Texts: TypeAlias = Mapping[str, str]
 """Those of statements, by their digest."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR_US: Final = 3_600_000_000
 _decode: Final = json.loads
 _OUTCOMES: Final[Mapping[str, Outcome]] = {one: one for one in get_args(Outcome)}
@@ -79,17 +78,6 @@ class Row(NamedTuple):
 
 COLUMNS: Final = tuple(records.c[name] for name in Row._fields)
 """The columns that ``Row._make`` needs."""
-
-
-def microseconds(moment: datetime) -> int:
-    """The moment in microseconds since 1970."""
-    since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
-def moment(us: int) -> datetime:
-    """The moment of so many microseconds since 1970."""
-    return _EPOCH + timedelta(microseconds=us)
 
 
 def day_of(received_us: int) -> int:

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, bindparam, delete, literal_column, select, up
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.engine import Dialect
 
+from smtpgate.core.moments import microseconds
 from smtpgate.core.outbox.task import Task, TaskState
-from smtpgate.journal.rows import microseconds
 from smtpgate.journal.schema import tasks
 from smtpgate.sql.batches import Plain, SqlStatement
 from smtpgate.sql.insert import insert_into

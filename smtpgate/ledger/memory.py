@@ -20,10 +20,10 @@ from smtpgate.core.limits import (
     is_long_over,
     is_within_lease,
     limit_statuses,
-    microseconds,
     must_have_room,
     settle,
 )
+from smtpgate.core.moments import microseconds
 
 # Checked with each reservation: more than one, so that states are deleted faster than made.
 _SWEPT_AT_ONCE: Final = 2

@@ -10,7 +10,7 @@ again, or undone, whether it was carried out, is yet to be, or was lost.
 import asyncio
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from importlib.resources import files
 from itertools import count
 from typing import Final
@@ -28,6 +28,7 @@ from smtpgate.core.limits import (
     must_have_room,
     must_make_sense,
 )
+from smtpgate.core.moments import moment
 from smtpgate.ledger.full import FullQuotas
 from smtpgate.ledger.redis_link import InDoubtLedgerError, Link, Script
 from smtpgate.ports import LedgerUnavailableError
@@ -36,7 +37,6 @@ from smtpgate.ports import LedgerUnavailableError
 _PREFIX: Final = "smtpgate:1"
 _LIMITS: Final[tuple[LimitName, ...]] = ("max-24h-send", "max-send-rate")
 _PASSED: Final = 1
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LUA: Final = files("smtpgate.ledger") / "lua"
 
 _PROBE_MS: Final = 60_000
@@ -166,7 +166,7 @@ class RedisLedger:
     async def probe(self) -> datetime | None:
         """Write a key that counts nothing; a server that is full or a replica refuses it."""
         answer = await self._link.call(self._probe, [f"{_PREFIX}:probe"], (_PROBE_MS,))
-        return _EPOCH + timedelta(microseconds=answer.facts[0])
+        return moment(answer.facts[0])
 
     async def close(self) -> None:
         """Send the calls that wait, and disconnect."""

@@ -29,10 +29,10 @@ from smtpgate.core.limits import (
     Usage,
     Window,
     idle_at_us,
-    microseconds,
     minute_of,
     over_before_us,
 )
+from smtpgate.core.moments import microseconds
 from smtpgate.sql import many, transaction
 from smtpgate.sql.wal import enter_wal_mode
 

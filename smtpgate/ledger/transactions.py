@@ -26,9 +26,9 @@ from smtpgate.core.limits import (
     attempt,
     is_within_lease,
     limit_statuses,
-    microseconds,
     settle,
 )
+from smtpgate.core.moments import microseconds
 from smtpgate.ledger.sqlite_file import LedgerFile, LedgerFileError, RowChangedError
 from smtpgate.ports import LedgerUnavailableError
 from smtpgate.sql.thread import IsAbandoned, PromisesNothing

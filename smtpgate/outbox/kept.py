@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, delete, func, literal_column, select, tuple_, update
 
+from smtpgate.core.moments import microseconds, moment
 from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.task import Task, TaskState
-from smtpgate.journal.rows import microseconds, moment
 from smtpgate.journal.schema import tasks
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.tasks import keep_new, task_of, task_rows

@@ -13,11 +13,11 @@ from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, func, literal_column, select, text, update
 
+from smtpgate.core.moments import microseconds, moment
 from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.retries import Settled
 from smtpgate.core.outbox.task import LeasedTask, Task
 from smtpgate.journal.events import EventRow, EventStatements, event_rows
-from smtpgate.journal.rows import microseconds, moment
 from smtpgate.journal.schema import events, tasks, writers
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.tasks import TaskRow, keep_new, task_of, task_rows

@@ -26,8 +26,9 @@ from smtpgate.core.history.record import Record, owner_of
 from smtpgate.core.history.search import Search
 from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
 from smtpgate.core.message_id import message_id
+from smtpgate.core.moments import microseconds
 from smtpgate.journal.reader import JournalReader
-from smtpgate.journal.rows import Row, Texts, hour_of, microseconds, row_of, with_verdict
+from smtpgate.journal.rows import Row, Texts, hour_of, row_of, with_verdict
 from smtpgate.journal.terms import TermKey
 from smtpgate.journal.usage_query import UsageQuery, usage_rows
 from tests.support.clock import MovableClock

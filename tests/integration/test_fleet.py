@@ -19,7 +19,8 @@ from typing import Final
 
 from redis import Redis
 
-from smtpgate.journal.rows import Row, moment
+from smtpgate.core.moments import moment
+from smtpgate.journal.rows import Row
 from smtpgate.ledger.redis import RedisLedger
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab, eventually

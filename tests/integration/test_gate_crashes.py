@@ -20,7 +20,7 @@ from typing import Final
 
 import pytest
 
-from smtpgate.journal.rows import moment
+from smtpgate.core.moments import moment
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.sql.database import sqlite_url
 from tests.support.authority import Authority

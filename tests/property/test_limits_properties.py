@@ -19,11 +19,11 @@ from smtpgate.core.limits import (
     Usage,
     attempt,
     limit_statuses,
-    microseconds,
     refund,
     seen_at,
 )
 from smtpgate.core.limits.window import minute_of
+from smtpgate.core.moments import microseconds
 from tests.support.world import DELEGATE
 
 START: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)

@@ -14,8 +14,8 @@ from smtpgate.core.limits import (
     LimitStatus,
     Reservation,
     Subject,
-    microseconds,
 )
+from smtpgate.core.moments import microseconds
 from smtpgate.ledger.memory import MemoryLedger
 from smtpgate.ledger.redis import RedisLedger
 from smtpgate.ledger.sqlite import SqliteLedger

@@ -14,12 +14,12 @@ from smtpgate.core.limits import (
     attempt,
     idle_at_us,
     limit_statuses,
-    microseconds,
     must_have_room,
     must_make_sense,
     refund,
     seen_at,
 )
+from smtpgate.core.moments import microseconds
 from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 

@@ -35,7 +35,6 @@ from smtpgate.core.limits.usage import (
     Crossing,
     Usage,
     idle_at_us,
-    microseconds,
     refund,
     seen_at,
 )
@@ -63,7 +62,6 @@ __all__ = [
     "is_long_over",
     "is_within_lease",
     "limit_statuses",
-    "microseconds",
     "minute_of",
     "must_go_together",
     "must_have_room",

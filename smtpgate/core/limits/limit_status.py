@@ -9,7 +9,8 @@ from msgspec import Struct
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.limits.charge import Charge, LimitExceededError, must_go_together
 from smtpgate.core.limits.rate import passing, until_positive_us
-from smtpgate.core.limits.usage import Usage, microseconds, seen_at
+from smtpgate.core.limits.usage import Usage, seen_at
+from smtpgate.core.moments import microseconds
 
 # Moments before and after all others.
 _NOW: Final = -1

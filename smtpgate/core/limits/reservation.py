@@ -28,7 +28,6 @@ from smtpgate.core.limits.usage import (
     Crossing,
     Usage,
     counted,
-    microseconds,
     moved_back,
     reached,
     refund,
@@ -36,6 +35,7 @@ from smtpgate.core.limits.usage import (
     seen_at,
 )
 from smtpgate.core.limits.window import WINDOW
+from smtpgate.core.moments import microseconds
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _USED_24H: Final = attrgetter("used_24h")

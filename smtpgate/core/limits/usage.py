@@ -1,6 +1,6 @@
 """The usage of one subject: its rolling 24 hours, its tokens, and its reported thresholds."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from msgspec import Struct
@@ -15,7 +15,6 @@ from smtpgate.core.limits.window import BUCKET_US, BUCKETS, WINDOW, Window, minu
 # little. Until the clock has caught up no token is earned, so this is short. A time further
 # back is accepted as it is: no sender waits for a time that a clock showed in error.
 TOLERANCE: Final = timedelta(seconds=5)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _TOLERANCE_US: Final = TOLERANCE // _MICROSECOND
 _SPARE_US: Final = WINDOW // _MICROSECOND
@@ -49,11 +48,6 @@ class Crossing(Struct, frozen=True, gc=False, array_like=True):
     charge: Charge
     percent: int
     used_24h: int
-
-
-def microseconds(moment: datetime) -> int:
-    """The moment as whole microseconds since 1970."""
-    return (moment - _EPOCH) // _MICROSECOND
 
 
 def moved_back(usage: Usage, now_us: int) -> bool:
