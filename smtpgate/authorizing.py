@@ -1,13 +1,13 @@
-"""Authorizing: who a message is from now, which identities it can use, and the decision on it.
+"""Authorizing: a message's sender as it is now, the identities it can use, and the decision.
 
-Most messages of a sender are like one before: they come from the same client, name the same
-addresses, and find the same in the directory. Then the decision is the same, unless a policy
-asks for what is of one message alone. So it is kept with all that it was made of. The directory
-is asked for every message, and a decision is used again only while each of its answers is the
-very object of before.
+Most messages of a sender are like an earlier one: they come from the same client, name the same
+addresses, and the directory gives the same answers. Then the decision is the same too, unless a
+policy asks for a fact of one message alone. So a decision is kept with the facts that it was
+made of. The directory is asked for every message, and a decision is used again only while each
+answer is the same object as before.
 
-What is kept keeps those answers in memory, also when the directory has forgotten them. So it is
-bounded by their size too.
+A decision that is kept keeps these answers in memory, also when the directory has forgotten
+them. So the size of the answers is bounded too.
 """
 
 from typing import Final, NamedTuple
@@ -37,15 +37,15 @@ from smtpgate.tasks import Offload
 # Each is a request to the directory; a message has a few.
 _MAX_DOMAINS: Final = 100
 _MAX_KEPT: Final = 512
-# Of policies as text; in memory they take twelve times as much, and an identity with its keys
-# as much as so many octets of them. To free what one decision holds takes under a millisecond.
+# Octets of policies as text: in memory they take twelve times as many. An identity with its
+# keys counts as some more. So one decision with its answers is freed in under a millisecond.
 _MAX_OCTETS: Final = 2 * 1024 * 1024
 _MAX_OCTETS_OF_ONE: Final = 128 * 1024
 _IDENTITY_OCTETS: Final = 2_000
 
 
 class _Kept(NamedTuple):
-    """A decision, with what the directory answered for it."""
+    """A decision, with the directory's answers for it and their size."""
 
     principal: Principal
     known: Known
@@ -54,7 +54,7 @@ class _Kept(NamedTuple):
 
 
 class Authorizer:
-    """Authorizes messages, as the directory has everything at that moment."""
+    """Authorizes messages by the directory's answers at that moment."""
 
     def __init__(
         self,
@@ -171,14 +171,14 @@ class Authorizer:
 
 
 def _octets_of(principal: Principal, known: Known) -> int:
-    """The size of what the directory answered, in octets of policies."""
+    """The size of the directory's answers, in octets of policies."""
     identities = [one for found in known.values() for one in found]
     policies = [*principal.policies, *(policy for one in identities for policy in one.policies)]
     return _IDENTITY_OCTETS * len(identities) + sum(policy.octets for policy in policies)
 
 
 def _alike(message: ReadMessage, submission: Submission) -> tuple[object, ...]:
-    """All that a decision depends on, but the directory and what is of one message alone."""
+    """The facts of a decision, without the directory's and those of one message alone."""
     client = submission.client
     return (
         client.access_key_id,

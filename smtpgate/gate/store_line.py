@@ -9,7 +9,7 @@ from smtpgate.gate.frames import OfMessage, StoreAnswer, decode_answers, encode_
 from smtpgate.gate.store_answers import failure
 from smtpgate.workers.line import PacketLine
 
-# Each lets a message go on, and all that go on in one turn of the loop make others wait.
+# Each lets a message go on, and all messages that go on in one turn make the others wait.
 _ANSWERS_A_TURN: Final = 8
 
 

@@ -255,7 +255,7 @@ class PooledUpstream:
             while True:  # over a kept connection, or a fresh one when that is dead
                 slot = (
                     self._take_room()
-                    if self._takes_share(attempt.account_id)
+                    if self._take_share(attempt.account_id)
                     else await self._queue(attempt, deadline, was_in_line=was_in_line)
                 )
                 since, is_connected = time(), True
@@ -361,8 +361,8 @@ class PooledUpstream:
 
     # -- slots ---------------------------------------------------------------------------------
 
-    def _takes_share(self, account: str) -> bool:
-        """True if there is room without a wait; then the account uses one connection more."""
+    def _take_share(self, account: str) -> bool:
+        """Take a connection of the account's share; false if the message has to wait for it."""
         turns = self._turns
         return (
             not (turns.waiting or self._is_closing)
@@ -452,7 +452,7 @@ class PooledUpstream:
         return None
 
     def _release(self, account: str, slot: _Slot) -> None:
-        """Give back what was acquired, or what became of it."""
+        """Give back the connection, or the right to open one."""
         self._turns.give_back(account)
         if slot is None:
             self._slots_taken -= 1

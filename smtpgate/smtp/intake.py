@@ -129,7 +129,7 @@ class MessageIntake:
         self.octets = 0  # that have come, as far as they were counted
         self.in_file = 0  # moved there from the buffer
         self.goes_to_file = False  # the message is too large for memory
-        # A line before the final dot may begin with one, which the client has added.
+        # True once a line before the final dot may begin with a dot, added by the client.
         self.has_dots = False
         self._has_beginning = True  # the buffer has the first octets of the message
         self._intake = intake

@@ -16,8 +16,8 @@ from tests.support.postgres import PostgresServer, program
 
 _END: Final = "-- end of the answer --"
 _THIS: Final = "(SELECT oid FROM pg_database WHERE datname = current_database())"
-# What a statement that changes more than rows leaves behind: a number of rows, or a later
-# transaction that wrote one.
+# A statement that changes more than rows leaves another number of rows in one of these, or a
+# row of a later transaction.
 _CATALOGS: Final = {
     **dict.fromkeys(("pg_class", "pg_attribute", "pg_attrdef", "pg_constraint"), "true"),
     **dict.fromkeys(("pg_trigger", "pg_proc", "pg_namespace"), "true"),

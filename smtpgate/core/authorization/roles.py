@@ -259,9 +259,9 @@ def takes_long(request: AuthorizationRequest) -> bool:
 
 
 def is_lasting(request: AuthorizationRequest) -> bool:
-    """True if the decision is the same for each message with all else of the request alike.
+    """True if the decision is the same for every message with the same facts in the request.
 
-    That is so unless a policy asks for what is of one message alone: its time, its recipients.
+    Its time and its recipients may differ: no policy asks for these.
     """
     if any(policy.asks_of_message for policy in request.principal.policies):
         return False

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-# Also a name with what it is counted for, so that no text is made of them each time.
+# A pair is a name and its account: to make a text of both each time would cost more.
 SumKey = str | tuple[str, str]
 
 

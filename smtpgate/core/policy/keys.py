@@ -122,7 +122,7 @@ def is_multivalued(name: str) -> bool:
 
 
 def is_of_message(key: str) -> bool:
-    """True if messages that are alike otherwise may have other values of the key."""
+    """True if the key can have another value for a message that is alike in all else."""
     name, slash, _ = key.lower().partition("/")
     return name + slash not in _LASTING
 

@@ -176,7 +176,7 @@ class Policy(Written, frozen=True, gc=False):
 
     Statements are looked up by the caller's account, so that those about others cost nothing.
     ``patterns`` is the number of patterns in conditions, without those on recipients.
-    ``asks_of_message``: a statement asks for what is of one message alone. ``octets`` is the
+    ``asks_of_message``: a statement asks for a fact of one message alone. ``octets`` is the
     length of the statements as JSON.
 
     The directory keeps very many. Nothing in a policy refers back to it, so Python frees it
