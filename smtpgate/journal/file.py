@@ -152,7 +152,7 @@ class JournalFile:
         self._unsorted += sum(
             len(one.early_terms) + len(one.late_terms)
             for one in entries
-            if one.late_terms or not one.is_begun
+            if one.late_terms or not one.is_begun  # else its terms were written before
         )
 
 

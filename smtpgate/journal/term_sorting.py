@@ -1,8 +1,8 @@
 """The terms of the last records of a SQLite file, before they are sorted in among the others.
 
 Sorted, each term of a message is on another page, and a transaction of a few messages would
-write a page for nearly each of their terms. Here all terms of a record are one row. When some
-hundred rows are here, they are sorted in together, and each page that is written takes many.
+write a page for nearly each of their terms. Here all terms of a record are one row. When a
+thousand terms are here, they are sorted in together, and each page that is written takes many.
 
 A row has all terms that its record has by then, those before the relay too. So a record has all
 of some terms if one row here has them, or if all of them are sorted in.
@@ -22,7 +22,7 @@ from smtpgate.sql.batches import Plain
 
 # Terms, in one step: a thousand take some 3 ms. The fewer steps, the fewer pages are written.
 SORTED_AFTER: Final = 1024
-_SORTED_AT_ONCE: Final = 256  # records
+_SORTED_AT_ONCE: Final = SORTED_AFTER  # records, of which each has a term or more
 
 _ADD: Final = """
 INSERT OR ROLLBACK INTO journal_recent_terms (hour, id, digests) VALUES (?, ?, ?)

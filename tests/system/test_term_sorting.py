@@ -1,5 +1,6 @@
 """Terms of a SQLite journal: searches find the same before, while and after they are sorted."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.term_sorting import sort_some_in
 from tests.support.clock import MovableClock
+from tests.support.events import auth_failed
 from tests.support.journal import Breakable, all_rows, journal_in, open_journal, submission
 from tests.support.world import DELEGATE, OWNER
 
@@ -112,6 +114,17 @@ async def test_the_more_terms_records_have_the_fewer_records_are_sorted_in_toget
     await put(journal, with_many)
     await put(journal, *some(clock, 1))
     assert counted(tmp_path)[1] > 1200
+
+
+async def test_records_with_few_terms_do_not_gather(
+    journal: LiveJournal, tmp_path: Path
+) -> None:
+    for _ in range(0, 400, 20):
+        logins = [journal.entries.of_event(auth_failed()) for _ in range(20)]
+        await asyncio.gather(*(journal.writer.put(one) for one in logins if one is not None))
+    waiting, sorted_in = counted(tmp_path)
+    assert waiting + sorted_in // 3 == 400  # each has three terms
+    assert waiting <= 60
 
 
 async def test_terms_that_cannot_be_sorted_in_now_wait(
