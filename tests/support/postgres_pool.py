@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from typing import Final
 
 from tests.support.postgres import PostgresServer, program
@@ -163,8 +163,9 @@ class PostgresPool:
                 self.drop(kept.name)
 
     def close(self) -> None:
-        """End all prompts."""
-        for kept in (one for of_template in self._kept.values() for one in of_template):
+        """End all prompts, also those of databases that were not given back."""
+        taken = (kept for _, kept in self._used)
+        for kept in chain(*self._kept.values(), taken):
             kept.prompt.close()
         self._prompt.close()
 
