@@ -12,8 +12,9 @@ import uvloop
 from tests.support.daemons import LOOPBACK
 from tests.support.gate import LOGIN, SENDER, letter
 
-# Below listener.max_connections_per_client.
-_CLIENTS_AN_ADDRESS: Final = 90
+# Twice as many are below listener.max_connections_per_client: the gate may not have seen yet
+# that those of the round before have hung up.
+_CLIENTS_AN_ADDRESS: Final = 45
 _PLAIN: Final = base64.b64encode(f"\0{LOGIN.username}\0{LOGIN.password}".encode()).decode()
 _BODY: Final = "Hello.\r\n" * 500
 
