@@ -57,7 +57,6 @@ class Breaker:
         self._blamed: set[str] = set()
         self._usual_s = self._lately_s = 0.0
         self._measured = 0
-        self._is_out_of_line = False  # messages take far longer lately than usually
 
     def stand(self) -> Stand:
         """The answer to a message that would go there now."""
@@ -84,7 +83,7 @@ class Breaker:
         self._blamed.clear()
         if seconds is not None:
             self._measure(seconds)
-        if self._is_out_of_line and self._may_open():
+        if self._is_out_of_line() and self._may_open():
             if self.state == "open" and self.is_slow:
                 return False
             lately, usual = f"{self._lately_s:.1f} s", f"{self._usual_s:.1f}"
@@ -133,7 +132,7 @@ class Breaker:
             return False
         self.state, self._points = "half-open", 0
         # It is measured again: whether it is still slow shows soon.
-        self._lately_s, self._is_out_of_line = self._usual_s, False
+        self._lately_s = self._usual_s
         return True
 
     def _may_open(self) -> bool:
@@ -151,18 +150,15 @@ class Breaker:
             self._usual_s = self._lately_s = seconds
         self._measured += 1
         self._lately_s += _LATELY * (seconds - self._lately_s)
-        rules, is_usual_known = self._rules, self._measured > _MANY
-        self._is_out_of_line = (
-            self._lately_s > rules.slow_s
-            and is_usual_known
-            and self._lately_s > self._usual_s * rules.slow_ratio
-        )
-        if self._is_out_of_line:
-            return
-        if is_usual_known and seconds > _QUICK_S:
-            seconds = min(seconds, max(2 * self._usual_s, _QUICK_S))
-        # The mean of the first ones, then of the many, which a few slow ones do not change.
-        share = 1 / self._measured
-        if share < _USUALLY:
-            share = _USUALLY
-        self._usual_s += share * (seconds - self._usual_s)
+        if not self._is_out_of_line():
+            # The mean of the first ones, then of the many, which a few slow ones do not change.
+            share = max(_USUALLY, 1 / self._measured)
+            if self._measured > _MANY:
+                seconds = min(seconds, max(2 * self._usual_s, _QUICK_S))
+            self._usual_s += share * (seconds - self._usual_s)
+
+    def _is_out_of_line(self) -> bool:
+        rules, lately_s = self._rules, self._lately_s
+        if lately_s <= rules.slow_s or self._measured <= _MANY:
+            return False
+        return lately_s > self._usual_s * rules.slow_ratio
