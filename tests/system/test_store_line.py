@@ -10,8 +10,9 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
+from smtpgate.core.account import SendingLimits
 from smtpgate.core.events import SubmissionDone
-from smtpgate.core.limits import LimitExceededError
+from smtpgate.core.limits import Charge, Crossing, LimitExceededError, Reservation, Subject
 from smtpgate.gate.frames import (
     BeginDone,
     NoFrameError,
@@ -22,17 +23,20 @@ from smtpgate.gate.frames import (
     encode,
     encode_packet,
 )
+from smtpgate.gate.store_answers import answer_of, answer_without_trouble
 from smtpgate.gate.store_desk import StoreDesk
 from smtpgate.gate.store_line import StoreLine
 from smtpgate.gate.store_link import StoreLink
 from smtpgate.ports import Begun, LedgerUnavailableError
 from smtpgate.store.host import HostStore
 from smtpgate.store.owner import StoreOwner
+from smtpgate.store.requests import Begin, BeginAnswer, Finish, FinishAnswer
 from smtpgate.store.work import StoreWork
 from smtpgate.workers.line import PacketLine
 from tests.support.clock import MovableClock
 from tests.support.journal import Breakable, all_rows, must_add_up, submission
 from tests.support.ledgers import soon, used_24h
+from tests.support.rows import rows
 from tests.support.stores import OpenedStore, open_host_store
 
 
@@ -273,6 +277,43 @@ class Turns:
         assert [number for _, number in self.taken] == list(range(count))
         a_turn = Counter(turn for turn, _ in self.taken)
         assert max(a_turn.values()) == 8
+
+
+CHARGE = Charge(Subject("999999999999"), SendingLimits(200, 5))
+REFUSAL = LimitExceededError(CHARGE, "max-24h-send", recipients=2, left=1, retry_after=None)
+
+
+@rows(
+    "request_, answer",
+    [
+        (Begin(), BeginAnswer()),
+        (Begin(), BeginAnswer(Reservation(1, 2, MovableClock().now(), ()))),
+        (Begin(), BeginAnswer(REFUSAL)),
+        (Finish(), FinishAnswer()),
+        (Finish(), FinishAnswer((Crossing(CHARGE, 80, 160),))),
+    ],
+)
+async def test_the_thread_and_the_event_loop_give_the_same_answer(
+    store: OpenedStore, request_: Begin | Finish, answer: BeginAnswer | FinishAnswer
+) -> None:
+    owner = store._owner
+    assert isinstance(owner, StoreOwner)
+    [result] = owner.settled([(request_, answer)])
+    assert answer_without_trouble(7, answer) == answer_of(7, result)
+
+
+@rows(
+    "answer",
+    [
+        BeginAnswer(LedgerUnavailableError("gone")),
+        BeginAnswer(None, OSError("full")),
+        FinishAnswer((), LedgerUnavailableError("gone")),
+        FinishAnswer((), None, OSError("full")),
+        ValueError("a defect"),
+    ],
+)
+def test_an_answer_after_trouble_is_left_to_the_event_loop(answer: object) -> None:
+    assert answer_without_trouble(7, answer) is None
 
 
 async def test_many_answers_at_once_are_passed_on_in_several_turns() -> None:
