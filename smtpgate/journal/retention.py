@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import product
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection, delete, func, select, text, tuple_
 
@@ -40,12 +40,18 @@ GIVEN_UP: Final = timedelta(minutes=15)
 _EVERY_S: Final = 60.0
 _FIRST_AFTER_S: Final = 1.0  # a start has other work, and the mail that waited for it
 _PAUSE_S: Final = 0.02
+# Messages wait for a step, and a start after a long time has many: so no more than a fifth of
+# the time is theirs.
+_PAUSE_A_STEP: Final = 4
 _STEP: Final = 250
 _TERM_STEP: Final = 2000
+_USAGE_STEP: Final = 64  # each on other pages, of the table and of its indexes
 # The part of the limit that is freed beyond the excess, so that the next round has less to do.
 _SPARE: Final = 0.05
 _SHORT_HOURS: Final = 3
 _HOUR_US: Final = 3_600_000_000
+
+T = TypeVar("T")
 
 _Position = tuple[bytes, str]
 """A term and an id of an hour."""
@@ -132,10 +138,17 @@ class Retention:
         def first_that_does(connection: Connection) -> bool:
             return any(step(connection) for step in steps)
 
-        while True:
-            if not await self._writer.run(first_that_does):
-                return
-            await asyncio.sleep(_PAUSE_S)
+        while await self._step(first_that_does):
+            pass
+
+    async def _step(self, work: Callable[[Connection], T]) -> T:
+        """Do the work in a transaction, and leave the time after it to others."""
+        started_s = self._clock.monotonic()
+        found = await self._writer.run(work)
+        if found:
+            took_s = self._clock.monotonic() - started_s
+            await asyncio.sleep(max(_PAUSE_S, _PAUSE_A_STEP * took_s))
+        return found
 
     def _unknown_gates(self, now: datetime) -> _Step:
         """Complete the records of gates that are not known any more."""
@@ -169,8 +182,7 @@ class Retention:
     async def _forget_in_hour(self, hour: int, before: str) -> None:
         after: _Position | None = (b"", "")
         while after is not None:
-            after = await self._writer.run(partial(_some_terms, hour, after, before))
-            await asyncio.sleep(_PAUSE_S)
+            after = await self._step(partial(_some_terms, hour, after, before))
 
 
 def _oldest(connection: Connection) -> Row | None:
@@ -246,7 +258,7 @@ def _old_usage(now: datetime) -> _Step:
     for grain, table in product(Grain, (usage, set_usage, event_sums)):
         keys = tuple(table.primary_key)
         is_old = table.c.start < unit_of(grain, now - grain.kept)
-        chosen = select(*keys).where(table.c.grain == int(grain), is_old).limit(_STEP)
+        chosen = select(*keys).where(table.c.grain == int(grain), is_old).limit(_USAGE_STEP)
         queries.append(delete(table).where(tuple_(*keys).in_(chosen)))
     return lambda connection: sum(connection.execute(query).rowcount for query in queries)
 

@@ -24,7 +24,7 @@ from typing import Final
 
 from smtpgate.core.history.record import Record, owner_of
 from smtpgate.core.history.search import Search
-from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
+from smtpgate.core.history.usage import Counts, Grain, UsageKey, unit_of, usage_of
 from smtpgate.core.message_id import message_id
 from smtpgate.core.moments import microseconds
 from smtpgate.journal.reader import JournalReader
@@ -35,7 +35,7 @@ from tests.support.clock import MovableClock
 from tests.support.journal import journal_in, open_store, submission
 from tests.support.records import submission_record
 
-UNTIL: Final = datetime(2026, 11, 28, 12, tzinfo=UTC)
+UNTIL: Final = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 SPAN: Final = timedelta(days=30)
 ACCOUNTS: Final = 1000
 _PAGE: Final = 100
@@ -109,12 +109,14 @@ def _weights() -> list[float]:
     return [share / (1 + number) for number in range(ACCOUNTS) for share in (0.94, 0.05, 0.01)]
 
 
-def _usage_lines(hour: int, sums: Counter[Sample]) -> Iterator[tuple[object, ...]]:
+def _usage_lines(start: datetime, sums: Counter[Sample]) -> Iterator[tuple[object, ...]]:
+    """The sums of an hour, without those that a gate would forget as soon as it starts."""
+    age = datetime.now(UTC) - start
     for sample, times in sums.items():
         key, counts = sample.usage
-        for grain in Grain:
+        for grain in (grain for grain in Grain if age < grain.kept):
             yield (
-                int(grain), key.account_id, hour * 60 // int(grain), key.user_arn,
+                int(grain), key.account_id, unit_of(grain, start), key.user_arn,
                 key.identity, key.reason, owner_of(key.identity), times * counts.attempts,
                 times * counts.messages, times * counts.recipients, times * counts.octets,
             )  # fmt: skip
@@ -162,7 +164,7 @@ class Filling:
         self._connection.execute("BEGIN")
         self._records(rows)
         self._many("journal_terms", 3, terms)
-        for line in _usage_lines(number, Counter(chosen)):
+        for line in _usage_lines(start, Counter(chosen)):
             key, counts = line[:7], line[7:]
             self._add_usage(key, counts)
         self._connection.execute("COMMIT")

@@ -7,6 +7,7 @@ those of ``large_directory`` and ``large_journal``, which measure them in more d
 
 import asyncio
 import multiprocessing
+import os
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -116,6 +117,7 @@ def _connections(folder: Path, connections: int) -> _Made:
 def _journal(folder: Path, records: int) -> _Made:
     """A journal with so many records; their searches are measured before the gate starts."""
     figures = asyncio.run(large_journal.measure(folder, records))
+    os.sync()  # else the gate's syncs would wait for what was written before
     times = {what: warm for what, (_, warm, _) in figures.items()}
     slowest = max(times, key=times.__getitem__)
     facts = (
