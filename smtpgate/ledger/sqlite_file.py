@@ -193,13 +193,17 @@ class LedgerFile:
 
     # -- usage ---------------------------------------------------------------------------------
 
-    def usage(self, subject: Subject) -> Usage | None:
-        """The usage of the subject, with the changes of this transaction."""
-        changed = self._changed.get(subject)
-        if changed is not None:
-            return changed[0]
-        row = self._row(subject)
-        return None if row is None else row[1]
+    def usages(self, charges: Sequence[Charge]) -> list[Usage | None]:
+        """The usage of each subject, with the changes of this transaction."""
+        found: list[Usage | None] = []
+        for charge in charges:
+            changed = self._changed.get(charge.subject)
+            if changed is not None:
+                found.append(changed[0])
+            else:
+                row = self._row(charge.subject)
+                found.append(None if row is None else row[1])
+        return found
 
     def keep(self, charge: Charge, usage: Usage) -> None:
         """Write that at the end of the transaction."""

@@ -161,16 +161,18 @@ class LedgerTransactions(PromisesNothing):
         """
         answers: list[Answer] = [None] * len(requests)
         rest: list[tuple[int, Request]] = []
+        only_reserves = True
         for at, request in enumerate(requests):
             if type(request) is Settle and request.only_closes:
                 self._closing.append(request.reservation.id)
                 answers[at] = ()
             elif request is not None:
                 rest.append((at, request))
+                only_reserves = only_reserves and type(request) is Reserve
         if requests and not rest:
             return answers
         owed = _taken(self._owed, _MAX_OWED_AT_ONCE)
-        may_wait = rest and not owed and all(type(one) is Reserve for _, one in rest)
+        may_wait = rest and not owed and only_reserves
         closing: list[int] = []
         if not may_wait or len(self._closing) >= _CLOSED_TOGETHER:
             closing = _taken(self._closing, _MAX_OWED_AT_ONCE)
@@ -234,11 +236,11 @@ class LedgerTransactions(PromisesNothing):
     def _answer(self, file: LedgerFile, request: Request) -> Answer:
         """The answer, or an exception for its caller; an error of the file is everybody's."""
         try:
-            if isinstance(request, Reserve):
+            if type(request) is Reserve:
                 return self._reserve(file, request)
-            if isinstance(request, Settle):
+            if type(request) is Settle:
                 return self._settle(file, request)
-            return _look(file, request) if isinstance(request, Look) else file.touch()
+            return _look(file, request) if type(request) is Look else file.touch()
         except (sqlite3.Error, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - for its caller
@@ -247,7 +249,7 @@ class LedgerTransactions(PromisesNothing):
     def _reserve(self, file: LedgerFile, request: Reserve) -> Answer:
         charges, recipients, now = request.charges, request.recipients, request.at
         self._now = now
-        usages = [file.usage(charge.subject) for charge in charges]
+        usages = file.usages(charges)
         tried = attempt(usages, charges, recipients, now)
         _keep(file, charges, usages, tried.usages)
         if tried.refusal is not None:
@@ -255,9 +257,8 @@ class LedgerTransactions(PromisesNothing):
         reservation = Reservation(
             request.number, recipients, now, tried.counted, tried.may_cross
         )
-        file.add_reservation(
-            request.number, microseconds(now), reservation.account_id, recipients
-        )
+        account_id = charges[0].subject.account_id
+        file.add_reservation(request.number, microseconds(now), account_id, recipients)
         return reservation
 
     def _settle(self, file: LedgerFile, request: Settle) -> tuple[Crossing, ...]:
@@ -267,7 +268,7 @@ class LedgerTransactions(PromisesNothing):
         if at_us is None or not is_within_lease(at_us, now, self._lease):
             return ()
         charges = [entry.charge for entry in reservation.counted]
-        usages = [file.usage(charge.subject) for charge in charges]
+        usages = file.usages(charges)
         settled = settle(usages, reservation, request.accepted, now)
         _keep(file, charges, usages, settled.usages)
         return settled.crossings
@@ -297,7 +298,7 @@ def _never(_: int) -> bool:
 
 
 def _look(file: LedgerFile, request: Look) -> tuple[LimitStatus, ...]:
-    usages = [file.usage(charge.subject) for charge in request.charges]
+    usages = file.usages(request.charges)
     return limit_statuses(usages, request.charges, request.at)
 
 
@@ -312,6 +313,7 @@ def _keep(
     after: Sequence[Usage | None],
 ) -> None:
     """Write the usages that changed."""
-    for charge, old, new in zip(charges, before, after, strict=True):
-        if new is not None and new is not old:
+    for at, charge in enumerate(charges):
+        new = after[at]
+        if new is not None and new is not before[at]:
             file.keep(charge, new)

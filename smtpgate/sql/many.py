@@ -11,18 +11,20 @@ from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, Final
 
-# One to seven rows, and multiples of eight up to 64, have a statement of their own, which the
-# driver keeps: so up to 64 rows are two statements at most. With 14 columns they stay below
-# the 999 parameters that old versions of SQLite allow.
+# Up to 16 rows, and multiples of 16 up to 64, have a statement of their own, which the driver
+# keeps: so a group of messages is one step, and up to 64 rows are two at most. With 14 columns
+# they stay below the 999 parameters that old versions of SQLite allow.
 _MOST: Final = 64
-_EIGHT: Final = 8
+_FEW: Final = 16
 _ROW: Final = re.compile(r"VALUES (\(\?(?:, \?)*\))")
+_FROM: Final = re.compile(r"FROM \(VALUES \(\?(?:, \?)*\)\) AS v\s")
+_COLUMN: Final = re.compile(r"v\.column(\d+)")
 
 
 def execute(connection: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Any]]) -> int:
     """Execute a statement of one row, whose parameters are only in VALUES, for all rows.
 
-    The number of changed rows.
+    An UPDATE takes them from ``(VALUES ...) AS v``. Returns the number of changed rows.
     """
     if not rows:
         return 0
@@ -43,7 +45,7 @@ def _in_pieces(
 ) -> int:
     at, rows, changed = 0, len(values) // columns, 0
     while rows:
-        size = min(_MOST, rows if rows < _EIGHT else rows - rows % _EIGHT)
+        size = rows if rows <= _FEW else min(_MOST, rows - rows % _FEW)
         end = at + size * columns
         piece = values if size == rows and not at else values[at:end]
         # By `execute` the driver would release the lock once more, for the last row's number.
@@ -52,8 +54,11 @@ def _in_pieces(
     return changed
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=256)
 def _with_rows(sql: str, size: int) -> str:
+    if size == 1 and _FROM.search(sql):
+        # SQLite would make a table of that row first, which takes longer than the change.
+        return _COLUMN.sub(r"?\1", _FROM.sub("", sql))
     return _ROW.sub(lambda found: f"VALUES {', '.join([found[1]] * size)}", sql, count=1)
 
 

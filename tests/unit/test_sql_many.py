@@ -51,11 +51,24 @@ def test_many_rows_are_changed_at_once_and_counted(rows: list[int]) -> None:
     assert (changed, found) == (len(there), [(number, number + 1) for number in there])
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2, 3, 14, 65, 500])
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 12, 14, 65, 500])
 def test_the_number_of_steps_grows_much_more_slowly_than_the_rows(rows: int) -> None:
     statements: list[str] = []
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute(_TABLE)
         connection.set_trace_callback(statements.append)
         many.execute(connection, _ADD, [(number, 1) for number in range(rows)])
-    assert len(statements) <= 2 + rows // 64
+    assert len(statements) <= (rows > 0) + (rows > 16) + rows // 64
+
+
+def test_one_changed_row_needs_no_table_of_rows() -> None:
+    change = "UPDATE t SET sum = v.column2 FROM (VALUES (?, ?)) AS v WHERE t.id = v.column1"
+    statements: list[str] = []
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.execute(_TABLE)
+        many.execute(connection, _ADD, [(1, 0), (2, 0)])
+        connection.set_trace_callback(statements.append)
+        assert many.execute(connection, change, [(2, 7)]) == 1
+        connection.set_trace_callback(None)
+        assert connection.execute("SELECT id, sum FROM t").fetchall() == [(1, 0), (2, 7)]
+    assert statements == ["UPDATE t SET sum = 7 WHERE t.id = 2"]

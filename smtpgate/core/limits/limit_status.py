@@ -50,7 +50,7 @@ def limit_statuses(
     """
     must_go_together(charges)
     now_us = microseconds(now)
-    current = all_seen(usages, charges, now_us)
+    current = [seen_now(*one, now_us) for one in zip(usages, charges, strict=True)]
     return tuple(
         LimitStatus(
             charge,
@@ -79,14 +79,9 @@ def must_have_room(found: Sequence[LimitStatus]) -> None:
         )
 
 
-def all_seen(
-    usages: Sequence[Usage | None], charges: Sequence[Charge], now_us: int
-) -> list[Usage]:
-    """The usages as seen now."""
-    return [
-        seen_at(usage or Usage.nothing(now_us), charge.limits, now_us)
-        for usage, charge in zip(usages, charges, strict=True)
-    ]
+def seen_now(usage: Usage | None, charge: Charge, now_us: int) -> Usage:
+    """The usage as seen now; ``None`` is that of a subject that has sent nothing."""
+    return seen_at(usage or Usage.nothing(now_us), charge.limits, now_us)
 
 
 def quota_left(limits: SendingLimits, used_24h: int) -> int | None:

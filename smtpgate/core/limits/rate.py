@@ -18,7 +18,7 @@ VERY_LONG_US: Final = 366 * 86_400 * 1_000_000
 
 def depth_of(rate: float) -> int:
     """The size of the bucket, in millionths of a token; a rate of 0 has no bucket."""
-    return int(max(rate, 1) * TOKEN) if rate else 0
+    return int((rate if rate > 1 else 1) * TOKEN) if rate else 0
 
 
 def earned(tokens: int | None, rate: float, passed_us: int) -> int | None:
@@ -29,7 +29,7 @@ def earned(tokens: int | None, rate: float, passed_us: int) -> int | None:
     if tokens is None or tokens >= depth:
         return depth
     gain = passed_us * rate  # one a second is a millionth a microsecond
-    return tokens + int(min(gain, depth - tokens))
+    return tokens + int(gain) if gain < depth - tokens else depth
 
 
 def passing(tokens: int) -> int:

@@ -10,7 +10,7 @@ also when a process is killed.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,10 +19,10 @@ from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.limits.charge import Charge, LimitExceededError, LimitName, must_go_together
 from smtpgate.core.limits.limit_status import (
     NEVER,
-    all_seen,
     quota_free_at_us,
     quota_left,
     rate_free_at_us,
+    seen_now,
 )
 from smtpgate.core.limits.usage import (
     Crossing,
@@ -83,7 +83,7 @@ class Reservation(Struct, frozen=True, gc=False, array_like=True):
         return replace(self, may_cross=False) if self.may_cross else self
 
 
-class Attempt(NamedTuple):
+class Attempt(Struct, frozen=True, gc=False):
     """The result of an attempt to reserve: the usage to store for each charge, and the refusal.
 
     A refusal may change the usage too: after the clock was set back, the wait must not begin
@@ -113,8 +113,13 @@ def attempt(
     """
     must_make_sense(charges, recipients)
     now_us = microseconds(now)
-    current = all_seen(usages, charges, now_us)
-    refusal = _refusal(current, charges, recipients, now_us)
+    current: list[Usage] = []
+    is_within = True
+    for at, charge in enumerate(charges):
+        seen = seen_now(usages[at], charge, now_us)
+        current.append(seen)
+        is_within = is_within and _is_within(seen, charge.limits, recipients)
+    refusal = None if is_within else _refusal(current, charges, recipients, now_us)
     if refusal is not None:
         kept = tuple(
             seen if usage is not None and moved_back(usage, now_us) else usage
@@ -124,11 +129,13 @@ def attempt(
     after: list[Usage] = []
     found: list[Counted] = []
     may_cross = False
-    for usage, charge in zip(current, charges, strict=True):
-        new = counted(usage, recipients)
+    for at, charge in enumerate(charges):
+        new = counted(current[at], recipients)
+        window = new.window
         after.append(new)
-        found.append(Counted(charge, new.window.minute, new.window.used))
-        may_cross = may_cross or bool(reached(new, charge.limits))
+        found.append(Counted(charge, window.minute, window.used))
+        if reached(new, charge.limits):
+            may_cross = True
     return Attempt(tuple(after), tuple(found), may_cross)
 
 
@@ -180,7 +187,8 @@ def _refusal(
 ) -> LimitExceededError | None:
     """The refusal with the longest wait; of equals the first charge's, the quota's first."""
     longest_us, found = now_us, None
-    for usage, charge in zip(current, charges, strict=True):
+    for at, charge in enumerate(charges):
+        usage = current[at]
         if _is_within(usage, charge.limits, recipients):
             continue
         limits: tuple[tuple[LimitName, int, int | None], ...] = (

@@ -60,12 +60,15 @@ def seen_at(usage: Usage, limits: SendingLimits, now_us: int) -> Usage:
 
     Now is not before the last moment, unless the clock was set back.
     """
-    moment = _moment_us(usage, now_us)
+    as_of_us, reported = usage.as_of_us, usage.reported
+    is_late = as_of_us - _TOLERANCE_US <= now_us < as_of_us
+    moment = as_of_us if is_late else now_us
+    passed_us = moment - as_of_us
     window = usage.window.seen_at(minute_of(moment))
-    passed_us = max(0, moment - usage.as_of_us)
-    tokens = earned(usage.tokens, limits.max_send_rate_per_s, passed_us)
-    reported = usage.reported
-    if reported is not None and moment < usage.as_of_us:
+    tokens = earned(
+        usage.tokens, limits.max_send_rate_per_s, passed_us if passed_us > 0 else 0
+    )
+    if reported is not None and passed_us < 0:
         reported = (reported[0], *(min(at, window.minute) for at in reported[1:]))
     return Usage(moment, window, tokens, reported)
 
@@ -136,8 +139,3 @@ def idle_at_us(usage: Usage, limits: SendingLimits) -> int:
     counts_until = (usage.window.minute + BUCKETS) * BUCKET_US
     owes_until = usage.as_of_us + until_full_us(usage.tokens, limits.max_send_rate_per_s)
     return max(counts_until, owes_until) + _SPARE_US
-
-
-def _moment_us(usage: Usage, now_us: int) -> int:
-    is_late = usage.as_of_us - _TOLERANCE_US <= now_us < usage.as_of_us
-    return usage.as_of_us if is_late else now_us
