@@ -144,16 +144,12 @@ class JournalFile:
     def _write(self, entries: Sequence[Entry]) -> None:
         work = partial(self._statements.write, entries=entries)
         try:
-            self._batches.write(work, promised=any(entry.is_final for entry in entries))
+            terms = self._batches.write(work, promised=any(one.is_final for one in entries))
         except BaseException:
             self._statements.forget()
             raise
         self._statements.committed()
-        self._unsorted += sum(
-            len(one.early_terms) + len(one.late_terms)
-            for one in entries
-            if one.late_terms or not one.is_begun  # else its terms were written before
-        )
+        self._unsorted += terms
 
 
 class JournalWork:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import Connection, Table, bindparam, select
+from sqlalchemy import Connection, Table, bindparam, literal_column, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.engine import Dialect
@@ -34,6 +34,13 @@ Increments = dict[tuple[int, UsageKey], Counts]
 """By the number of the 15 minutes; the other sums follow from these."""
 
 _VERDICT: Final = ("done_us", "outcome", "reason", "verdict", "id")
+_verdict: Final = itemgetter(*map(Row._fields.index, _VERDICT))
+# The columns that have the same value in every row without a verdict.
+_BEGUN: Final = {"outcome": "relaying", "reason": "relaying", "verdict": "{}"}
+_BEGINNING: Final = tuple(
+    name for name in Row._fields if name not in _BEGUN and name != "done_us"
+)
+_beginning: Final = itemgetter(*map(Row._fields.index, _BEGINNING))
 _SUMS: Final = ("attempts", "messages", "recipients", "octets")
 _POINT_US: Final = Grain.POINT * 60_000_000
 _POINTS_A_GRAIN: Final = tuple((int(grain), grain // Grain.POINT) for grain in Grain)
@@ -77,11 +84,6 @@ class Entry(Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     events: tuple[EventRow, ...] | None = None
     configuration_set: str = ""
 
-    @property
-    def day(self) -> int:
-        """The day on which the message came in."""
-        return day_of(self.row.received_us)
-
 
 class RowsChangedError(Exception):
     """A row that was begun is gone, or has a verdict already."""
@@ -98,8 +100,11 @@ class RecordStatements:
         self._tasks = TaskStatements()
         self._events = EventStatements()
 
-    def write(self, connection: Plain, entries: Sequence[Entry]) -> None:
-        """Write all entries, in the connection's transaction, or raise RowsChangedError."""
+    def write(self, connection: Plain, entries: Sequence[Entry]) -> int:
+        """Write all entries, in the connection's transaction, or raise RowsChangedError.
+
+        Returns the number of their terms.
+        """
         if isinstance(connection, sqlite3.Connection) and connection is not self._file:
             self.forget()  # the path may lead to another file now
             self._file = connection
@@ -107,53 +112,75 @@ class RecordStatements:
         entries = _one_a_row(entries)
         increments: Increments = {}
         whole: list[Entry] = []
-        begun: list[Entry] = []
+        late: list[Entry] = []  # whose verdict added terms
+        verdicts: list[tuple[Any, ...]] = []
+        begun: list[tuple[Any, ...]] = []
+        kept: list[Row] = []
         for entry in entries:
-            (begun if entry.is_begun and not entry.may_be_there else whole).append(entry)
+            row = entry.row
             if entry.is_final:
-                _count(increments, entry.row, 1)
-        doubtful = [e.row for e in whole if e.may_be_there and e.is_final]
-        earlier = self._earlier(connection, doubtful)
+                _count(increments, row, 1)
+            if entry.is_begun and not entry.may_be_there:
+                verdicts.append(_verdict(row))
+                if entry.late_terms:
+                    late.append(entry)
+                continue
+            whole.append(entry)
+            if entry.is_final:
+                kept.append(row)
+            else:
+                begun.append(_beginning(row))
+        earlier = self._earlier(connection, whole) if kept else ()
         for row in earlier:
             _count(increments, row, -1)
         self._write_texts(connection, whole)
-        prepared.begin.run(connection, [e.row for e in whole if not e.is_final])
-        prepared.keep.run(connection, [e.row for e in whole if e.is_final])
-        done = prepared.finish.run(connection, [_verdict(entry.row) for entry in begun])
-        if done != len(begun):
+        prepared.begin.run(connection, begun)
+        prepared.keep.run(connection, kept)
+        if prepared.finish.run(connection, verdicts) != len(verdicts):
             raise RowsChangedError
-        self._write_terms(connection, whole, [e for e in begun if e.late_terms])
+        found = self._write_terms(connection, whole, late)
         prepared.usage.run(connection, _usage_rows(increments))
-        with_set = [e for e in entries if e.configuration_set]
+        self._write_set_usage(connection, entries, earlier)
+        self._write_events(connection, [e for e in entries if e.events is not None])
+        self._write_tasks(connection, [e for e in entries if e.tasks is not None])
+        return found
+
+    def _write_set_usage(
+        self, connection: Plain, entries: Sequence[Entry], earlier: Sequence[Row]
+    ) -> None:
+        with_set = [entry for entry in entries if entry.configuration_set]
         if with_set:
             counted = {row.id for row in earlier if row.outcome == ACCEPTED}
-            with_set = [e for e in with_set if e.row.id not in counted]
-            prepared.set_usage.run(connection, _set_usage_rows(with_set))
-        with_more = [e for e in entries if e.tasks is not None or e.events is not None]
-        if with_more:
-            self._write_events(connection, [e for e in with_more if e.events is not None])
-            self._write_tasks(connection, [e for e in with_more if e.tasks is not None])
+            rows = _set_usage_rows(e for e in with_set if e.row.id not in counted)
+            self._for(connection).set_usage.run(connection, rows)
 
     def _write_events(self, connection: Plain, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
         rows = [row for entry in entries for row in entry.events or ()]
         _ = self._events.keep(connection, rows)
         self._events.drop(connection, [entry.row.id for entry in entries])
 
     def _write_terms(
         self, connection: Plain, whole: Sequence[Entry], late: Sequence[Entry]
-    ) -> None:
-        """Write all terms of the first, and what the verdicts added to the second."""
+    ) -> int:
+        """Write all terms of the first, and what the verdicts added to the second.
+
+        Returns the number of these terms.
+        """
         if isinstance(connection, sqlite3.Connection):
-            term_sorting.add(connection, map(_all_terms, (*whole, *late)))
-            return
+            return term_sorting.add(connection, map(_all_terms, (*whole, *late)))
         found = _terms(whole, late)
         if found and connection.dialect.name == "sqlite":
             # Where a record is not known as it was begun, its early terms are sorted in first.
             while term_sorting.sort_some_in(connection):
                 pass
         self._for(connection).term.run(connection, found)
+        return len(found)
 
     def _write_tasks(self, connection: Plain, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
         rows = sorted(row for entry in entries for row in entry.tasks or ())
         self._tasks.keep(connection, rows)
         # Those of an accepted message are all in force now.
@@ -178,12 +205,13 @@ class RecordStatements:
             self._prepared = _Prepared.of(connection)
         return self._prepared
 
-    def _earlier(self, connection: Plain, rows: Sequence[Row]) -> Sequence[Row]:
-        """The stored versions of the rows that are there, locked until the commit.
+    def _earlier(self, connection: Plain, entries: Iterable[Entry]) -> Sequence[Row]:
+        """The stored versions of those that may be there, locked until the commit.
 
         A transaction without an answer may still run in a server that was frozen. Its rows are
         waited for: first those that it makes, then those that it changes.
         """
+        rows = [entry.row for entry in entries if entry.may_be_there and entry.is_final]
         if not rows:
             return ()
         if isinstance(connection, sqlite3.Connection):
@@ -194,7 +222,7 @@ class RecordStatements:
             ]
         if connection.dialect.name == "postgresql":
             prepared = self._for(connection)
-            prepared.begin.run(connection, sorted(map(_without_verdict, rows)))
+            prepared.begin.run(connection, sorted(map(_beginning, rows)))
         query = (
             select(*COLUMNS)
             .where(records.c.id.in_([row.id for row in rows]))
@@ -206,7 +234,7 @@ class RecordStatements:
     def _write_texts(self, connection: Plain, entries: Iterable[Entry]) -> None:
         new: dict[tuple[int, str], str] = {}
         for entry in entries:
-            day = entry.day
+            day = day_of(entry.row.received_us)
             for digest, cited in entry.texts.items():
                 if (day, digest) not in self._known:
                     new[day, digest] = cited
@@ -251,7 +279,11 @@ class _Prepared:
             return _InOrder(SqlStatement.of(construct, dialect), names)
 
         row = insert(records).values({name: bindparam(name) for name in Row._fields})
-        self.begin = prepare(row.on_conflict_do_nothing(), *Row._fields)
+        begun = insert(records).values(
+            {name: bindparam(name) for name in _BEGINNING}
+            | {name: literal_column(f"'{value}'") for name, value in _BEGUN.items()}
+        )
+        self.begin = prepare(begun.on_conflict_do_nothing(), *_BEGINNING)
         changed = {name: row.excluded[name] for name in Row._fields if name != "id"}
         self.keep = prepare(
             row.on_conflict_do_update(index_elements=["id"], set_=changed), *Row._fields
@@ -351,14 +383,6 @@ def _one_a_row(entries: Sequence[Entry]) -> Sequence[Entry]:
         else:
             latest[entry.row.id] = entry
     return list(latest.values())
-
-
-def _without_verdict(row: Row) -> Row:
-    return row._replace(done_us=None, outcome="relaying", reason="relaying", verdict="{}")
-
-
-def _verdict(row: Row) -> tuple[Any, ...]:
-    return (row.done_us, row.outcome, row.reason, row.verdict, row.id)
 
 
 def _all_terms(entry: Entry) -> tuple[int, str, frozenset[bytes]]:

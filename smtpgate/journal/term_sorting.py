@@ -44,10 +44,11 @@ _FORGET: Final = "DELETE FROM journal_recent_terms WHERE seq < ?1"
 
 def add(
     connection: sqlite3.Connection, rows: Iterable[tuple[int, str, frozenset[bytes]]]
-) -> None:
-    """Add the terms of records, each with its hour and its id."""
+) -> int:
+    """Add the terms of records, each with its hour and its id; returns their number."""
     found = [(hour, record_id, bytearray().join(terms)) for hour, record_id, terms in rows]
     _ = many.execute(connection, _ADD, found)
+    return sum([len(digests) for _, _, digests in found]) // TERM_OCTETS
 
 
 def sort_some_in(connection: Plain) -> bool:

@@ -11,8 +11,7 @@ them.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -42,6 +41,7 @@ Plain = Connection | sqlite3.Connection
 
 _CACHE_KIB: Final = 8192
 _BUSY_IN_TROUBLE_MS: Final = 50
+_ERRORS: Final = (SQLAlchemyError, sqlite3.Error, OSError, ValueError, OverflowError)
 
 
 class UnfitRowsError(Exception):
@@ -132,7 +132,7 @@ class SqliteBatches:
         If it is ``promised``, it survives a power cut once ``sync`` has returned. Raises
         ``unavailable`` or UnfitRowsError.
         """
-        with self._translated():
+        try:
             driver = self._opened()
             transaction.begin_to_write(driver)
             try:
@@ -141,8 +141,11 @@ class SqliteBatches:
             except BaseException:
                 driver.rollback()
                 raise
-            if promised and self._unsynced is None:
-                self._unsynced = self._log
+        except _ERRORS as error:
+            raise self._failed(error) from error
+        if promised and self._unsynced is None:
+            self._unsynced = self._log
+        self._note_success()
         self._checkpoints.note_commit()
         return done
 
@@ -150,19 +153,25 @@ class SqliteBatches:
         """Have all that was promised survive a power cut. Raises ``unavailable``."""
         log, self._unsynced = self._unsynced, None
         if log is not None:
-            with self._translated():
+            try:
                 if log is not self._log:
                     raise OSError("the log was closed before it was synced")
                 self._sync()
+            except _ERRORS as error:
+                raise self._failed(error) from error
+            self._note_success()
 
     def run(self, work: Work[T]) -> T:
         """Do the work in a transaction of SQLAlchemy; raises the same errors."""
-        with self._translated():
+        try:
             _ = self._opened()
             assert self._connection is not None  # noqa: S101 - for mypy; it is opened
             with self._connection.begin():
                 done = work(self._connection)
             self._sync()
+        except _ERRORS as error:
+            raise self._failed(error) from error
+        self._note_success()
         return done
 
     def close(self) -> None:
@@ -170,16 +179,15 @@ class SqliteBatches:
         self._checkpoints.close()
         self._disconnect()
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (SQLAlchemyError, sqlite3.Error, OSError, ValueError, OverflowError) as error:
-            if _is_about_rows(error):
-                raise UnfitRowsError(in_words(error)) from error
-            self._is_in_trouble = True
-            self._disconnect()
-            raise self._database.unavailable(error) from error
+    def _failed(self, error: Exception) -> Exception:
+        """The error for the caller; the file is opened again unless the rows cause it."""
+        if _is_about_rows(error):
+            return UnfitRowsError(in_words(error))
+        self._is_in_trouble = True
+        self._disconnect()
+        return self._database.unavailable(error)
+
+    def _note_success(self) -> None:
         if self._is_in_trouble and self._driver is not None:
             self._is_in_trouble = False
             self._driver.execute(f"PRAGMA busy_timeout = {int(engines.BUSY_S * 1000)}")

@@ -136,7 +136,7 @@ def prepare_sqlite(engine: Engine) -> None:
     event.listen(engine, "begin", _begin_sqlite)
 
 
-def file_of(path: Path) -> tuple[int, int] | None:
+def file_of(path: Path | str) -> tuple[int, int] | None:
     """Identifies the file that a path leads to now; ``None`` when there is none."""
     try:
         found = os.stat(path)

@@ -16,7 +16,7 @@ from typing import Any, Final
 # they stay below the 999 parameters that old versions of SQLite allow.
 _MOST: Final = 64
 _FEW: Final = 16
-_ROW: Final = re.compile(r"VALUES (\(\?(?:, \?)*\))")
+_ROW: Final = re.compile(r"VALUES (\([^()]*\))")
 _FROM: Final = re.compile(r"FROM \(VALUES \(\?(?:, \?)*\)\) AS v\s")
 _COLUMN: Final = re.compile(r"v\.column(\d+)")
 

@@ -327,12 +327,12 @@ class BatchThread(Generic[R]):
             answers = self.work.run(requests, lambda at: job_of[at].is_abandoned)
         except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
             answers = [error] * len(requests)
+        promises = list(map(self.work.is_promise, requests))
         handouts: Handouts[R] = Handouts()
         begin = 0
         for job in jobs:
             end = begin + len(job.requests)
-            promises = [self.work.is_promise(request) for request in job.requests]
-            job.divide(answers[begin:end], promises, handouts)
+            job.divide(answers[begin:end], promises[begin:end], handouts)
             begin = end
         # Their callers go on while the disk is busy.
         self._hand_out(handouts.certain)

@@ -6,7 +6,6 @@ while the other is written.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Any
 
 from smtpgate.core.limits import Reservation
@@ -102,15 +101,18 @@ class StoreWork:
 
     def _together(self, requests: Sequence[Any], is_abandoned: IsAbandoned) -> list[Any]:
         counted = self._ledger.run([_to_count(one) for one in requests], is_abandoned)
-        written = [
-            _to_write(request, done) for request, done in zip(requests, counted, strict=True)
-        ]
-        entries = [entry for some in written for entry in some]
-        errors = iter(self.journal.write(entries) if entries else ())
-        return [
-            _answer(request, done, list(islice(errors, len(some))))
-            for request, done, some in zip(requests, counted, written, strict=True)
-        ]
+        entries: list[Entry] = []
+        ends: list[int] = []
+        for at, request in enumerate(requests):
+            entries += _to_write(request, counted[at])
+            ends.append(len(entries))
+        errors = self.journal.write(entries) if entries else []
+        answers, begin = [], 0
+        for at, request in enumerate(requests):
+            end = ends[at]
+            answers.append(_answer(request, counted[at], errors[begin:end]))
+            begin = end
+        return answers
 
 
 def _to_count(request: Any) -> LedgerRequest | None:  # noqa: ANN401 - any request's

@@ -18,7 +18,9 @@ VERY_LONG_US: Final = 366 * 86_400 * 1_000_000
 
 def depth_of(rate: float) -> int:
     """The size of the bucket, in millionths of a token; a rate of 0 has no bucket."""
-    return int((rate if rate > 1 else 1) * TOKEN) if rate else 0
+    if rate <= 1:
+        return TOKEN if rate else 0
+    return int(rate * TOKEN)
 
 
 def earned(tokens: int | None, rate: float, passed_us: int) -> int | None:

@@ -61,14 +61,13 @@ def seen_at(usage: Usage, limits: SendingLimits, now_us: int) -> Usage:
     Now is not before the last moment, unless the clock was set back.
     """
     as_of_us, reported = usage.as_of_us, usage.reported
-    is_late = as_of_us - _TOLERANCE_US <= now_us < as_of_us
-    moment = as_of_us if is_late else now_us
-    passed_us = moment - as_of_us
+    moment, passed_us = now_us, now_us - as_of_us
+    if passed_us < 0:
+        moment = now_us if passed_us < -_TOLERANCE_US else as_of_us
+        passed_us = 0
     window = usage.window.seen_at(minute_of(moment))
-    tokens = earned(
-        usage.tokens, limits.max_send_rate_per_s, passed_us if passed_us > 0 else 0
-    )
-    if reported is not None and passed_us < 0:
+    tokens = earned(usage.tokens, limits.max_send_rate_per_s, passed_us)
+    if reported is not None and moment < as_of_us:
         reported = (reported[0], *(min(at, window.minute) for at in reported[1:]))
     return Usage(moment, window, tokens, reported)
 
