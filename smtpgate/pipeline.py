@@ -11,18 +11,19 @@ recipients stay counted, and the outcome is ``in-doubt``.
 
 The store counts a message and has its record before the upstream has the message, and it has
 the verdict before the client does. So every submission can be looked up, however the gate ends.
+A message may be signed while the store counts it, and is relayed only after both.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from operator import attrgetter, sub
 from typing import Final, assert_never
 
 from smtpgate.admission import Admission
 from smtpgate.authorizing import Authorizer
+from smtpgate.completing import Completer, Early, Uncompleted
 from smtpgate.core.address import Mailbox
 from smtpgate.core.authorization.charges import charges_of
 from smtpgate.core.authorization.roles import Authorization, Denial
@@ -32,21 +33,12 @@ from smtpgate.core.identity import DkimKey, Identity
 from smtpgate.core.limits import Charge, LimitExceededError
 from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Submission
-from smtpgate.core.message.headers import Field, HeaderBlock
 from smtpgate.core.message.reading import ReadMessage, read_message, takes_long_to_read
-from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.outbox.mail import sent_mail
 from smtpgate.core.outbox.refusals import refused_at_once
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
-from smtpgate.core.routing.route import RelayRoute, RoutedMessage
+from smtpgate.core.routing.route import RoutedMessage
 from smtpgate.core.routing.routes import RouteTable
-from smtpgate.core.signing import (
-    keys_for,
-    sign,
-    signature_fields,
-    takes_long_to_sign,
-    unsigned_fields,
-)
 from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent, RecipientReply
 from smtpgate.core.upstream.verdict import bounced_at_once, is_gates_own, refusal_of, worded
 from smtpgate.pacing import Pacer
@@ -130,8 +122,18 @@ class Pipeline:
         self._tagger = tagger
         self._events, self._clock = events, clock
         self._offload = offload
+        self._completer = Completer(
+            hostname=rules.hostname,
+            mask_client=rules.mask_client,
+            offload=offload,
+            on_error=on_error,
+        )
         self._on_error = on_error
-        self.in_flight = 0  # messages that are on their way
+
+    @property
+    def in_flight(self) -> int:
+        """The messages that are on their way."""
+        return self._completer.in_flight
 
     async def submit(self, submission: Submission, *, client_gone: ClientGone = None) -> Reply:
         """Carry one message through and return the reply with the verdict; never raises Reject.
@@ -140,7 +142,7 @@ class Pipeline:
         """
         # The verdict if this task is ended by force before there is one.
         done = SubmissionDone(submission=submission, outcome="deferred", reason="gate-stopped")
-        self.in_flight += 1
+        self._completer.in_flight += 1
         try:
             done.reply = await self._carry(done, client_gone)
         except Reject as refusal:
@@ -151,12 +153,13 @@ class Pipeline:
             self._on_error(error)
             done.reply = _refuse(done, Reject.of("internal-error"))
         finally:
-            self.in_flight -= 1
+            self._completer.in_flight -= 1
             await self._conclude(done)
         return done.reply
 
     async def _carry(self, done: SubmissionDone, client_gone: ClientGone) -> Reply:
         began_s: dict[Stage, float] = {}
+        early: Early | None = None
         now_s = self._clock.monotonic
         try:
             began_s["message"] = now_s()
@@ -164,17 +167,22 @@ class Pipeline:
             began_s["authorization"] = now_s()
             authorization = await self._authorize(message, done)
             began_s["limits"] = now_s()
+            draft = self._draft(message, authorization, done)
+            early = self._completer.begin(draft)
             authorization = await self._begin(message, authorization, done, client_gone)
             if self._withholding.concerns(done, authorization.signing_identity):
                 began_s["recipients"] = now_s()
                 await self._withhold(authorization, done)
             if not done.withheld or done.relayed:
-                route = self._route(message, done)
                 began_s["signing"] = now_s()
-                signed = await self._sign(message, authorization, route, done)
+                if authorization is not draft.authorization:
+                    draft = self._draft(message, authorization, done)
+                signed = await self._sign(draft, early, done)
                 began_s["relay"] = now_s()
-                await self._relay(message, signed, route, done, client_gone)
+                await self._relay(draft, signed, done, client_gone)
         finally:
+            if early is not None:
+                early.completed.end()
             done.stage_s = _stage_seconds(began_s, now_s())
         return reply_of("accepted", message_id=done.submission.message_id)
 
@@ -254,12 +262,14 @@ class Pipeline:
         try:
             begun = await self._pacer.pace(done.charges, recipients, ask, client_gone)
         except LimitExceededError as error:
+            self._completer.note(is_refused=True)
             raise Reject.of(error.limit, str(error)) from None
         except LedgerUnavailableError as error:
             if not self._rules.allow_when_ledger_fails:
                 reject("ledger-unavailable", str(error))
             done.uncounted = str(error)
             begun = await self._store.begin(done, (), self._clock.now())
+        self._completer.note(is_refused=False)
         done.reservation = begun.reservation
         if begun.reservation is not None:
             done.used = begun.reservation.used
@@ -284,8 +294,10 @@ class Pipeline:
             done.counted = len(done.withheld) - done.simulated
             done.outcome, done.reason = "accepted", "accepted"
 
-    def _route(self, message: ReadMessage, done: SubmissionDone) -> RelayRoute:
-        """The way to the upstreams that may get the message; mostly there is only one."""
+    def _draft(
+        self, message: ReadMessage, authorization: Authorization, done: SubmissionDone
+    ) -> Uncompleted:
+        """The message with its way to the upstreams; mostly there is only one."""
         choice = self._routes.only or self._routes.choose(
             RoutedMessage(
                 account_id=done.submission.principal.account.id,
@@ -295,65 +307,24 @@ class Pipeline:
                 tags=message.intent.tags,
             )
         )
-        done.route, done.route_reason = choice.route.name, choice.reason
-        return choice.route
+        return Uncompleted(done.submission, message, authorization, choice)
 
     async def _sign(
-        self,
-        message: ReadMessage,
-        authorization: Authorization,
-        route: RelayRoute,
-        done: SubmissionDone,
+        self, draft: Uncompleted, early: Early | None, done: SubmissionDone
     ) -> list[Body]:
-        """Complete the header block and sign it with the keys of the From identity's owner.
-
-        There are no more signatures than each upstream of the route takes.
-        """
-        submission, hostname = done.submission, self._rules.hostname
-        message_id, now = submission.message_id, submission.received_at
-        block = complete(message.block, message_id=message_id, hostname=hostname, now=now)
-        identity = authorization.signing_identity
-        keys = keys_for(_keys_of(authorization), route.max_signatures)
-        signatures: tuple[Field, ...] = ()
-        if identity is not None and keys:
-            try:
-                signatures = await self._signed(block, message.body, identity.name, keys, now)
-            except Exception as error:  # noqa: BLE001 - signing fails closed, whatever it was
-                self._on_error(error)
-                reject("signing-failed")
-            done.signing_domain = identity.name
-            done.selectors = tuple([key.selector for key in keys])
-        received = received_field(
-            submission.client,
-            hostname=hostname,
-            message_id=message_id,
-            now=now,
-            mask_client=self._rules.mask_client,
-        )
-        # The body stays where it is in memory; it is not copied into a new message.
-        fields = (received, *signatures, *block.fields)
-        return [b"".join([*map(_RAW, fields), b"\r\n"]), message.body]
-
-    async def _signed(
-        self,
-        block: HeaderBlock,
-        body: Body,
-        domain: str,
-        keys: Sequence[DkimKey],
-        now: datetime,
-    ) -> tuple[Field, ...]:
-        """Sign; beside the event loop where that has other messages to carry meanwhile."""
-        run, side, is_long = self._offload.run, self._offload.side, takes_long_to_sign(body)
-        if is_long or side is None or self.in_flight < _SIGNED_BESIDE:
-            return await run(is_long, signature_fields, block, body, domain, keys, now)
-        unsigned = await run(False, unsigned_fields, block, body, domain, keys, now)
-        return await side.run(sign, unsigned)
+        """Complete the message and sign it, unless that is done or under way."""
+        done.route, done.route_reason = draft.choice.route.name, draft.choice.reason
+        if early is not None and early.draft is draft:
+            completed = await early.completed.result()
+        else:
+            completed = await self._completer.complete(draft)
+        done.signing_domain, done.selectors = completed.domain, completed.selectors
+        return completed.content
 
     async def _relay(
         self,
-        message: ReadMessage,
+        draft: Uncompleted,
         signed: list[Body],
-        route: RelayRoute,
         done: SubmissionDone,
         client_gone: ClientGone,
     ) -> None:
@@ -363,11 +334,11 @@ class Pipeline:
         envelope = done.submission.envelope.relayed(
             done.return_path,
             done.relayed if done.withheld else None,
-            smtputf8=message.has_utf8_header,
-            body_8bit=message.is_8bit,
+            smtputf8=draft.message.has_utf8_header,
+            body_8bit=draft.message.is_8bit,
         )
         account_id = done.submission.principal.account.id
-        attempt = DeliveryAttempt(account_id, client_gone, route=route)
+        attempt = DeliveryAttempt(account_id, client_gone, route=draft.choice.route)
         if self._publisher is not None:
             attempt.in_part = partial(self._note_refused, self._publisher, done)
             await self._add_sends(done)

@@ -96,7 +96,8 @@ _MEANINGS: Final[Mapping[str, str]] = {
         "negative when it is behind, 0 for a ledger that uses this host's clock."
     ),
     "histogram smtpgate_stage_seconds{stage}": (
-        "Time of messages in a stage (message, authorization, limits, signing, relay)."
+        "Time of messages in a stage (message, authorization, limits, signing, relay). "
+        "Most are signed while the limits are asked, and signing is what takes longer."
     ),
     "histogram smtpgate_submission_seconds": "Time from the final dot to the reply.",
     "histogram smtpgate_message_octets": "Size of messages as received, accepted or not.",

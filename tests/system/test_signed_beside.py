@@ -89,7 +89,7 @@ async def test_a_signature_that_fails_there_refuses_its_message_alone(
             raise ValueError("the key is broken")
         return sign(fields)
 
-    monkeypatch.setattr("smtpgate.pipeline.sign", fail_once)
+    monkeypatch.setattr("smtpgate.completing.sign", fail_once)
     async with _gate(tmp_path, monkeypatch) as (gate, sink):
         _gather_before_upstream(gate, monkeypatch)
         replies = sorted(await _send(gate, _TOGETHER + 1))

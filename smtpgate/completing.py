@@ -1,0 +1,145 @@
+"""Completing: the message as the upstream gets it, with all fields and signatures.
+
+Nothing else takes the event loop as long as to sign. Meanwhile the store can count the message
+and write it down: so a message is completed early, beside the request to the store. What the
+store refuses was completed for nothing. Therefore, after a refusal, messages are completed only
+when they are counted, until one of them passes.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import Final, NamedTuple
+
+from smtpgate.core.authorization.roles import Authorization
+from smtpgate.core.identity import DkimKey
+from smtpgate.core.message.body import Body
+from smtpgate.core.message.envelope import Submission
+from smtpgate.core.message.headers import Field, HeaderBlock
+from smtpgate.core.message.reading import ReadMessage
+from smtpgate.core.message.trace import complete, received_field
+from smtpgate.core.reply import reject
+from smtpgate.core.routing.routes import Choice
+from smtpgate.core.signing import (
+    keys_for,
+    sign,
+    signature_fields,
+    takes_long_to_sign,
+    unsigned_fields,
+)
+from smtpgate.tasks import Beside, Offload
+
+# With fewer messages on their way the event loop has nothing better to do than to sign.
+_SIGNED_BESIDE: Final = 4
+_RAW: Final = attrgetter("raw")
+
+
+class Uncompleted(NamedTuple):
+    """A message that is to be completed for its route."""
+
+    submission: Submission
+    message: ReadMessage
+    authorization: Authorization
+    choice: Choice
+
+
+class Completed(NamedTuple):
+    """A message in its parts, with the domain and the selectors of its signatures."""
+
+    content: list[Body]
+    domain: str | None
+    selectors: tuple[str, ...]
+
+
+class Early:
+    """A message that is completed while its caller waits for something else."""
+
+    def __init__(self, draft: Uncompleted, completed: Beside[Completed]) -> None:
+        self.draft = draft
+        self.completed = completed
+
+
+class Completer:
+    """Completes messages, and signs them with the keys of the From identity's owner."""
+
+    def __init__(
+        self,
+        *,
+        hostname: str,
+        mask_client: bool,
+        offload: Offload,
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self.in_flight = 0  # messages that are on their way; it belongs to the caller
+        self._hostname = hostname
+        self._mask_client = mask_client
+        self._offload = offload
+        self._on_error = on_error
+        self._is_refused = False  # the message that was counted last
+
+    def note(self, *, is_refused: bool) -> None:
+        """Note whether the store refused to count a message."""
+        self._is_refused = is_refused
+
+    def begin(self, draft: Uncompleted) -> Early | None:
+        """Complete it while the caller waits; ``None`` if that has no use now."""
+        if self._is_refused or self._has_signing_thread:
+            return None
+        return Early(draft, Beside(self._in_a_later_turn(draft)))
+
+    async def _in_a_later_turn(self, draft: Uncompleted) -> Completed:
+        await self._offload.turns.wait()  # then the caller's request is on its way
+        return await self.complete(draft)
+
+    @property
+    def _has_signing_thread(self) -> bool:
+        """True if the event loop has other messages to carry while a thread signs."""
+        return self._offload.side is not None and self.in_flight >= _SIGNED_BESIDE
+
+    async def complete(self, draft: Uncompleted) -> Completed:
+        """Complete the header block, and sign it.
+
+        There are no more signatures than each upstream of the route takes. Raises Reject.
+        """
+        submission, message, authorization, choice = draft
+        hostname, message_id = self._hostname, submission.message_id
+        now, identity = submission.received_at, authorization.signing_identity
+        block = complete(message.block, message_id=message_id, hostname=hostname, now=now)
+        domain: str | None = None
+        keys: Sequence[DkimKey] = ()
+        signatures: tuple[Field, ...] = ()
+        if identity is not None:
+            keys = keys_for(identity.dkim_keys, choice.route.max_signatures)
+        if identity is not None and keys:
+            domain = identity.name
+            try:
+                signatures = await self._signed(block, message.body, domain, keys, now)
+            except Exception as error:  # noqa: BLE001 - signing fails closed, whatever it was
+                self._on_error(error)
+                reject("signing-failed")
+        received = received_field(
+            submission.client,
+            hostname=hostname,
+            message_id=message_id,
+            now=now,
+            mask_client=self._mask_client,
+        )
+        # The body stays where it is in memory; it is not copied into a new message.
+        fields = (received, *signatures, *block.fields)
+        content: list[Body] = [b"".join([*map(_RAW, fields), b"\r\n"]), message.body]
+        return Completed(content, domain, tuple([key.selector for key in keys]))
+
+    async def _signed(
+        self,
+        block: HeaderBlock,
+        body: Body,
+        domain: str,
+        keys: Sequence[DkimKey],
+        now: datetime,
+    ) -> tuple[Field, ...]:
+        """Sign; beside the event loop where that has other messages to carry meanwhile."""
+        run, side, is_long = self._offload.run, self._offload.side, takes_long_to_sign(body)
+        if is_long or side is None or not self._has_signing_thread:
+            return await run(is_long, signature_fields, block, body, domain, keys, now)
+        unsigned = await run(False, unsigned_fields, block, body, domain, keys, now)
+        return await side.run(sign, unsigned)
