@@ -20,17 +20,9 @@ from smtpgate.core.message.reading import ReadMessage
 from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.reply import reject
 from smtpgate.core.routing.routes import Choice
-from smtpgate.core.signing import (
-    keys_for,
-    sign,
-    signature_fields,
-    takes_long_to_sign,
-    unsigned_fields,
-)
+from smtpgate.core.signing import keys_for, signature_fields, takes_long_to_sign
 from smtpgate.tasks import Beside, Offload
 
-# With fewer messages on their way the event loop has nothing better to do than to sign.
-_SIGNED_BESIDE: Final = 4
 _RAW: Final = attrgetter("raw")
 
 
@@ -51,12 +43,11 @@ class Completed(NamedTuple):
     selectors: tuple[str, ...]
 
 
-class Early:
+class Early(NamedTuple):
     """A message that is completed while its caller waits for something else."""
 
-    def __init__(self, draft: Uncompleted, completed: Beside[Completed]) -> None:
-        self.draft = draft
-        self.completed = completed
+    draft: Uncompleted
+    completed: Beside[Completed]
 
 
 class Completer:
@@ -70,7 +61,6 @@ class Completer:
         offload: Offload,
         on_error: Callable[[BaseException], None],
     ) -> None:
-        self.in_flight = 0  # messages that are on their way; it belongs to the caller
         self._hostname = hostname
         self._mask_client = mask_client
         self._offload = offload
@@ -83,18 +73,13 @@ class Completer:
 
     def begin(self, draft: Uncompleted) -> Early | None:
         """Complete it while the caller waits; ``None`` if that has no use now."""
-        if self._is_refused or self._has_signing_thread:
+        if self._is_refused:
             return None
         return Early(draft, Beside(self._in_a_later_turn(draft)))
 
     async def _in_a_later_turn(self, draft: Uncompleted) -> Completed:
         await self._offload.turns.wait()  # then the caller's request is on its way
         return await self.complete(draft)
-
-    @property
-    def _has_signing_thread(self) -> bool:
-        """True if the event loop has other messages to carry while a thread signs."""
-        return self._offload.side is not None and self.in_flight >= _SIGNED_BESIDE
 
     async def complete(self, draft: Uncompleted) -> Completed:
         """Complete the header block, and sign it.
@@ -110,13 +95,9 @@ class Completer:
         signatures: tuple[Field, ...] = ()
         if identity is not None:
             keys = keys_for(identity.dkim_keys, choice.route.max_signatures)
-        if identity is not None and keys:
-            domain = identity.name
-            try:
-                signatures = await self._signed(block, message.body, domain, keys, now)
-            except Exception as error:  # noqa: BLE001 - signing fails closed, whatever it was
-                self._on_error(error)
-                reject("signing-failed")
+            if keys:
+                domain = identity.name
+                signatures = await self._signatures(block, message.body, domain, keys, now)
         received = received_field(
             submission.client,
             hostname=hostname,
@@ -129,7 +110,7 @@ class Completer:
         content: list[Body] = [b"".join([*map(_RAW, fields), b"\r\n"]), message.body]
         return Completed(content, domain, tuple([key.selector for key in keys]))
 
-    async def _signed(
+    async def _signatures(
         self,
         block: HeaderBlock,
         body: Body,
@@ -137,9 +118,11 @@ class Completer:
         keys: Sequence[DkimKey],
         now: datetime,
     ) -> tuple[Field, ...]:
-        """Sign; beside the event loop where that has other messages to carry meanwhile."""
-        run, side, is_long = self._offload.run, self._offload.side, takes_long_to_sign(body)
-        if is_long or side is None or not self._has_signing_thread:
-            return await run(is_long, signature_fields, block, body, domain, keys, now)
-        unsigned = await run(False, unsigned_fields, block, body, domain, keys, now)
-        return await side.run(sign, unsigned)
+        is_long = takes_long_to_sign(body)
+        try:
+            return await self._offload.run_next(
+                is_long, signature_fields, block, body, domain, keys, now
+            )
+        except Exception as error:  # noqa: BLE001 - signing fails closed, whatever it was
+            self._on_error(error)
+            reject("signing-failed")

@@ -129,11 +129,7 @@ class Pipeline:
             on_error=on_error,
         )
         self._on_error = on_error
-
-    @property
-    def in_flight(self) -> int:
-        """The messages that are on their way."""
-        return self._completer.in_flight
+        self.in_flight = 0  # messages that are on their way
 
     async def submit(self, submission: Submission, *, client_gone: ClientGone = None) -> Reply:
         """Carry one message through and return the reply with the verdict; never raises Reject.
@@ -142,7 +138,7 @@ class Pipeline:
         """
         # The verdict if this task is ended by force before there is one.
         done = SubmissionDone(submission=submission, outcome="deferred", reason="gate-stopped")
-        self._completer.in_flight += 1
+        self.in_flight += 1
         try:
             done.reply = await self._carry(done, client_gone)
         except Reject as refusal:
@@ -153,7 +149,7 @@ class Pipeline:
             self._on_error(error)
             done.reply = _refuse(done, Reject.of("internal-error"))
         finally:
-            self._completer.in_flight -= 1
+            self.in_flight -= 1
             await self._conclude(done)
         return done.reply
 

@@ -1,15 +1,12 @@
 """Tasks and threads: each task has an owner, and each kind of work has threads of its own."""
 
 import asyncio
-import contextlib
 import math
-import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from queue import SimpleQueue
-from typing import Any, Final, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,8 +19,6 @@ _TURN_S: Final = 0.0025
 _IDLE_S: Final = 0.0005
 # Tasks that are woken for a turn; those for which it has no time wait again.
 _MOST_STEPS: Final = 16
-# Results that the thread beside the loop hands over together, while it has more to do.
-_RESULTS: Final = 4
 
 
 class TaskOwner:
@@ -210,105 +205,6 @@ class Threads:
         _ = self._pool.submit(work)
 
 
-class _Errand(NamedTuple):
-    """Work for the thread beside the event loop, and the waiter for its result."""
-
-    waiter: "asyncio.Future[Any]"
-    work: Callable[[Any], Any]
-    argument: Any
-
-
-class _Outcome(NamedTuple):
-    """The result for a waiter, or the error."""
-
-    waiter: "asyncio.Future[Any]"
-    result: Any = None
-    error: BaseException | None = None
-
-
-def _outcome(errand: _Errand) -> _Outcome:
-    waiter, work, argument = errand
-    try:
-        return _Outcome(waiter, work(argument))
-    except BaseException as error:  # noqa: BLE001 - for the caller; the thread goes on
-        return _Outcome(waiter, error=error)
-
-
-class SideThread:
-    """One thread beside the event loop, for short work that gives the interpreter away.
-
-    A pool of threads is too dear for that. Here the thread is woken once for all that is asked
-    for until it has nothing left to do, and the loop once for several results. Where the thread
-    cannot be started, or was stopped, the work is done on the loop.
-    """
-
-    def __init__(self, purpose: str) -> None:
-        self._name = f"smtpgate-{purpose}"
-        self._errands: SimpleQueue[_Errand | None] = SimpleQueue()
-        self._outcomes: deque[_Outcome] = deque()
-        self._is_loop_called = False  # to take the results
-        self._thread: threading.Thread | None = None
-        self._is_stopped = False
-
-    async def run(self, work: Callable[[A], T], argument: A) -> T:
-        """Run the work, and return its result. None is begun whose caller was cancelled."""
-        loop = asyncio.get_running_loop()
-        if self._thread is None and not self._has_started(loop):
-            return work(argument)
-        waiter: asyncio.Future[T] = loop.create_future()
-        self._errands.put(_Errand(waiter, work, argument))
-        return await waiter
-
-    def _has_started(self, loop: asyncio.AbstractEventLoop) -> bool:
-        if self._is_stopped:
-            return False
-        thread = threading.Thread(target=self._run, args=(loop,), name=self._name, daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # the system has none left; there may be one for the next work
-            return False
-        self._thread = thread
-        return True
-
-    def stop(self) -> None:
-        """Do the work that was asked for, and end the thread. Blocks."""
-        self._is_stopped = True
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._errands.put(None)
-            thread.join()
-
-    # -- in the thread -------------------------------------------------------------------------
-
-    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        while (errand := self._errands.get()) is not None:
-            if not errand.waiter.done():  # else its caller was cancelled
-                self._outcomes.append(_outcome(errand))
-            if len(self._outcomes) >= _RESULTS or self._errands.empty():
-                self._call(loop)
-        self._call(loop)
-
-    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have the loop take the results, unless it is going to."""
-        if self._outcomes and not self._is_loop_called:
-            self._is_loop_called = True
-            with contextlib.suppress(RuntimeError):  # the loop was closed: no caller waits
-                loop.call_soon_threadsafe(self._deliver)
-
-    # -- in the event loop ---------------------------------------------------------------------
-
-    def _deliver(self) -> None:
-        self._is_loop_called = False  # from now on a result may come too late for this call
-        while self._outcomes:
-            waiter, result, error = self._outcomes.popleft()
-            if waiter.done():
-                continue
-            if error is None:
-                waiter.set_result(result)
-            else:
-                waiter.set_exception(error)
-
-
 class LoopTurns:
     """Spreads work of many sessions over the turns of the event loop, so that none is long.
 
@@ -422,16 +318,11 @@ class Offload:
     """Runs work that grows with a message: on the event loop if it is short, else in a thread.
 
     On the event loop, long work would delay every other session for more than a millisecond,
-    and so would the short work of many messages in one turn. A process with a processor to
-    spare has a thread beside the loop (``side``), where short work may go on that needs the
-    interpreter only to begin and to end.
+    and so would the short work of many messages in one turn.
     """
 
-    def __init__(
-        self, turns: LoopTurns, threads: Threads, side: SideThread | None = None
-    ) -> None:
+    def __init__(self, turns: LoopTurns, threads: Threads) -> None:
         self.turns = turns
-        self.side = side
         self._threads = threads
 
     async def run(

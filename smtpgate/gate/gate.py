@@ -14,7 +14,6 @@ from smtpgate.gate.listen import ListeningSockets
 from smtpgate.gate.outbox import new_carriers
 from smtpgate.gate.reloading import Reloader
 from smtpgate.gate.service import Bounds, SmtpService, Surroundings, time_to_finish_s
-from smtpgate.gate.shares import has_spare_core
 from smtpgate.gate.succession import Succession
 from smtpgate.gate.upstream_switch import UpstreamSwitch
 from smtpgate.log import JsonLog
@@ -60,7 +59,6 @@ class Gate:
                 bounds=Bounds.of_one_process(),
                 routes=host.routes,
                 tokens=host.tokens.of,
-                has_spare_core=has_spare_core(workers=1),
             ),
         )
         self._own_upstream = upstream = UpstreamSwitch(service.upstream)

@@ -54,7 +54,7 @@ from smtpgate.smtp.session_parts import SessionParts
 from smtpgate.smtp.sockets import Sockets, most_sockets
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.spool import Spool
-from smtpgate.tasks import LoopTurns, Offload, SideThread, TaskOwner, Threads
+from smtpgate.tasks import LoopTurns, Offload, TaskOwner, Threads
 from smtpgate.tracing import Tracer
 from smtpgate.withholding import Withholding
 
@@ -126,8 +126,7 @@ class Surroundings:
 
     ``sinks`` are the log and the metrics, ``uses`` are the sink of logins. ``routes`` has the
     handlers of the control socket in this process. ``tokens`` gives an upstream's access
-    tokens. ``peers`` are ``None`` without other workers. With ``has_spare_core`` the process
-    signs in a thread of its own.
+    tokens. ``peers`` are ``None`` without other workers.
     """
 
     clock: Clock
@@ -141,7 +140,6 @@ class Surroundings:
     bounds: Bounds
     routes: Routes
     tokens: TokensOf
-    has_spare_core: bool
     peers: WorkerPeers | None = None
 
 
@@ -189,8 +187,7 @@ class SmtpService:
         self.admission = self._admission()
         self.tracer, self._turns = Tracer(self._clock.now), LoopTurns(self._clock.monotonic)
         threads = Threads("message", min(4, os.cpu_count() or 1))
-        self._side = SideThread("signatures") if around.has_spare_core else None
-        self._offload = Offload(self._turns, threads, self._side)
+        self._offload = Offload(self._turns, threads)
         self._questions = JournalQuestions(config)
         self.upstream, self.pacer = self._new_upstream(), self._new_pacer()
         self.token_logins = self._new_token_logins()
@@ -519,7 +516,6 @@ class SmtpService:
             partial(self._rechecks.drain, _LAST_WORK_S),
             self.directory.stop,
             partial(self.tasks.drain, 1),
-            *(() if self._side is None else (self._side.stop,)),
         )
         await run_all(steps, self._log.error)
 

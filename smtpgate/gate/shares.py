@@ -30,11 +30,6 @@ def number_of_workers(config: Config) -> int:
     return min(wanted, *(upstream.max_connections for upstream in config.upstreams))
 
 
-def has_spare_core(workers: int) -> bool:
-    """True if the processes that take mail leave a core that they may use idle."""
-    return usable_cores() > workers
-
-
 def usable_cores(own: Path = _OWN_CGROUP, root: Path = _CGROUPS) -> int:
     """The cores that this process may use, by its affinity and the quotas of its cgroups.
 

@@ -62,7 +62,7 @@ from smtpgate.gate.service import (
     Surroundings,
     time_to_finish_s,
 )
-from smtpgate.gate.shares import config_of_worker, has_spare_core
+from smtpgate.gate.shares import config_of_worker
 from smtpgate.gate.sinks import SilentSink, Sinks
 from smtpgate.gate.store_line import StoreLine
 from smtpgate.gate.store_link import LinkedStores
@@ -242,7 +242,6 @@ class Worker:
                 bounds=inherited.bounds,
                 routes=self._routes,
                 tokens=self._tokens.of,
-                has_spare_core=has_spare_core(inherited.workers),
                 peers=self._peers,
             ),
         )

@@ -40,7 +40,6 @@ from smtpgate.gate.frames import (
 from smtpgate.gate.host import Host
 from smtpgate.gate.shares import (
     config_of_worker,
-    has_spare_core,
     number_of_workers,
     part,
     usable_cores,
@@ -233,15 +232,6 @@ def test_a_quota_of_the_unit_or_of_a_slice_above_it_bounds_the_cores(tmp_path: P
 
 def test_without_cgroups_the_affinity_alone_bounds_the_cores(tmp_path: Path) -> None:
     assert usable_cores(tmp_path / "missing", tmp_path) == len(os.sched_getaffinity(0))
-
-
-def test_a_core_is_to_spare_when_there_are_more_than_workers() -> None:
-    cores = usable_cores()
-    assert [has_spare_core(workers) for workers in (cores - 1, cores, cores + 1)] == [
-        True,
-        False,
-        False,
-    ]
 
 
 # -- frames and channels -----------------------------------------------------------------------
