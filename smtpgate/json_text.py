@@ -34,6 +34,11 @@ def json_octets(value: msgspec.Struct) -> bytes:
     return octets if octets.isascii() else octets.decode().encode("ascii", _ESCAPED)
 
 
+def json_members(value: msgspec.Struct) -> bytes:
+    """The members of a struct as octets, for an object that has members of others too."""
+    return json_octets(value)[1:-1]
+
+
 def json_part(value: object) -> msgspec.Raw:
     """The text of lists and structs, for a field of a struct whose text it becomes part of."""
     try:

@@ -15,10 +15,10 @@ A message may be signed while the store counts it, and is relayed only after bot
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter, sub
+from operator import attrgetter
 from typing import Final, assert_never
 
 from smtpgate.admission import Admission
@@ -154,7 +154,7 @@ class Pipeline:
         return done.reply
 
     async def _carry(self, done: SubmissionDone, client_gone: ClientGone) -> Reply:
-        began_s: dict[Stage, float] = {}
+        began_s = done.stage_s
         early: Early | None = None
         now_s = self._clock.monotonic
         try:
@@ -179,7 +179,7 @@ class Pipeline:
         finally:
             if early is not None:
                 early.completed.end()
-            done.stage_s = _stage_seconds(began_s, now_s())
+            _end_stages(began_s, now_s())
         return reply_of("accepted", message_id=done.submission.message_id)
 
     # -- the stages ----------------------------------------------------------------------------
@@ -492,10 +492,10 @@ def _keys_of(authorization: Authorization) -> tuple[DkimKey, ...]:
     return () if identity is None else identity.dkim_keys
 
 
-def _stage_seconds(began_s: Mapping[Stage, float], ended_s: float) -> dict[Stage, float]:
-    """The time that each stage took: from when it began until the next one did."""
-    moments = [*began_s.values(), ended_s]
-    return dict(zip(began_s, map(sub, moments[1:], moments), strict=True))
+def _end_stages(began_s: dict[Stage, float], ended_s: float) -> None:
+    """Replace the moment of each stage by the time that it took, until the next one began."""
+    for stage in reversed(began_s):
+        began_s[stage], ended_s = ended_s - began_s[stage], began_s[stage]
 
 
 def _refuse(done: SubmissionDone, refusal: Reject) -> Reply:

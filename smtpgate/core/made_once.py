@@ -6,10 +6,11 @@ nothing. An object is kept with the value, so no other object can have its ident
 """
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 V = TypeVar("V")
+Ts = TypeVarTuple("Ts")
 
 _MAX_KEPT: Final = 512
 
@@ -26,6 +27,24 @@ def made_once(make: Callable[[T], V]) -> Callable[[T], V]:
         if len(kept) >= _MAX_KEPT:
             kept.clear()
         kept[id(one)] = one, value
+        return value
+
+    return made
+
+
+def made_once_with(make: Callable[[T, *Ts], V]) -> Callable[[T, *Ts], V]:
+    """The same of an object and others: for each object, the last others are kept with it."""
+    kept: dict[int, tuple[tuple[T, *Ts], V]] = {}
+
+    def made(*objects: *tuple[T, *Ts]) -> V:
+        place = id(objects[0])
+        known = kept.get(place)
+        if known is not None and known[0] == objects:  # the same objects are equal at once
+            return known[1]
+        value = make(*objects)
+        if len(kept) >= _MAX_KEPT:
+            kept.clear()
+        kept[place] = objects, value
         return value
 
     return made

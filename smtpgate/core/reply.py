@@ -66,7 +66,8 @@ class Reply(Struct, frozen=True, gc=False, eq=False):
         return Reply(self.code, self.enhanced, text, self.name)
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (str(self.code), self.enhanced, self.text)))
+        codes = f"{self.code} {self.enhanced}" if self.enhanced else str(self.code)
+        return f"{codes} {self.text}" if self.text else codes
 
     def wire(self) -> bytes:
         """The octets to send: one line, or several when the text is long (RFC 5321 §4.2.1)."""

@@ -10,6 +10,7 @@ way, so nothing is ever allowed that was not looked up.
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
 from smtpgate.core.account import AccessKey
@@ -151,13 +152,14 @@ class LiveDirectory:
 
         It waits for nothing: the message that it is about has just asked for the identity.
         """
-        owner_id, _, name = identity.rpartition(":identity/")
-        if not owner_id.endswith(f":{account_id}"):
+        question = _own_identity(account_id, identity)
+        if question is None:
             return False  # the default one is its owner's, for its own mail
-        known = self._cache.peek(CacheKey("identity", name))
+        known = self._cache.peek(question)
         if known is None:
             return True
-        return any(one.configuration_set for one in known if one.owner_id == account_id)
+        its_own = [one for one in known if one.configuration_set]
+        return any(one.owner_id == account_id for one in its_own) if its_own else False
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -380,6 +382,13 @@ class LiveDirectory:
         elif subject.kind in ("topic", "set"):
             name = owned(subject.account_id, subject.name)
             self._cache.drop([CacheKey(subject.kind, name)])
+
+
+@lru_cache(maxsize=1024)  # the messages of a sender have the same
+def _own_identity(account_id: str, arn: str) -> CacheKey | None:
+    """The question about the identity with that ARN; ``None`` if it is not the account's."""
+    owner_id, _, name = arn.rpartition(":identity/")
+    return CacheKey("identity", name) if owner_id.endswith(f":{account_id}") else None
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:

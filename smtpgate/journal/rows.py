@@ -25,7 +25,7 @@ from smtpgate.core.history.record import (
     WithheldRecipient,
 )
 from smtpgate.core.limits import Subject
-from smtpgate.core.made_once import made_once
+from smtpgate.core.made_once import made_once, made_once_with
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client, SmtpFacts
 from smtpgate.core.message.event_fields import MessageTags
@@ -34,7 +34,7 @@ from smtpgate.core.moments import microseconds, moment
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.reply import Reply
 from smtpgate.journal.schema import records
-from smtpgate.json_text import json_part, json_text
+from smtpgate.json_text import json_members, json_part, json_text
 
 Facts: TypeAlias = dict[str, Any]
 Texts: TypeAlias = Mapping[str, str]
@@ -118,7 +118,7 @@ def row_of(record: Record, writer: int | None = None) -> tuple[Row, Texts]:
         record.from_identity,
         record.octets,
         record.recipients,
-        json_text(_facts(record, cited.decision)),
+        _facts(record, cited.decision),
         "{}",
         writer,
     )
@@ -145,48 +145,114 @@ def with_verdict(row: Row, verdict: Verdict) -> Row:
     )
 
 
-class _Facts(Struct, gc=False, omit_defaults=True):
-    """The details known when the row is begun; those that are empty are absent."""
+class _Sender(Struct, gc=False, omit_defaults=True):
+    """The first details known when the row is begun; those that are empty are absent."""
 
     key: str
-    client: Raw
+    client: list[str | int | None]
     token: str | None = None
     org: str | None = None
     tags: tuple[tuple[str, str], ...] | None = None
     path: str | None = None
+
+
+class _Content(Struct, gc=False, omit_defaults=True):
+    """A detail of the content, where it is kept."""
+
     subject: str | None = None
+
+
+class _Parties(Struct, gc=False, omit_defaults=True):
+    """Further details known when the row is begun."""
+
     arns: list[str | None] | None = None
     set: str | None = None
     labels: MessageTags | None = None
-    authors: Raw | None = field(default=None, name="from")
+    authors: list[list[str | None]] | None = field(default=None, name="from")
     sender: list[str | None] | None = None
     resent: list[list[str | None]] | None = None
-    used: Raw | None = None
+    used: list[tuple[str, str, str, str]] | None = None
     decision: Raw | None = None
+
+
+class _Recipients(Struct, gc=False, omit_defaults=True):
+    """The last details known when the row is begun."""
+
     to: list[str] | None = None
     options: tuple[str, ...] | None = None
 
 
-def _facts(record: Record, decision: Raw | None) -> _Facts:
-    path, sender, to = record.reverse_path, record.sender, record.forward_paths
-    return _Facts(
-        key=record.username,
-        client=_client(record.client),
-        token=record.client.token or None,
-        org=record.organization_id,
-        tags=record.tags or None,
-        path=None if path is None else _address(path),
-        subject=record.subject,
-        arns=_arns(record.intent),
-        set=record.intent.configuration_set or None,
-        labels=record.intent.tags or None,
-        authors=_authors(record.authors) if record.authors else None,
-        sender=None if sender is None else _author(sender),
-        resent=[_author(one) for one in record.resent] if record.resent else None,
-        used=_used(record.identities) if record.identities else None,
-        decision=decision,
-        to=None if to is None else [_address(mailbox) for mailbox in to],
-        options=record.options or None,
+def _facts(record: Record, decision: Raw | None) -> str:
+    """The details known when the row is begun; most of them are the same for a sender."""
+    to = record.forward_paths
+    parts = (
+        _sender(
+            record.client,
+            record.username,
+            record.organization_id,
+            record.tags,
+            record.reverse_path,
+        ),
+        None if record.subject is None else json_members(_Content(record.subject)),
+        _parties(
+            record.identities,
+            decision,
+            record.intent,
+            record.authors,
+            record.sender,
+            record.resent,
+        ),
+        json_members(
+            _Recipients(
+                None if to is None else [_address(mailbox) for mailbox in to],
+                record.options or None,
+            )
+        ),
+    )
+    return (b"{%b}" % b",".join(filter(None, parts))).decode("ascii")
+
+
+@made_once_with
+def _sender(
+    client: Client,
+    key: str,
+    organization_id: str | None,
+    tags: tuple[tuple[str, str], ...],
+    path: Mailbox | None,
+) -> bytes:
+    return json_members(
+        _Sender(
+            key=key,
+            client=_client(client),
+            token=client.token or None,
+            org=organization_id,
+            tags=tags or None,
+            path=None if path is None else _address(path),
+        )
+    )
+
+
+@made_once_with
+def _parties(
+    identities: tuple[UsedIdentity, ...],
+    decision: Raw | None,
+    intent: SendingIntent,
+    authors: tuple[Author, ...],
+    sender: Author | None,
+    resent: tuple[Author, ...],
+) -> bytes:
+    return json_members(
+        _Parties(
+            arns=_arns(intent),
+            set=intent.configuration_set or None,
+            labels=intent.tags or None,
+            authors=[_author(one) for one in authors] or None,
+            sender=None if sender is None else _author(sender),
+            resent=[_author(one) for one in resent] or None,
+            used=[(one.role, _address(one.address), one.arn, one.how) for one in identities]
+            or None,
+            decision=decision,
+        )
     )
 
 
@@ -240,35 +306,20 @@ def _verdict(verdict: Verdict) -> _Verdict:
     )
 
 
-@made_once
-def _client(client: Client) -> Raw:
+def _client(client: Client) -> list[str | int | None]:
     smtp = client.smtp
-    return json_part(
-        [
-            client.address,
-            client.port,
-            client.listener,
-            client.protocol,
-            client.session_id,
-            smtp.helo,
-            smtp.tls_version,
-            smtp.tls_cipher,
-            smtp.mechanism,
-            smtp.proxy,
-        ]
-    )
-
-
-@made_once
-def _authors(authors: tuple[Author, ...]) -> Raw:
-    return json_part([_author(author) for author in authors])
-
-
-@made_once
-def _used(identities: tuple[UsedIdentity, ...]) -> Raw:
-    return json_part(
-        [(used.role, _address(used.address), used.arn, used.how) for used in identities]
-    )
+    return [
+        client.address,
+        client.port,
+        client.listener,
+        client.protocol,
+        client.session_id,
+        smtp.helo,
+        smtp.tls_version,
+        smtp.tls_cipher,
+        smtp.mechanism,
+        smtp.proxy,
+    ]
 
 
 def _address(mailbox: Mailbox) -> str:

@@ -15,6 +15,7 @@ from typing import Final
 from smtpgate import key_file
 from smtpgate.core.address import Mailbox
 from smtpgate.core.history.record import Parties, Verdict, user_of
+from smtpgate.core.made_once import made_once
 from smtpgate.core.reply import MASKED_REASON
 from smtpgate.key_file import KEY_OCTETS, keys_in, make_key_file
 
@@ -38,7 +39,7 @@ class TermKey:
             return hashlib.blake2b(octets, key=key, digest_size=TERM_OCTETS).digest()
 
         self._term = term
-        self._of_parties = lru_cache(maxsize=512)(self._terms_of_parties)
+        self._of_parties = made_once(self._terms_of_parties)
 
     @property
     def check(self) -> str:
@@ -51,7 +52,7 @@ class TermKey:
 
     def address(self, address: str) -> bytes:
         """Of an address of the envelope, of From or of Sender, whatever its letter case."""
-        return self._term(f"address:{address.casefold()}")
+        return self._term("address:" + address.casefold())
 
     def user(self, user: str) -> bytes:
         """Of a sender, as ``ACCOUNT/NAME`` with any letter case."""
@@ -87,7 +88,8 @@ class TermKey:
         self, parties: Parties, recipients: Iterable[Mailbox] = ()
     ) -> frozenset[bytes]:
         """The terms of a message that do not depend on the verdict."""
-        return self._of_parties(parties).union([self.address(one.text) for one in recipients])
+        address = self.address
+        return self._of_parties(parties).union([address(one.text) for one in recipients])
 
     def _terms_of_parties(self, parties: Parties) -> frozenset[bytes]:
         found = self._with_verdict(parties)

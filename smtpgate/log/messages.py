@@ -5,7 +5,6 @@ encoded fast. What each line may have is declared here, in the order of its keys
 messages of a sender share are encoded once.
 """
 
-from datetime import datetime
 from operator import attrgetter
 from typing import Final
 
@@ -18,7 +17,7 @@ from smtpgate.core.made_once import made_once
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client
 from smtpgate.core.policy import Decision
-from smtpgate.json_text import json_octets, json_part
+from smtpgate.json_text import json_members, json_part
 from smtpgate.log.lines import MAX_TEXT, Level, time_text
 
 _MAX_ITEMS: Final = 20
@@ -74,20 +73,30 @@ class _Tried(Struct, gc=False):
     problem: str
 
 
-class _Line(Struct, gc=False, omit_defaults=True, kw_only=True):
-    """A line; a key whose value is not known is absent."""
+class _Verdict(Struct, gc=False, omit_defaults=True):
+    """The beginning of a line; a key whose value is not known is absent."""
 
     time: str
     level: Level
     event: str
     id: str
-    outcome: str | None = None
-    reason: str | None = None
+    outcome: str
+    reason: str
     detail: str | None = None
     code: int | None = None
     enhanced: str | None = None
+
+
+class _Sender(Struct, gc=False):
+    """The keys behind those."""
+
     account: str
     user: str
+
+
+class _Client(Struct, gc=False, omit_defaults=True, kw_only=True):
+    """The keys behind those."""
+
     access_key: str
     token: str | None = None
     client: str
@@ -99,10 +108,15 @@ class _Line(Struct, gc=False, omit_defaults=True, kw_only=True):
     proxy: str | None = None
     mechanism: str | None = None
     tls: str | None = None
-    mail_from: str | None = None
-    recipients: int | None = None
+
+
+class _Message(Struct, gc=False, omit_defaults=True, kw_only=True):
+    """The last keys, of a message that came."""
+
+    mail_from: str
+    recipients: int
     rcpt_to: list[str] | None = None
-    octets: int | None = None
+    octets: int
     authors: Raw | None = field(default=None, name="from")
     identities: Raw | None = None
     decision: Raw | None = None
@@ -121,116 +135,134 @@ class _Line(Struct, gc=False, omit_defaults=True, kw_only=True):
     refused: list[_Refused] | None = None
     withheld: list[_Withheld] | None = None
     return_path: str | None = None
-    stage_ms: dict[str, float] | None = None
+    stage_ms: dict[str, float]
     total_ms: float | None = None
 
 
 def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
     """The line of a submission: sender, client, recipients, outcome and reason."""
     submission, reply = done.submission, done.reply
-    line = _begun(
-        done.done_at or submission.received_at,
+    verdict = _Verdict(
+        time_text(done.done_at or submission.received_at),
         _level(done),
         "submission",
         submission.message_id,
-        submission.principal,
-        submission.client,
+        done.outcome,
+        done.reason,
+        done.detail[:MAX_TEXT] or None,
+        None if reply is None else reply.code,
+        None if reply is None else reply.enhanced,
     )
-    line.outcome, line.reason = done.outcome, done.reason
-    line.detail = done.detail[:MAX_TEXT] or None
-    if reply is not None:
-        line.code, line.enhanced = reply.code, reply.enhanced
-    _add_message(line, done, with_recipients=with_recipients)
-    if done.decision is not None:
-        line.decision = _decision(done.decision)
-    line.used_24h = done.used_24h
-    if done.crossings:
-        line.quota_reached = [_quota_reached(one) for one in done.crossings]
-    if done.paced_s:
-        line.paced_ms = _ms(done.paced_s) or None
-    line.uncounted = done.uncounted[:MAX_TEXT] or None
-    line.long_line = done.long_line
-    line.signing_domain, line.selectors = done.signing_domain, done.selectors or None
-    answer, line.upstream = done.upstream_reply, done.upstream
-    line.upstream_reply = None if answer is None else str(answer)[:MAX_TEXT]
-    line.route, line.route_reason = done.route or None, done.route_reason or None
-    if done.tried:
-        line.tried = [
-            _Tried(one.upstream, one.cause, one.problem[:MAX_TEXT]) for one in done.tried
-        ]
-    if done.refused:
-        line.refused = [
-            _Refused(str(one.reply), str(one.mailbox) if with_recipients else None)
-            for one in done.refused
-        ]
-    if done.withheld:
-        line.withheld = [
-            _Withheld(one.outcome, one.mailbox.text if with_recipients else None)
-            for one in done.withheld
-        ]
-    line.return_path = None if done.return_path is None else str(done.return_path)
-    line.stage_ms = {
-        stage: int(seconds * 1_000_000) / 1000 for stage, seconds in done.stage_s.items()
-    }
-    if done.done_at is not None:
-        line.total_ms = _ms((done.done_at - submission.received_at).total_seconds())
-    return json_octets(line) + b"\n"
+    message = json_members(_message(done, with_recipients=with_recipients))
+    return b"{%b,%b,%b,%b}\n" % (
+        json_members(verdict),
+        _sender(submission.principal),
+        _client(submission.client),
+        message,
+    )
 
 
 def mail_refused_line(event: MailRefused) -> bytes:
     """The line of a MAIL command that was refused, so that no message came."""
-    line = _begun(
-        event.at, "warning", "mail-refused", event.message_id, event.principal, event.client
+    verdict = _Verdict(
+        time_text(event.at),
+        "warning",
+        "mail-refused",
+        event.message_id,
+        "deferred" if event.reply.is_transient else "refused",
+        event.reason,
+        event.detail[:MAX_TEXT],
+        event.reply.code,
+        event.reply.enhanced,
     )
-    line.outcome = "deferred" if event.reply.is_transient else "refused"
-    line.reason, line.detail = event.reason, event.detail[:MAX_TEXT]
-    line.code, line.enhanced = event.reply.code, event.reply.enhanced
-    return json_octets(line) + b"\n"
+    return b"{%b,%b,%b}\n" % (
+        json_members(verdict),
+        _sender(event.principal),
+        _client(event.client),
+    )
 
 
-def _begun(
-    at: datetime,
-    level: Level,
-    event: str,
-    message_id: str,
-    principal: Principal,
-    client: Client,
-) -> _Line:
-    """A line with its sender, and no verdict yet."""
+def _message(done: SubmissionDone, *, with_recipients: bool) -> _Message:
+    """The envelope, what was decided on the message, and what became of it."""
+    submission, answer = done.submission, done.upstream_reply
+    envelope, ended_at = submission.envelope, done.done_at
+    message = _Message(
+        mail_from=envelope.reverse_path.text,
+        recipients=len(envelope.recipients),
+        rcpt_to=[*map(_TEXT, envelope.mailboxes)] if with_recipients else None,
+        octets=len(submission.message),
+        authors=_authors(done.authors) if done.authors else None,
+        identities=_identities(done.identities) if done.identities else None,
+        decision=None if done.decision is None else _decision(done.decision),
+        used_24h=done.used_24h,
+        signing_domain=done.signing_domain,
+        selectors=done.selectors or None,
+        route=done.route or None,
+        route_reason=done.route_reason or None,
+        upstream=done.upstream,
+        upstream_reply=None if answer is None else str(answer)[:MAX_TEXT],
+        stage_ms={
+            stage: int(seconds * 1_000_000) / 1000 for stage, seconds in done.stage_s.items()
+        },
+        total_ms=None
+        if ended_at is None
+        else _ms((ended_at - submission.received_at).total_seconds()),
+    )
+    _add_odd(message, done, with_recipients=with_recipients)
+    return message
+
+
+def _add_odd(message: _Message, done: SubmissionDone, *, with_recipients: bool) -> None:
+    """Add what few messages have."""
+    if done.crossings:
+        message.quota_reached = [_quota_reached(one) for one in done.crossings]
+    if done.paced_s:
+        message.paced_ms = _ms(done.paced_s) or None
+    if done.uncounted:
+        message.uncounted = done.uncounted[:MAX_TEXT]
+    if done.long_line is not None:
+        message.long_line = done.long_line
+    if done.tried:
+        message.tried = [
+            _Tried(one.upstream, one.cause, one.problem[:MAX_TEXT]) for one in done.tried
+        ]
+    if done.refused:
+        message.refused = [
+            _Refused(str(one.reply), str(one.mailbox) if with_recipients else None)
+            for one in done.refused
+        ]
+    if done.withheld:
+        message.withheld = [
+            _Withheld(one.outcome, one.mailbox.text if with_recipients else None)
+            for one in done.withheld
+        ]
+    if done.return_path is not None:
+        message.return_path = str(done.return_path)
+
+
+@made_once
+def _sender(principal: Principal) -> bytes:
+    return json_members(_Sender(principal.account.id, principal.arn))
+
+
+@made_once
+def _client(client: Client) -> bytes:
     smtp = client.smtp
-    return _Line(
-        time=time_text(at),
-        level=level,
-        event=event,
-        id=message_id,
-        account=principal.account.id,
-        user=principal.arn,
-        access_key=client.access_key_id,
-        token=client.token[:MAX_TEXT] or None,
-        client=client.address,
-        port=client.port or None,
-        helo=smtp.helo[:MAX_TEXT],
-        listener=client.listener,
-        session=client.session_id or None,
-        protocol=client.protocol,
-        proxy=smtp.proxy or None,
-        mechanism=smtp.mechanism or None,
-        tls=smtp.tls_version,
+    return json_members(
+        _Client(
+            access_key=client.access_key_id,
+            token=client.token[:MAX_TEXT] or None,
+            client=client.address,
+            port=client.port or None,
+            helo=smtp.helo[:MAX_TEXT],
+            listener=client.listener,
+            session=client.session_id or None,
+            protocol=client.protocol,
+            proxy=smtp.proxy or None,
+            mechanism=smtp.mechanism or None,
+            tls=smtp.tls_version,
+        )
     )
-
-
-def _add_message(line: _Line, done: SubmissionDone, *, with_recipients: bool) -> None:
-    """Add the envelope, the authors and the identities."""
-    submission = done.submission
-    envelope = submission.envelope
-    line.mail_from, line.octets = envelope.reverse_path.text, len(submission.message)
-    line.recipients = len(envelope.recipients)
-    if with_recipients:
-        line.rcpt_to = [*map(_TEXT, envelope.mailboxes)]
-    if done.authors:
-        line.authors = _authors(done.authors)
-    if done.identities:
-        line.identities = _identities(done.identities)
 
 
 def _level(done: SubmissionDone) -> Level:

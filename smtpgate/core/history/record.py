@@ -25,7 +25,7 @@ from smtpgate.core.events import (
 from smtpgate.core.history.options import options_of
 from smtpgate.core.identity import names_covering
 from smtpgate.core.limits import Charge, Subject
-from smtpgate.core.made_once import made_once
+from smtpgate.core.made_once import made_once, made_once_with
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.display_name import DisplayNameError, decoded
 from smtpgate.core.message.envelope import Client
@@ -126,6 +126,7 @@ class Parties(Struct, frozen=True, gc=False):
     They are the same for most messages of a sender.
     """
 
+    identities: tuple[UsedIdentity, ...]
     account_id: str
     user_arn: str
     authors: tuple[Author, ...]
@@ -133,7 +134,6 @@ class Parties(Struct, frozen=True, gc=False):
     resent: tuple[Author, ...]
     reverse_path: Mailbox | None
     intent: SendingIntent
-    identities: tuple[UsedIdentity, ...]
 
     @property
     def owner_ids(self) -> tuple[str, ...]:
@@ -175,6 +175,9 @@ class Parties(Struct, frozen=True, gc=False):
                 *(str(arn) for arn in named if arn is not None),
             )
         )
+
+
+_parties: Final = made_once_with(Parties)
 
 
 class Record(Struct, frozen=True, gc=False, kw_only=True):
@@ -249,7 +252,8 @@ class Record(Struct, frozen=True, gc=False, kw_only=True):
     @property
     def parties(self) -> Parties:
         """Those that it is found by, beside its recipients."""
-        return Parties(
+        return _parties(
+            self.identities,
             self.account_id,
             self.user_arn,
             self.authors,
@@ -257,7 +261,6 @@ class Record(Struct, frozen=True, gc=False, kw_only=True):
             self.resent,
             self.reverse_path,
             self.intent,
-            self.identities,
         )
 
     def may_be_seen_by(self, account_id: str) -> bool:

@@ -137,10 +137,10 @@ def parse_authors(value: bytes | str, *, smtputf8: bool) -> tuple[Author, ...]:
     """Read a mailbox list that is unfolded already. Raises AuthorError."""
     # Most messages are from an author that has just sent another.
     parse = _parse_again if len(value) <= _MAX_CACHED else _parse
-    return parse(value, smtputf8=smtputf8)
+    return parse(value, smtputf8)
 
 
-def _parse(value: bytes | str, *, smtputf8: bool) -> tuple[Author, ...]:
+def _parse(value: bytes | str, smtputf8: bool) -> tuple[Author, ...]:
     if len(value) > _MAX_OCTETS:
         raise TooManyAuthorsError(f"longer than {_MAX_OCTETS} octets")
     if not smtputf8 and not value.isascii():  # RFC 6532 §3

@@ -7,6 +7,7 @@ from functools import lru_cache
 from math import floor
 from typing import Final
 
+from smtpgate.core.made_once import made_once_with
 from smtpgate.core.message.envelope import Client
 from smtpgate.core.message.headers import Field, HeaderBlock
 
@@ -64,7 +65,7 @@ def received_field(
     return Field(b"received", f"{text}\r\n".encode("ascii"))
 
 
-@lru_cache(maxsize=1024)  # the messages of a session have the same
+@made_once_with  # the messages of a session have the same
 def _origin(client: Client, hostname: str, mask_client: bool) -> str:
     """The beginning of the field: the clauses of the client, the gate and the protocol."""
     to = (f"by {hostname}", f"with {client.protocol}")  # RFC 3848 names the protocols
