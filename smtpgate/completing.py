@@ -1,9 +1,9 @@
 """Completing: the message as the upstream gets it, with all fields and signatures.
 
 Nothing else takes the event loop as long as to sign. Meanwhile the store can count the message
-and write it down: so a message is completed early, beside the request to the store. What the
-store refuses was completed for nothing. Therefore, after a refusal, messages are completed only
-when they are counted, until one of them passes.
+and write it down: so a message is completed early, while the request to the store is on its
+way. What is refused then was completed for nothing. Therefore, after a refusal, messages are
+completed only when they are counted, until one of them passes.
 """
 
 from collections.abc import Callable, Sequence
@@ -65,15 +65,11 @@ class Completer:
         self._mask_client = mask_client
         self._offload = offload
         self._on_error = on_error
-        self._is_refused = False  # the message that was counted last
-
-    def note(self, *, is_refused: bool) -> None:
-        """Note whether the store refused to count a message."""
-        self._is_refused = is_refused
+        self.has_refusals = False  # the last message was not counted or not written down
 
     def begin(self, draft: Uncompleted) -> Early | None:
-        """Complete it while the caller waits; ``None`` if that has no use now."""
-        if self._is_refused:
+        """Complete it while the caller waits; ``None`` if it may well be refused."""
+        if self.has_refusals:
             return None
         return Early(draft, Beside(self._in_a_later_turn(draft)))
 

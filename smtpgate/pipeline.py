@@ -165,7 +165,12 @@ class Pipeline:
             began_s["limits"] = now_s()
             draft = self._draft(message, authorization, done)
             early = self._completer.begin(draft)
-            authorization = await self._begin(message, authorization, done, client_gone)
+            try:
+                authorization = await self._begin(message, authorization, done, client_gone)
+            except Reject:
+                self._completer.has_refusals = True
+                raise
+            self._completer.has_refusals = False
             if self._withholding.concerns(done, authorization.signing_identity):
                 began_s["recipients"] = now_s()
                 await self._withhold(authorization, done)
@@ -258,14 +263,12 @@ class Pipeline:
         try:
             begun = await self._pacer.pace(done.charges, recipients, ask, client_gone)
         except LimitExceededError as error:
-            self._completer.note(is_refused=True)
             raise Reject.of(error.limit, str(error)) from None
         except LedgerUnavailableError as error:
             if not self._rules.allow_when_ledger_fails:
                 reject("ledger-unavailable", str(error))
             done.uncounted = str(error)
             begun = await self._store.begin(done, (), self._clock.now())
-        self._completer.note(is_refused=False)
         done.reservation = begun.reservation
         if begun.reservation is not None:
             done.used = begun.reservation.used
