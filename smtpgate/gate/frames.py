@@ -22,7 +22,7 @@ from smtpgate.metrics.histogram import HistogramState
 from smtpgate.metrics.observed import Count, SubmissionFacts
 from smtpgate.ports import Reading
 from smtpgate.smtp.certificate import PairOctets
-from smtpgate.store.requests import Begin, Finish
+from smtpgate.store.requests import Begin, Completion, Finish
 
 
 class Frame(msgspec.Struct, array_like=True, tag=True):
@@ -185,6 +185,12 @@ class NoteDone(Frame):
     problem: str | None
 
 
+class NotBegun(Frame):
+    """Nothing is known of the message that is to be completed: all of its request is needed."""
+
+    number: int
+
+
 class NotDone(Frame):
     """The ledger cannot count, or there is a defect."""
 
@@ -259,6 +265,13 @@ class AskFinish(Frame):
     request: Finish
 
 
+class AskComplete(Frame):
+    """The rest of an AskFinish, whose message the parent has begun for this worker."""
+
+    number: int
+    request: Completion
+
+
 class AskLook(Frame):
     """A request to the store."""
 
@@ -307,8 +320,11 @@ class Keep(Frame):
 
 
 OfMessage: TypeAlias = AskBegin | AskFinish
-StoreAnswer: TypeAlias = BeginDone | BeginRefused | FinishDone | LookDone | NoteDone | NotDone
-StoreRequest: TypeAlias = OfMessage | AskLook | AskNote | Keep
+OnLine: TypeAlias = OfMessage | AskComplete
+StoreAnswer: TypeAlias = (
+    BeginDone | BeginRefused | FinishDone | LookDone | NoteDone | NotBegun | NotDone
+)
+StoreRequest: TypeAlias = OnLine | AskLook | AskNote | Keep
 ToWorker: TypeAlias = (
     Setup
     | Ping
@@ -341,5 +357,5 @@ decode_for_worker: Final = msgspec.msgpack.Decoder(ToWorker).decode
 decode_for_parent: Final = msgspec.msgpack.Decoder(ToParent).decode
 # Packets of a line to the store.
 encode_packet: Final = _encoder.encode
-decode_requests: Final = msgspec.msgpack.Decoder(list[OfMessage]).decode
+decode_requests: Final = msgspec.msgpack.Decoder(list[OnLine]).decode
 decode_answers: Final = msgspec.msgpack.Decoder(list[StoreAnswer]).decode

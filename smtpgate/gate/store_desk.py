@@ -20,10 +20,12 @@ from smtpgate.gate.frames import (
     LookDone,
     NoteDone,
     OfMessage,
+    OnLine,
     StoreAnswer,
     StoreRequest,
 )
 from smtpgate.gate.store_answers import answer_of, encodable, failure
+from smtpgate.gate.store_begun import BegunMessages
 from smtpgate.gate.store_inlet import Answered, StoreInlet
 from smtpgate.ports import Begun, JournalUnavailableError, Ledger
 from smtpgate.store.owner import Result, StoreOwner
@@ -47,7 +49,7 @@ class StoreDesk:
         ledger: Ledger,
         on_error: Callable[[BaseException], None],
     ) -> None:
-        self.begun: set[str] = set()
+        self.begun = BegunMessages()
         self._owner = owner
         self._send = send
         self._ledger = ledger
@@ -74,16 +76,18 @@ class StoreDesk:
 
     def take(self, requests: Sequence[StoreRequest]) -> None:
         """Carry out requests that came together; their answers follow."""
-        asked: list[OfMessage] = []
+        of_messages: list[OnLine] = []
         for request in requests:
-            if isinstance(request, OfMessage):
-                asked.append(request)
+            if isinstance(request, OnLine):
+                of_messages.append(request)
             elif isinstance(request, Keep):
                 self._owner.keep(request.entry)
             elif isinstance(request, AskNote):
                 _ = self._tasks.start(self._note(request))
             else:
                 _ = self._tasks.start(self._look(request))
+        asked, unknown = self.begun.complete(of_messages)
+        self.send_all(unknown)
         if asked:
             self._asked += 1
             self._is_idle.clear()
@@ -99,9 +103,9 @@ class StoreDesk:
         for one, result in zip(asked, results, strict=True):
             if isinstance(result, Begun):
                 # With a problem of the journal too: its row may have been written late.
-                self.begun.add(one.request.message_id)
+                self.begun.add(one.request, result.reservation)
             if isinstance(one, AskFinish):
-                self.begun.discard(one.request.message_id)
+                self.begun.forget((one.request.message_id,))
             self._send(answer_of(one.number, result))
         if self._is_closed:
             self.give_back([one.reservation for one in results if isinstance(one, Begun)])
@@ -115,7 +119,7 @@ class StoreDesk:
         self._send_results(asked, self._owner.settled(requests))
 
     def send_all(self, answers: Sequence[StoreAnswer]) -> None:
-        """Send answers for which the line has no room."""
+        """Send answers over the channel."""
         for answer in answers:
             self._send(answer)
 
@@ -162,7 +166,8 @@ class StoreDesk:
             async with asyncio.timeout(self._owner.timeout_s + _PATIENCE_S):
                 await self._has_no_line.wait()
                 await self._is_idle.wait()
-        begun, self.begun = self.begun, set()
+        begun = self.begun.ids
+        self.begun.forget(begun)
         self._owner.leave(begun)
         try:
             await self._owner.journal.give_up(begun)

@@ -16,11 +16,13 @@ from smtpgate.gate.frames import (
     BeginDone,
     NoFrameError,
     OfMessage,
+    OnLine,
     StoreAnswer,
     decode_requests,
     encode_packet,
 )
 from smtpgate.gate.store_answers import answer_without_trouble
+from smtpgate.gate.store_begun import BegunMessages
 from smtpgate.store.owner import StoreOwner
 from smtpgate.store.requests import Begin
 from smtpgate.workers.line import PacketLine
@@ -32,13 +34,12 @@ Answered: TypeAlias = tuple[OfMessage, Any]
 class Desk(Protocol):
     """The desk of the same worker. Its methods are for the event loop alone.
 
-    ``begun`` has the messages between begin and finish. Also the thread changes it, by single
-    calls of its methods.
+    ``begun`` has its messages between begin and finish.
     """
 
-    begun: set[str]
+    begun: BegunMessages
 
-    def take(self, requests: Sequence[OfMessage]) -> None:
+    def take(self, requests: Sequence[OnLine]) -> None:
         """Carry out requests that need the event loop."""
 
     def settle(self, answered: Sequence[Answered]) -> None:
@@ -86,11 +87,14 @@ class StoreInlet:
         if not self._owner.is_untroubled:
             self._in_loop(self._desk.take, requests)
             return ()
+        asked, unknown = self._desk.begun.complete(requests)
+        if unknown:
+            self._send(unknown)
         self._owner.enter(
-            [one.request.message_id for one in requests if isinstance(one.request, Begin)]
+            [one.request.message_id for one in asked if isinstance(one.request, Begin)]
         )
-        self._unanswered += len(requests)
-        return requests
+        self._unanswered += len(asked)
+        return asked
 
     def _end(self, problem: Exception | None) -> None:
         self._has_ended, self._problem = True, problem
@@ -103,7 +107,6 @@ class StoreInlet:
     def answer(self, answered: Sequence[Answered]) -> None:
         """Send the answers to some of the requests that were read."""
         frames: list[StoreAnswer] = []
-        begun: list[str] = []
         over: list[str] = []
         left: list[Answered] = []
         has_tasks = False
@@ -115,24 +118,22 @@ class StoreInlet:
                 continue
             frames.append(frame)
             request = asked.request
-            (begun if type(frame) is BeginDone else over).append(request.message_id)
+            if type(frame) is BeginDone:
+                self._desk.begun.add(request, frame.reservation)
+            else:
+                over.append(request.message_id)
             if type(asked) is AskFinish and request.entry is not None and request.entry.tasks:
                 has_tasks = True
+        if over:
+            self._owner.leave(over)
+            self._desk.begun.forget(over)
         if frames:
-            self._note(begun, over)
             self._send(frames)
         if has_tasks:
             self._in_loop(self._owner.on_tasks)
         if left:
             self._in_loop(self._desk.settle, left)
         self._note_end()
-
-    def _note(self, begun: Sequence[str], over: Sequence[str]) -> None:
-        """Note the messages that are begun, and those that are refused or finished."""
-        self._desk.begun.update(begun)
-        if over:
-            self._owner.leave(over)
-            self._desk.begun.difference_update(over)
 
     def _send(self, frames: Sequence[StoreAnswer]) -> None:
         try:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from smtpgate.gate.frames import OfMessage, StoreAnswer, decode_answers, encode_packet
+from smtpgate.gate.frames import OnLine, StoreAnswer, decode_answers, encode_packet
 from smtpgate.gate.store_answers import failure
 from smtpgate.workers.line import PacketLine
 
@@ -28,7 +28,7 @@ class StoreLine:
     def __init__(
         self,
         line: PacketLine,
-        send_over_channel: Callable[[OfMessage], None],
+        send_over_channel: Callable[[OnLine], None],
         on_end: Callable[[], None],
     ) -> None:
         self.take: Callable[[StoreAnswer], None] = _ignore
@@ -36,14 +36,15 @@ class StoreLine:
         self._send_over_channel = send_over_channel
         self._on_end = on_end
         self._is_closed = False
-        self._unsent: list[OfMessage] = []
+        self._unsent: list[OnLine] = []
         self._answers: deque[StoreAnswer] = deque()  # that wait for a later turn
-        asyncio.get_running_loop().add_reader(line.fileno(), self._read)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(line.fileno(), self._read)
 
-    def send(self, request: OfMessage) -> None:
+    def send(self, request: OnLine) -> None:
         """Send a request, with all others of this turn."""
         if not self._unsent:
-            _ = asyncio.get_running_loop().call_soon(self._flush)
+            _ = self._loop.call_soon(self._flush)
         self._unsent.append(request)
 
     def _flush(self) -> None:
@@ -61,7 +62,7 @@ class StoreLine:
             for request in requests:
                 self._send_over_channel(request)
 
-    def _can_be_sent(self, request: OfMessage) -> bool:
+    def _can_be_sent(self, request: OnLine) -> bool:
         """True if it can be encoded; if not, its defect is its answer."""
         try:
             _ = encode_packet([request])
@@ -86,11 +87,11 @@ class StoreLine:
         for _ in range(min(_ANSWERS_A_TURN, len(self._answers))):
             self.take(self._answers.popleft())
         if self._answers:
-            _ = asyncio.get_running_loop().call_soon(self._pass_on)
+            _ = self._loop.call_soon(self._pass_on)
 
     def close(self) -> None:
         """Close this end; the second time does nothing."""
         if not self._is_closed:
             self._is_closed = True
-            _ = asyncio.get_running_loop().remove_reader(self._line.fileno())
+            _ = self._loop.remove_reader(self._line.fileno())
             self._line.close()

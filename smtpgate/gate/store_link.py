@@ -7,13 +7,14 @@ made here, so that their making is the worker's time and not the parent's.
 import asyncio
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from smtpgate.config import Config
 from smtpgate.core.events import Event
 from smtpgate.core.limits import LimitExceededError, Reservation
 from smtpgate.gate.frames import (
     AskBegin,
+    AskComplete,
     AskFinish,
     AskLook,
     AskNote,
@@ -23,9 +24,10 @@ from smtpgate.gate.frames import (
     JournalKey,
     Keep,
     LookDone,
+    NotBegun,
     NotDone,
     NoteDone,
-    OfMessage,
+    OnLine,
     StoreAnswer,
     StoreRequest,
 )
@@ -50,10 +52,18 @@ from smtpgate.ports import (
 from smtpgate.sql.thread import Closed, lost_answer
 from smtpgate.store.host import HostStore
 from smtpgate.store.owner import WRITTEN_WITHIN_S
-from smtpgate.store.requests import Begin, Finish
+from smtpgate.store.requests import Begin, Completion, Finish
 
 # The parent answers before, in every case in which it runs.
 _BESIDE_STORE_S: Final = 2.0
+
+
+class _Waiting(NamedTuple):
+    """A caller that waits for an answer, with its request if that has a verdict."""
+
+    future: asyncio.Future[Any]
+    until_s: float
+    finish: Finish | None
 
 
 class StoreLink:
@@ -62,8 +72,9 @@ class StoreLink:
     def __init__(self, timeout_s: float, send: Callable[[StoreRequest], None]) -> None:
         self._timeout_s = timeout_s + WRITTEN_WITHIN_S + _BESIDE_STORE_S
         self._send = send
+        self._loop = asyncio.get_running_loop()
         self._numbers = count()
-        self._waiting: dict[int, tuple[asyncio.Future[Any], float]] = {}
+        self._waiting: dict[int, _Waiting] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     async def begin(self, request: Begin) -> Begun:
@@ -100,7 +111,9 @@ class StoreLink:
         """Settle the reservation, and write the verdict."""
         number = next(self._numbers)
         try:
-            finished: Finished = await self._ask(AskFinish(number, request), number)
+            finished: Finished = await self._ask(
+                _in_short(number, request), number, finish=request
+            )
         except LedgerUnavailableError:
             return Finished(is_recorded=False)
         return finished
@@ -110,42 +123,47 @@ class StoreLink:
         if not isinstance(request, Look):
             raise Closed
         number = next(self._numbers)
-        return self._ask(AskLook(number, request), number, timeout_s)
+        return self._ask(AskLook(number, request), number, timeout_s=timeout_s)
 
     def _ask(
-        self, frame: StoreRequest, number: int, timeout_s: float | None = None
+        self,
+        frame: StoreRequest,
+        number: int,
+        *,
+        timeout_s: float | None = None,
+        finish: Finish | None = None,
     ) -> "asyncio.Future[Any]":
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         future: asyncio.Future[Any] = loop.create_future()
         until_s = loop.time() + (timeout_s or self._timeout_s)
-        self._waiting[number] = future, until_s
+        self._waiting[number] = _Waiting(future, until_s, finish)
         if self._timer is None or until_s < self._timer.when():
-            self._watch(loop, until_s)
+            self._watch(until_s)
         self._send(frame)
         return future
 
-    def _watch(self, loop: asyncio.AbstractEventLoop, until_s: float) -> None:
+    def _watch(self, until_s: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_at(until_s, self._give_up, loop)
+        self._timer = self._loop.call_at(until_s, self._give_up)
 
-    def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _give_up(self) -> None:
         """End the waits that took too long; one timer is enough for all of them."""
         self._timer = None
-        now_s = loop.time()
-        late = [number for number, (_, until_s) in self._waiting.items() if until_s <= now_s]
+        now_s = self._loop.time()
+        late = [number for number, one in self._waiting.items() if one.until_s <= now_s]
         for number in late:
-            future, _ = self._waiting.pop(number)
+            future = self._waiting.pop(number).future
             if not future.done():
                 problem = f"the store gave no answer within {self._timeout_s:g} s"
                 future.set_exception(LedgerUnavailableError(problem))
         if self._waiting:
-            self._watch(loop, min(until_s for _, until_s in self._waiting.values()))
+            self._watch(min(one.until_s for one in self._waiting.values()))
 
     def take(self, answer: StoreAnswer) -> None:
         """Hand an answer to its caller."""
-        future, _ = self._waiting.pop(answer.number, (None, 0))
-        if future is None or future.done():
+        waiting = self._waiting.pop(answer.number, None)
+        if waiting is None or (future := waiting.future).done():
             if isinstance(answer, BeginDone):
                 self._give_back(answer.reservation)
             return
@@ -158,11 +176,11 @@ class StoreLink:
                 future.set_result(answer.statuses)
             case NoteDone():
                 future.set_result(answer.problem)
-            case BeginRefused():
-                future.set_exception(_refusal(answer))
-            case NotDone():
-                kind = RuntimeError if answer.is_defect else LedgerUnavailableError
-                future.set_exception(kind(answer.problem))
+            case NotBegun(number) if waiting.finish is not None:
+                self._waiting[number] = waiting
+                self._send(AskFinish(number, waiting.finish))
+            case BeginRefused() | NotDone():
+                future.set_exception(_error_of(answer))
 
     def _give_back(self, reservation: Reservation | None) -> None:
         """Give recipients back whose message is not waiting any more."""
@@ -171,7 +189,18 @@ class StoreLink:
             self._send(AskFinish(next(self._numbers), settle))
 
 
-def _refusal(answer: BeginRefused) -> LimitExceededError:
+def _in_short(number: int, request: Finish) -> StoreRequest:
+    """The request, without what the parent has since it began the message."""
+    entry = request.entry
+    if entry is None or not entry.is_begun:
+        return AskFinish(number, request)
+    return AskComplete(number, Completion.of(request, entry))
+
+
+def _error_of(answer: BeginRefused | NotDone) -> Exception:
+    if isinstance(answer, NotDone):
+        kind = RuntimeError if answer.is_defect else LedgerUnavailableError
+        return kind(answer.problem)
     return LimitExceededError(
         answer.charge,
         answer.limit,
@@ -225,7 +254,7 @@ class LinkedStores:
         self.of_messages = HostStore(self.link, self.ledger_watch, self.journal)
 
     def _send(self, request: StoreRequest) -> None:
-        if isinstance(request, OfMessage):
+        if isinstance(request, OnLine):
             self._line.send(request)
         else:
             self._send_over_channel(request)

@@ -63,6 +63,25 @@ class Row(NamedTuple):
     verdict: str
     writer: int | None = None
 
+    def completed(self, done_us: int | None, outcome: str, reason: str, verdict: str) -> "Row":
+        """The row with these columns of the verdict."""
+        return Row(  # `_replace` takes twice as long
+            self.id,
+            self.kind,
+            self.received_us,
+            done_us,
+            outcome,
+            reason,
+            self.account_id,
+            self.user_arn,
+            self.from_identity,
+            self.octets,
+            self.recipients,
+            self.facts,
+            verdict,
+            self.writer,
+        )
+
     @property
     def is_masked(self) -> bool:
         """True if the sender must not learn the reason."""
@@ -127,21 +146,11 @@ def row_of(record: Record, writer: int | None = None) -> tuple[Row, Texts]:
 
 def with_verdict(row: Row, verdict: Verdict) -> Row:
     """The row with the verdict, and with all that is known only after the row was begun."""
-    return Row(  # `_replace` takes twice as long
-        row.id,
-        row.kind,
-        row.received_us,
+    return row.completed(
         None if verdict.done_at is None else microseconds(verdict.done_at),
         verdict.outcome,
         verdict.reason,
-        row.account_id,
-        row.user_arn,
-        row.from_identity,
-        row.octets,
-        row.recipients,
-        row.facts,
         json_text(_verdict(verdict)),
-        row.writer,
     )
 
 

@@ -4,12 +4,15 @@ An entry is a row of texts and numbers with the digests of its terms. It is made
 message is, so the store only writes.
 """
 
+from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
 from smtpgate.core.limits import Crossing, Reservation
+from smtpgate.journal.events import EventRow
 from smtpgate.journal.statements import Entry
+from smtpgate.journal.tasks import TaskRow
 from smtpgate.ledger.transactions import Reserve, Settle
 
 
@@ -59,6 +62,68 @@ class FinishAnswer(NamedTuple):
     crossings: tuple[Crossing, ...] = ()
     not_counted: Exception | None = None
     not_written: Exception | None = None
+
+
+class Completion(Struct, frozen=True, gc=False, array_like=True):
+    """What a Finish has beside the entry and the reservation of the same message's Begin.
+
+    ``settled`` has the accepted recipients, those that stay counted for the rate alone, and the
+    moment.
+    """
+
+    message_id: str
+    settled: tuple[int, int, datetime] | None
+    done_us: int | None
+    outcome: str
+    reason: str
+    verdict: str
+    late_terms: frozenset[bytes]
+    may_be_there: bool
+    tasks: tuple[TaskRow, ...] | None
+    events: tuple[EventRow, ...] | None
+    configuration_set: str
+
+    @staticmethod
+    def of(request: Finish, entry: Entry) -> "Completion":
+        """The rest of a request with that entry."""
+        row, settle = entry.row, request.settle
+        settled = None
+        if settle is not None:
+            settled = settle.accepted, settle.reservation.only_rate, settle.at
+        return Completion(
+            request.message_id,
+            settled,
+            row.done_us,
+            row.outcome,
+            row.reason,
+            row.verdict,
+            entry.late_terms,
+            entry.may_be_there,
+            entry.tasks,
+            entry.events,
+            entry.configuration_set,
+        )
+
+    def whole(self, begun: Entry, reservation: Reservation | None) -> Finish:
+        """The request."""
+        settle = None
+        if self.settled is not None and reservation is not None:
+            accepted, only_rate, at = self.settled
+            if only_rate:
+                reservation = reservation.with_only_rate(only_rate)
+            settle = Settle(reservation, accepted, at)
+        entry = Entry(
+            row=begun.row.completed(self.done_us, self.outcome, self.reason, self.verdict),
+            texts=begun.texts,
+            early_terms=begun.early_terms,
+            late_terms=self.late_terms,
+            is_begun=True,
+            may_be_there=self.may_be_there,
+            tasks=self.tasks,
+            events=self.events,
+            configuration_set=self.configuration_set,
+        )
+        return Finish(settle, entry, self.message_id)
 
 
 OfMessage: TypeAlias = Begin | Finish

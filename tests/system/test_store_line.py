@@ -14,6 +14,9 @@ from smtpgate.core.account import SendingLimits
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.limits import Charge, Crossing, LimitExceededError, Reservation, Subject
 from smtpgate.gate.frames import (
+    AskBegin,
+    AskComplete,
+    AskFinish,
     BeginDone,
     NoFrameError,
     StoreAnswer,
@@ -103,7 +106,7 @@ async def test_messages_are_begun_and_finished_without_the_channel(
 ) -> None:
     events = [submission(clock, recipients=2) for _ in range(4)]
     begun = await asyncio.gather(*map(linked.begin, events))
-    assert linked.desk.begun == {event.submission.message_id for event in events}
+    assert linked.desk.begun.ids == {event.submission.message_id for event in events}
     assert linked.owner.thread.load == 4
     assert await used(store, events[0]) == 8
     for event in events:
@@ -112,7 +115,7 @@ async def test_messages_are_begun_and_finished_without_the_channel(
     assert all(await asyncio.gather(*map(linked.finish, events, begun)))
     assert await outcomes(store) == ["accepted"] * 4
     assert await used(store, events[0]) == 7
-    assert (linked.sent, linked.asked, linked.desk.begun) == ([], [], set())
+    assert (linked.sent, linked.asked, linked.desk.begun.ids) == ([], [], set())
     assert linked.owner.thread.load == 0
     await must_add_up(store.journal.store, clock.now())
 
@@ -124,7 +127,7 @@ async def test_a_message_over_a_limit_is_refused_and_leaves_nothing(
     with pytest.raises(LimitExceededError):
         await linked.begin(event)
     assert (await used(store, event), await outcomes(store)) == (0, [])
-    assert (linked.owner.thread.load, linked.desk.begun, linked.sent) == (0, set(), [])
+    assert (linked.owner.thread.load, linked.desk.begun.ids, linked.sent) == (0, set(), [])
 
 
 async def test_what_a_dead_worker_got_no_answer_to_is_given_back(
@@ -158,6 +161,7 @@ async def test_what_a_worker_had_begun_when_it_died_stays_counted_and_in_doubt(
     linked.line.close()
     await linked.desk.close()
     assert (await used(store, event), await outcomes(store)) == (3, ["in-doubt"])
+    assert linked.desk.begun.ids == set()
 
 
 async def test_a_journal_in_trouble_is_the_event_loops_and_the_verdict_is_owed(
@@ -233,10 +237,74 @@ async def test_a_request_that_cannot_be_sent_fails_alone(
     begun = await asyncio.gather(*map(linked.begin, events), return_exceptions=True)
     assert [type(one) for one in begun] == [Begun, Begun, RuntimeError, Begun]
     assert "UnicodeEncodeError" in str(begun[2])
-    assert linked.desk.begun == {events[at].submission.message_id for at in (0, 1, 3)}
+    assert linked.desk.begun.ids == {events[at].submission.message_id for at in (0, 1, 3)}
     with pytest.raises(RuntimeError, match="UnicodeEncodeError"):
         await linked.begin(events[2])
     assert (linked.owner.thread.load, linked.asked) == (3, [])
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+async def test_a_verdict_brings_only_what_its_beginning_had_not(
+    store: OpenedStore,
+    linked: Linked,
+    clock: MovableClock,
+    monkeypatch: pytest.MonkeyPatch,
+    has_room: bool,
+) -> None:
+    event = submission(clock, "refused", "recipients-refused", recipients=3)
+    monkeypatch.setattr(PacketLine, "send", lambda _line, _packet: False)
+    begun = await linked.begin(event)
+    if has_room:
+        monkeypatch.undo()
+    assert linked.desk.begun.ids == {event.submission.message_id}
+    assert await linked.finish(event, begun)
+    assert (await used(store, event), linked.desk.begun.ids) == (0, set())
+    asked = [AskBegin] if has_room else [AskBegin, AskComplete]
+    assert [type(request) for request in linked.asked] == asked
+    (row,) = await all_rows(store.journal.store)
+    whole = store.journal.entries.ending(event)
+    assert whole is not None
+    assert row == whole.row
+    await must_add_up(store.journal.store, clock.now())
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+async def test_a_verdict_whose_beginning_is_not_known_is_asked_for_as_a_whole(
+    store: OpenedStore,
+    linked: Linked,
+    clock: MovableClock,
+    monkeypatch: pytest.MonkeyPatch,
+    has_room: bool,
+) -> None:
+    event = submission(clock, recipients=3)
+    begun = await linked.begin(event)
+    linked.desk.begun.forget(linked.desk.begun.ids)
+    event.counted = 1
+    if not has_room:
+        monkeypatch.setattr(PacketLine, "send", lambda _line, _packet: False)
+    assert await linked.finish(event, begun)
+    assert (await used(store, event), await outcomes(store)) == (1, ["accepted"])
+    asked = [] if has_room else [AskComplete, AskFinish]
+    assert [type(request) for request in linked.asked] == asked
+    assert linked.owner.thread.load == 0
+    await must_add_up(store.journal.store, clock.now())
+
+
+async def test_a_verdict_that_comes_in_an_outage_is_owed_as_a_whole(
+    store: OpenedStore, linked: Linked, clock: MovableClock, tmp_path: Path
+) -> None:
+    file, events = Breakable(tmp_path / "journal.sqlite"), [submission(clock) for _ in range(2)]
+    begun = [await linked.begin(event) for event in events]
+    file.break_()
+    for event, of_it in zip(events, begun, strict=True):
+        event.counted = 0
+        assert not await linked.finish(event, of_it)
+    assert (store.journal.owed, linked.desk.begun.ids) == (2, set())
+    file.mend()
+    await store.journal.writer.retry()
+    assert await outcomes(store) == ["accepted"] * 2
+    assert await used(store, events[0]) == 0
+    await must_add_up(store.journal.store, clock.now())
 
 
 async def test_octets_that_are_no_requests_end_the_line(

@@ -1,0 +1,49 @@
+"""The short form of a verdict's request: with the beginning of its message it is the whole."""
+
+from msgspec.structs import replace
+
+from smtpgate.core.account import SendingLimits
+from smtpgate.core.limits import Charge, Reservation, Subject
+from smtpgate.core.limits.reservation import Counted
+from smtpgate.journal.rows import Row
+from smtpgate.journal.statements import Entry
+from smtpgate.ledger.transactions import Settle
+from smtpgate.store.requests import Completion, Finish
+from tests.support.clock import MovableClock
+from tests.support.rows import rows
+
+NOW = MovableClock().now()
+COLUMNS = {name: f"the {name}" for name in Row._fields}
+BEGUN = Entry(
+    row=Row(**COLUMNS | {"received_us": 1, "done_us": None, "octets": 2, "recipients": 3}),  # type: ignore[arg-type]
+    texts={"digest": "Allow"},
+    early_terms=frozenset({b"early"}),
+    is_final=False,
+)
+ENDED = replace(
+    BEGUN,
+    row=BEGUN.row.completed(4, "refused", "recipients-refused", '{"masked":true}'),
+    is_final=True,
+    is_begun=True,
+)
+CHARGE = Charge(Subject("999999999999"), SendingLimits(200, 5))
+RESERVATION = Reservation(1, 3, NOW, (Counted(CHARGE, 5, 6),), may_cross=True)
+
+
+@rows(
+    "reservation, finish",
+    [
+        (None, Finish(None, ENDED, "a")),
+        (RESERVATION, Finish(Settle(RESERVATION, 2, NOW), ENDED, "a")),
+        (RESERVATION, Finish(Settle(RESERVATION.with_only_rate(1), 0, NOW), ENDED, "a")),
+        (RESERVATION, Finish(None, replace(ENDED, late_terms=frozenset({b"late"})), "a")),
+        (None, Finish(None, replace(ENDED, may_be_there=True), "a")),
+        (None, Finish(None, replace(ENDED, tasks=(), events=(), configuration_set="b"), "a")),
+    ],
+)
+def test_a_verdict_and_its_beginning_are_the_whole_request(
+    reservation: Reservation | None, finish: Finish
+) -> None:
+    assert finish.entry is not None
+    completion = Completion.of(finish, finish.entry)
+    assert completion.whole(BEGUN, reservation) == finish
