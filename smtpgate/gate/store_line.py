@@ -1,16 +1,12 @@
 """The worker's end of its line to the store's thread of its parent, in its event loop."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from typing import Final
 
 from smtpgate.gate.frames import OnLine, StoreAnswer, decode_answers, encode_packet
 from smtpgate.gate.store_answers import failure
+from smtpgate.sql.few_a_turn import FewATurn
 from smtpgate.workers.line import PacketLine
-
-# Each lets a message go on, and all messages that go on in one turn make the others wait.
-_ANSWERS_A_TURN: Final = 8
 
 
 def _ignore(_: StoreAnswer) -> None:
@@ -18,11 +14,10 @@ def _ignore(_: StoreAnswer) -> None:
 
 
 class StoreLine:
-    """Sends requests of messages, and passes each answer to ``take``.
+    """Sends requests of messages, and passes ``answers`` on.
 
     All that is sent in one turn of the event loop is one packet. A packet for which there is no
-    room goes over the channel, request by request. Of the answers only a few are passed on in
-    one turn, in their order; what else is ready goes between them.
+    room goes over the channel, request by request.
     """
 
     def __init__(
@@ -31,14 +26,13 @@ class StoreLine:
         send_over_channel: Callable[[OnLine], None],
         on_end: Callable[[], None],
     ) -> None:
-        self.take: Callable[[StoreAnswer], None] = _ignore
+        self._loop = asyncio.get_running_loop()
+        self.answers: FewATurn[StoreAnswer] = FewATurn(self._loop, _ignore)
         self._line = line
         self._send_over_channel = send_over_channel
         self._on_end = on_end
         self._is_closed = False
         self._unsent: list[OnLine] = []
-        self._answers: deque[StoreAnswer] = deque()  # that wait for a later turn
-        self._loop = asyncio.get_running_loop()
         self._loop.add_reader(line.fileno(), self._read)
 
     def send(self, request: OnLine) -> None:
@@ -67,27 +61,19 @@ class StoreLine:
         try:
             _ = encode_packet([request])
         except Exception as error:  # noqa: BLE001 - goes to the caller
-            self.take(failure(request.number, error))
+            self.answers.take(failure(request.number, error))
             return False
         return True
 
     def _read(self) -> None:
-        if self._answers:
+        if self.answers.waiting:
             return  # they come first, also before the end; the loop calls again
         packet = self._line.receive()
         if packet is None:
             self.close()
             self._on_end()
         elif packet:
-            self._answers += decode_answers(packet)
-            self._pass_on()
-
-    def _pass_on(self) -> None:
-        """Pass on the first answers, and the others in later turns."""
-        for _ in range(min(_ANSWERS_A_TURN, len(self._answers))):
-            self.take(self._answers.popleft())
-        if self._answers:
-            _ = self._loop.call_soon(self._pass_on)
+            self.answers.add(decode_answers(packet))
 
     def close(self) -> None:
         """Close this end; the second time does nothing."""

@@ -246,7 +246,7 @@ class LinkedStores:
         self._line = line
         self._send_over_channel = send
         self.link = StoreLink(config.ledger.timeout_s, self._send)
-        line.take = self.link.take
+        line.answers.take = self.link.take
         self.journal = LinkedJournal(send)
         self.ledger_watch = SqliteLedger(
             config.ledger_path, timeout_s=config.ledger.timeout_s, ask=self.link.look

@@ -1,10 +1,11 @@
 """Requests that wait for a thread together, and the ways of their answers to the callers."""
 
-from asyncio import AbstractEventLoop, Future
+from asyncio import Future
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
+from smtpgate.sql.few_a_turn import FewATurn
 from smtpgate.sql.inlets import Asked, Inlet
 
 R = TypeVar("R")
@@ -20,7 +21,7 @@ class Handout(Generic[R]):
 
     def __init__(self) -> None:
         self.of_inlets: dict[Inlet[R], list[tuple[Asked[R], Answer]]] = {}
-        self.of_loops: dict[AbstractEventLoop, list[tuple[Job[R], Sequence[Answer]]]] = {}
+        self.of_loops: dict[FewATurn[Answered[R]], list[Answered[R]]] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -33,8 +34,8 @@ class Handout(Generic[R]):
             self.of_inlets[inlet] = [
                 (asked, unkept(asked.request, answer)) for asked, answer in answered
             ]
-        for loop, jobs in self.of_loops.items():
-            self.of_loops[loop] = [
+        for way, jobs in self.of_loops.items():
+            self.of_loops[way] = [
                 (job, [unkept(*both) for both in zip(job.requests, answers, strict=True)])
                 for job, answers in jobs
             ]
@@ -50,11 +51,14 @@ class Handouts(Generic[R]):
 
 @dataclass(slots=True, eq=False)
 class Job(Generic[R]):
-    """Requests of one caller; one that is alone has its answer as the result of the future."""
+    """Requests of one caller; one that is alone has its answer as the result of the future.
+
+    ``way`` passes its answers on, in its event loop.
+    """
 
     requests: Sequence[R]
     is_alone: bool
-    loop: AbstractEventLoop
+    way: "FewATurn[Answered[R]]"
     future: "Future[Answer]"
     until_s: float
 
@@ -68,7 +72,10 @@ class Job(Generic[R]):
     ) -> None:
         """Add its answers, all of them together, to those that are certain or promised."""
         handout = handouts.promised if True in promises else handouts.certain
-        handout.of_loops.setdefault(self.loop, []).append((self, answers))
+        handout.of_loops.setdefault(self.way, []).append((self, answers))
+
+
+Answered: TypeAlias = tuple[Job[R], Sequence[Answer]]
 
 
 class Visit(Generic[R]):

@@ -13,12 +13,13 @@ import asyncio
 import threading
 import time
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from smtpgate.sql.few_a_turn import FewATurn
 from smtpgate.sql.inlets import Inlet, Inlets, TimeLeft
-from smtpgate.sql.jobs import Answer, Handout, Handouts, Job, Visit
+from smtpgate.sql.jobs import Answer, Answered, Handout, Handouts, Job, Visit
 
 R_contra = TypeVar("R_contra", contravariant=True)
 R = TypeVar("R")
@@ -226,6 +227,7 @@ class BatchThread(Generic[R]):
         self._name = name
         self._mailbox = _Mailbox[R]()
         self._waiting: set[Job[R]] = set()
+        self._way: FewATurn[Answered[R]] | None = None  # to the loop that asked last
         self._timer: asyncio.TimerHandle | None = None
         self._timer_loop: AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -252,8 +254,11 @@ class BatchThread(Generic[R]):
         if self.is_closed:
             raise Closed
         loop = asyncio.get_running_loop()
+        way = self._way
+        if way is None or way.loop is not loop:
+            self._way = way = FewATurn(loop, self._deliver)
         until_s = loop.time() + timeout_s
-        job = Job(requests, is_alone, loop, loop.create_future(), until_s)
+        job = Job(requests, is_alone, way, loop.create_future(), until_s)
         self._waiting.add(job)
         timer = self._timer
         if timer is None or until_s < timer.when() or self._timer_loop is not loop:
@@ -347,14 +352,12 @@ class BatchThread(Generic[R]):
     def _hand_out(self, handout: Handout[R]) -> None:
         for inlet, of_inlet in handout.of_inlets.items():
             inlet.answer(of_inlet)
-        for loop, of_loop in handout.of_loops.items():
-            self._hand_over(loop, of_loop)
+        for way, of_loop in handout.of_loops.items():
+            self._hand_over(way, of_loop)
 
-    def _hand_over(
-        self, loop: AbstractEventLoop, answered: Sequence[tuple[Job[R], Sequence[Answer]]]
-    ) -> None:
+    def _hand_over(self, way: FewATurn[Answered[R]], answered: Sequence[Answered[R]]) -> None:
         try:
-            loop.call_soon_threadsafe(self._deliver, answered)
+            way.loop.call_soon_threadsafe(way.add, answered)
         except RuntimeError:  # the loop was closed: no caller waits
             for job, answers in answered:
                 self._note(job, answers, is_abandoned=True)
@@ -365,23 +368,23 @@ class BatchThread(Generic[R]):
                 self.work.answered(request, answer, is_abandoned=is_abandoned)
             except Exception as error:  # noqa: BLE001 - the others get their answers
                 context = {"message": "an answer was not noted", "exception": error}
-                job.loop.call_exception_handler(context)
+                job.way.loop.call_exception_handler(context)
 
     # -- in the event loop ---------------------------------------------------------------------
 
-    def _deliver(self, answered: Iterable[tuple[Job[R], Sequence[Answer]]]) -> None:
-        for job, answers in answered:
-            self._waiting.discard(job)
-            is_abandoned = job.future.done()
-            self._note(job, answers, is_abandoned=is_abandoned)
-            if is_abandoned:
-                self._mailbox.nudge()  # what is owed now
-            elif not job.is_alone:
-                job.future.set_result(answers)
-            elif isinstance(answers[0], BaseException):
-                job.future.set_exception(answers[0])
-            else:
-                job.future.set_result(answers[0])
+    def _deliver(self, answered: Answered[R]) -> None:
+        job, answers = answered
+        self._waiting.discard(job)
+        is_abandoned = job.future.done()
+        self._note(job, answers, is_abandoned=is_abandoned)
+        if is_abandoned:
+            self._mailbox.nudge()  # what is owed now
+        elif not job.is_alone:
+            job.future.set_result(answers)
+        elif isinstance(answers[0], BaseException):
+            job.future.set_exception(answers[0])
+        else:
+            job.future.set_result(answers[0])
 
     def _watch(self, loop: AbstractEventLoop, until_s: float) -> None:
         if self._timer is not None:

@@ -36,7 +36,7 @@ from smtpgate.ledger.transactions import LedgerTransactions, Look, Reserve, Sett
 from smtpgate.ports import Begun, LedgerUnavailableError
 from smtpgate.sql import thread
 from smtpgate.sql.batches import UnfitRowsError
-from smtpgate.sql.thread import BatchThread
+from smtpgate.sql.few_a_turn import FewATurn
 from smtpgate.store.host import HostStore
 from smtpgate.store.owner import StoreOwner
 from smtpgate.store.requests import Begin, BeginAnswer, Finish, FinishAnswer
@@ -406,11 +406,11 @@ async def test_an_answer_that_comes_with_the_end_of_its_caller_is_given_back(
             event, event.charges, clock.now()
         )
 
-    deliver = BatchThread._deliver
+    add = FewATurn.add
     take = StoreLink.take
 
-    def deliver_and_cancel(thread: Any, answers: Any) -> None:  # noqa: ANN401 - any thread's
-        deliver(thread, answers)
+    def add_and_cancel(way: Any, answers: Any) -> None:  # noqa: ANN401 - any thread's
+        add(way, answers)
         is_asked = any(isinstance(job.requests[0], Begin | Reserve) for job, _ in answers)
         if is_asked and kind != "link of a worker":
             tasks[0].cancel()
@@ -421,7 +421,7 @@ async def test_an_answer_that_comes_with_the_end_of_its_caller_is_given_back(
 
     monkeypatch.setattr("smtpgate.ledger.transactions._RETRY_S", 0.01)
     with monkeypatch.context() as patch:
-        patch.setattr(BatchThread, "_deliver", deliver_and_cancel)
+        patch.setattr(FewATurn, "add", add_and_cancel)
         patch.setattr(StoreLink, "take", take_and_cancel)
         tasks.append(asyncio.ensure_future(reserving))
         with pytest.raises(asyncio.CancelledError):

@@ -58,7 +58,7 @@ class Linked:
         self.desk.serve(ours)
         self.line = StoreLine(self.theirs, self._ask, self.has_ended.set)
         self.link = StoreLink(5, cast("Callable[[StoreRequest], None]", self.line.send))
-        self.line.take = self.link.take
+        self.line.answers.take = self.link.take
         self.store = HostStore(self.link, store.ledger, store.journal)
 
     def _send(self, answer: StoreAnswer) -> None:
@@ -326,7 +326,7 @@ class Turns:
         self.ended: int | None = None
         self._now = 0
         self.line = StoreLine(ours, lambda _: None, self._end)
-        self.line.take = lambda answer: self.taken.append((self._now, answer.number))
+        self.line.answers.take = lambda answer: self.taken.append((self._now, answer.number))
         answers = [BeginDone(number, None, None) for number in range(count)]
         assert self.theirs.send(encode_packet(answers[:-2]))
         assert self.theirs.send(encode_packet(answers[-2:]))

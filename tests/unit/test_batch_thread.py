@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -181,6 +182,26 @@ async def test_an_answer_that_cannot_be_noted_for_a_closed_loop_does_not_end_the
     work.may_run.set()
     assert await answers(thread.ask(2, 10)) == [4]
     assert problems == ["ZeroDivisionError(1)"]
+
+
+async def test_many_answers_at_once_are_passed_on_in_order_in_several_turns(
+    thread: BatchThread[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, turn, taken = work_of(thread), 0, list[tuple[int, int]]()
+
+    def note(request: int, _: object, *, is_abandoned: bool) -> None:
+        taken.append((turn, request))
+
+    monkeypatch.setattr(work, "answered", note)
+    with one_group(work):
+        asked = [thread.ask(number, 10) for number in range(20)]
+        asked.append(thread.ask_all([20, 21], 10))
+    while not asked[-1].done():
+        await asyncio.sleep(0)
+        turn += 1
+    assert [number for _, number in taken] == list(range(22))
+    a_turn = Counter(turn for turn, number in taken if number < 20)
+    assert max(a_turn.values()) == 8
 
 
 # -- promises ----------------------------------------------------------------------------------
