@@ -65,7 +65,7 @@ class FinishAnswer(NamedTuple):
 
 
 class Completion(Struct, frozen=True, gc=False, array_like=True):
-    """What a Finish has beside the entry and the reservation of the same message's Begin.
+    """The part of a Finish that its message's Begin, and the reservation, do not have.
 
     ``settled`` has the accepted recipients, those that stay counted for the rate alone, and the
     moment.
