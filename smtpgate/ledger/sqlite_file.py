@@ -205,9 +205,17 @@ class LedgerFile:
                 found.append(None if row is None else row[1])
         return found
 
-    def keep(self, charge: Charge, usage: Usage) -> None:
-        """Write that at the end of the transaction."""
-        self._changed[charge.subject] = (usage, charge.limits)
+    def keep(
+        self,
+        charges: Sequence[Charge],
+        before: Sequence[Usage | None],
+        after: Sequence[Usage | None],
+    ) -> None:
+        """Write those that changed at the end of the transaction."""
+        for at, charge in enumerate(charges):
+            usage = after[at]
+            if usage is not None and usage is not before[at]:
+                self._changed[charge.subject] = (usage, charge.limits)
 
     def _row(self, subject: Subject) -> Row | None:
         if subject in self._rows:

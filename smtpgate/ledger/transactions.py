@@ -22,7 +22,6 @@ from smtpgate.core.limits import (
     Crossing,
     LimitStatus,
     Reservation,
-    Usage,
     attempt,
     is_within_lease,
     limit_statuses,
@@ -251,7 +250,7 @@ class LedgerTransactions(PromisesNothing):
         self._now = now
         usages = file.usages(charges)
         tried = attempt(usages, charges, recipients, now)
-        _keep(file, charges, usages, tried.usages)
+        file.keep(charges, usages, tried.usages)
         if tried.refusal is not None:
             return tried.refusal
         reservation = Reservation(
@@ -270,7 +269,7 @@ class LedgerTransactions(PromisesNothing):
         charges = [entry.charge for entry in reservation.counted]
         usages = file.usages(charges)
         settled = settle(usages, reservation, request.accepted, now)
-        _keep(file, charges, usages, settled.usages)
+        file.keep(charges, usages, settled.usages)
         return settled.crossings
 
     # -- the file ------------------------------------------------------------------------------
@@ -304,16 +303,3 @@ def _look(file: LedgerFile, request: Look) -> tuple[LimitStatus, ...]:
 
 def _taken(queue: deque[Any], most: int) -> list[Any]:
     return [queue.popleft() for _ in range(min(len(queue), most))]
-
-
-def _keep(
-    file: LedgerFile,
-    charges: Sequence[Charge],
-    before: Sequence[Usage | None],
-    after: Sequence[Usage | None],
-) -> None:
-    """Write the usages that changed."""
-    for at, charge in enumerate(charges):
-        new = after[at]
-        if new is not None and new is not before[at]:
-            file.keep(charge, new)

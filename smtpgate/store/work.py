@@ -6,7 +6,7 @@ while the other is written.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from smtpgate.core.limits import Reservation
 from smtpgate.journal.file import Do, JournalFile, Write, in_order, unkept_write
@@ -18,6 +18,8 @@ from smtpgate.store.requests import Begin, BeginAnswer, Finish, FinishAnswer, Of
 
 Request = OfMessage | Write | Do | LedgerRequest
 NotWritten = Callable[[Entry, Exception], None]
+
+_DONE: Final = FinishAnswer()  # most of them
 
 
 def _ignore(_: Entry, __: Exception) -> None:
@@ -148,5 +150,7 @@ def _answer(request: Any, counted: Any, errors: list[Exception | None]) -> Any: 
         not_written = errors[0] if errors else None
         if isinstance(counted, Exception):
             return FinishAnswer((), counted, not_written)
+        if not counted and not_written is None:
+            return _DONE
         return FinishAnswer(counted or (), None, not_written)
     return errors if kind is Write else counted

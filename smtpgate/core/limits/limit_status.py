@@ -50,7 +50,10 @@ def limit_statuses(
     """
     must_go_together(charges)
     now_us = microseconds(now)
-    current = [seen_now(*one, now_us) for one in zip(usages, charges, strict=True)]
+    current = [
+        seen_at(usage, charge.limits, now_us)
+        for usage, charge in zip(usages, charges, strict=True)
+    ]
     return tuple(
         LimitStatus(
             charge,
@@ -77,11 +80,6 @@ def must_have_room(found: Sequence[LimitStatus]) -> None:
         raise LimitExceededError(
             worst.charge, "max-24h-send", recipients=1, left=0, retry_after=worst.quota_free_in
         )
-
-
-def seen_now(usage: Usage | None, charge: Charge, now_us: int) -> Usage:
-    """The usage as seen now; ``None`` is that of a subject that has sent nothing."""
-    return seen_at(usage or Usage.nothing(now_us), charge.limits, now_us)
 
 
 def quota_left(limits: SendingLimits, used_24h: int) -> int | None:

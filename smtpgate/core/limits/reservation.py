@@ -22,7 +22,6 @@ from smtpgate.core.limits.limit_status import (
     quota_free_at_us,
     quota_left,
     rate_free_at_us,
-    seen_now,
 )
 from smtpgate.core.limits.usage import (
     Crossing,
@@ -116,7 +115,7 @@ def attempt(
     current: list[Usage] = []
     is_within = True
     for at, charge in enumerate(charges):
-        seen = seen_now(usages[at], charge, now_us)
+        seen = seen_at(usages[at], charge.limits, now_us)
         current.append(seen)
         is_within = is_within and _is_within(seen, charge.limits, recipients)
     refusal = None if is_within else _refusal(current, charges, recipients, now_us)
@@ -179,7 +178,8 @@ def must_make_sense(charges: Sequence[Charge], recipients: int) -> None:
     """Raise ValueError if there is nothing to count, or nothing to charge."""
     if recipients < 1:
         raise ValueError(f"a message has at least one recipient, not {recipients}")
-    must_go_together(charges)
+    if len(charges) != 1:
+        must_go_together(charges)
 
 
 def _refusal(

@@ -55,17 +55,22 @@ def moved_back(usage: Usage, now_us: int) -> bool:
     return now_us < usage.as_of_us - _TOLERANCE_US
 
 
-def seen_at(usage: Usage, limits: SendingLimits, now_us: int) -> Usage:
+def seen_at(usage: Usage | None, limits: SendingLimits, now_us: int) -> Usage:
     """The same usage as of now: without old counts, with the tokens earned.
 
-    Now is not before the last moment, unless the clock was set back.
+    Now is not before the last moment, unless the clock was set back. ``None`` is the usage of a
+    subject that has sent nothing.
     """
+    if usage is None:
+        usage = Usage.nothing(now_us)
     as_of_us, reported = usage.as_of_us, usage.reported
     moment, passed_us = now_us, now_us - as_of_us
     if passed_us < 0:
         moment = now_us if passed_us < -_TOLERANCE_US else as_of_us
         passed_us = 0
-    window = usage.window.seen_at(minute_of(moment))
+    window, minute = usage.window, moment // BUCKET_US
+    if window.minute != minute:
+        window = window.seen_at(minute)
     tokens = earned(usage.tokens, limits.max_send_rate_per_s, passed_us)
     if reported is not None and moment < as_of_us:
         reported = (reported[0], *(min(at, window.minute) for at in reported[1:]))
