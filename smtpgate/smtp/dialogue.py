@@ -7,8 +7,10 @@ those with subjects of their own, ``session`` the others and the table of all.
 import asyncio
 import ssl
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
+
+from msgspec import Struct, field
 
 from smtpgate.core.account import AccessKey
 from smtpgate.core.address import Mailbox
@@ -43,17 +45,17 @@ class SessionOwner(Protocol):
         """The session's socket is closed."""
 
 
-@dataclass(slots=True)
-class Transaction:
+class Transaction(Struct, eq=False, gc=False):
     """A mail transaction: MAIL began it; RSET or the end of DATA ends it (RFC 5321 §3.3).
 
-    ``refused`` are the recipients of this transaction that the upstream refused at an earlier
-    try.
+    ``max_octets`` is the size of the largest message that was taken when it began, and
+    ``refused`` are the recipients of it that the upstream refused at an earlier try.
     """
 
     key: AccessKey
     account_id: str
     mail: MailCommand
+    max_octets: int
     recipients: dict[Mailbox, Recipient] = field(default_factory=dict)
     refused: dict[Mailbox, None] = field(default_factory=dict)
 

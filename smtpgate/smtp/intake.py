@@ -11,6 +11,7 @@ from smtpgate.core.limits.budget import BudgetName
 from smtpgate.core.limits.sums import LocalSums, Sums
 from smtpgate.core.message.dots import find_with_dot
 
+_DOT: Final = 46
 _LINE_DOT: Final = b"\r\n."
 _FINAL_DOT: Final = b"\r\n.\r\n"  # RFC 5321 §4.1.1.4: nothing less ends the data
 _SMALL_OCTETS: Final = 64 * 1024
@@ -45,7 +46,7 @@ class _Pool:
 
     def take(self, account: str, octets: int) -> BudgetName | None:
         """Take room for so many octets, or name the bound that they would pass."""
-        taken, own = self.force(account, octets)
+        taken, own = self._sums.add_to_all((self._name, (self._name, account)), octets)
         refusal: BudgetName | None = None
         if taken > self._limit:
             refusal = self._full
@@ -55,9 +56,9 @@ class _Pool:
             self.give_back(account, octets)
         return refusal
 
-    def force(self, account: str, octets: int) -> list[int]:
-        """Take room for so many octets, whatever the bounds are; what all and it have then."""
-        return self._sums.add_to_all((self._name, (self._name, account)), octets)
+    def force(self, account: str, octets: int) -> None:
+        """Take room for so many octets, whatever the bounds are."""
+        _ = self._sums.add_to_all((self._name, (self._name, account)), octets)
 
     def give_back(self, account: str, octets: int) -> None:
         """Give the room of so many octets back."""
@@ -122,6 +123,23 @@ class MessageIntake:
     ``refusal`` then names the bound.
     """
 
+    __slots__ = (
+        "_account",
+        "_has_beginning",
+        "_intake",
+        "_pool",
+        "_start",
+        "goes_to_file",
+        "has_dots",
+        "in_file",
+        "max_octets",
+        "octets",
+        "refusal",
+        "spool_octets",
+        "spooled",
+        "taken",
+    )
+
     def __init__(self, intake: Intake, max_octets: int, account: str) -> None:
         self.refusal: BudgetName | None = None
         self.taken = 0
@@ -151,7 +169,7 @@ class MessageIntake:
         return end
 
     def _end(self, buffer: bytearray) -> int | None:
-        if self._has_beginning and buffer.startswith(b"."):
+        if self._has_beginning and buffer and buffer[0] == _DOT:
             self.has_dots = True
             # The final dot of an empty message follows the CRLF of the DATA command.
             if buffer.startswith(b".\r\n"):
@@ -162,7 +180,7 @@ class MessageIntake:
             start = find_with_dot(buffer, _LINE_DOT, start)
             if start < 0:
                 return None
-            self.has_dots = not buffer.startswith(_FINAL_DOT, start)
+            self.has_dots = buffer[start : start + len(_FINAL_DOT)] != _FINAL_DOT
         at = find_with_dot(buffer, _FINAL_DOT, start) if self.has_dots else start
         return None if at < 0 else at + 2
 

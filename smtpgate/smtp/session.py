@@ -115,16 +115,16 @@ class SmtpSession(Dialogue):
             trace_line(self, line)
         if self.exchange is not None:
             return on_response(self, line)
-        self.verb = b""
         verb, _, argument = line.partition(b" ")  # as nearly all clients write it
         command = COMMANDS.get(verb)
         if command is None:
+            self.verb = b""
             if line in _NO_COMMAND:
                 self.note_error(CATALOGUE[_NO_COMMAND[line]])
                 return None
             verb, argument = split_command(line)
             command = COMMANDS.get(verb)
-        if verb not in _OF_A_GROUP:
+        if self.excused and verb not in _OF_A_GROUP:
             self.excused = 0
         if command is None:
             self.note_error(CATALOGUE["unknown-command"])

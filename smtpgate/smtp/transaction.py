@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import Final
 
-from smtpgate.core.account import AccessKey
 from smtpgate.core.address import Mailbox
 from smtpgate.core.events import CutOffBy, MessageCutOff
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
@@ -22,7 +21,6 @@ from smtpgate.core.reply import CATALOGUE, Reply, reply_of
 from smtpgate.smtp.arrival import Arrival, Chunk, IncomingMessage
 from smtpgate.smtp.command import (
     BadCommandError,
-    MailCommand,
     parse_bdat,
     parse_mail,
     parse_rcpt,
@@ -53,47 +51,43 @@ def on_mail(dialogue: Dialogue, argument: bytes) -> Work | None:
         raise OutOfBudget("refusals")
     else:
         dialogue.end_before_mail()
-        mail = parse_mail(argument, dialogue.offered)
-        if mail.size and mail.size > dialogue.max_octets:
+        mail, max_octets = parse_mail(argument, dialogue.offered), dialogue.max_octets
+        transaction = Transaction(key, key.principal.account.id, mail, max_octets)
+        if mail.size > max_octets:
             dialogue.note_exhausted("message-octets")
             dialogue.note_error(CATALOGUE["too-long"])
         elif admission.has_full_quotas or mail.size > dialogue.parts.intake.spool_octets:
-            return partial(_begin_if_there_is_room, dialogue, key, mail)
+            return partial(_begin_if_there_is_room, dialogue, transaction)
         else:
-            _begin(dialogue, key, mail)
+            dialogue.transaction = transaction
+            dialogue.reply_lines(WIRE["sender-ok"])
     return None
 
 
-async def _begin_if_there_is_room(
-    dialogue: Dialogue, key: AccessKey, mail: MailCommand
-) -> None:
+async def _begin_if_there_is_room(dialogue: Dialogue, transaction: Transaction) -> None:
     """Begin a transaction unless the sender's quota is used up, or the disk too full for it."""
-    parts = dialogue.parts
+    parts, key, size = dialogue.parts, transaction.key, transaction.mail.size
     if parts.admission.has_full_quotas:
         refusal = await parts.admission.refusal_at_mail(key, dialogue.client)
         if refusal is not None:
             _excuse_group(dialogue)
             dialogue.note_error(refusal, has_event=True)
             return
-    if mail.size > parts.intake.spool_octets:
+    if size > parts.intake.spool_octets:
         try:
-            await parts.spool.must_have_room(mail.size)  # RFC 1870 §6.1
+            await parts.spool.must_have_room(size)  # RFC 1870 §6.1
         except SpoolError:
             _excuse_group(dialogue)
             dialogue.note_exhausted("storage")
             dialogue.refuse(CATALOGUE["no-storage"])
             return
-    _begin(dialogue, key, mail)
+    dialogue.transaction = transaction
+    dialogue.reply_lines(WIRE["sender-ok"])
 
 
 def _excuse_group(dialogue: Dialogue) -> None:
     """Of a pipelined group (RFC 2920 §3.1), up to DATA, MAIL's error is the only one."""
     dialogue.excused = dialogue.parts.max_recipients + 1
-
-
-def _begin(dialogue: Dialogue, key: AccessKey, mail: MailCommand) -> None:
-    dialogue.transaction = Transaction(key, key.principal.account.id, mail)
-    dialogue.reply_lines(WIRE["sender-ok"])
 
 
 # -- RCPT --------------------------------------------------------------------------------------
@@ -183,7 +177,7 @@ def on_data(dialogue: Dialogue, argument: bytes) -> None:
     else:
         dialogue.must_have_waited()
         dialogue.reply_lines(WIRE["start-data"])
-        intake = MessageIntake(parts.intake, dialogue.max_octets, transaction.account_id)
+        intake = MessageIntake(parts.intake, transaction.max_octets, transaction.account_id)
         arrival = Arrival(parts.spool, normalize_bare_lf=parts.normalize_bare_lf)
         dialogue.expect_message(intake, arrival)
 
@@ -211,7 +205,7 @@ def on_bdat(dialogue: Dialogue, argument: bytes) -> Work | None:
         return dialogue.expect_chunk(Chunk(octets, is_last, deadline, problem))
     if dialogue.incoming is None:
         parts = dialogue.parts
-        intake = MessageIntake(parts.intake, dialogue.max_octets, transaction.account_id)
+        intake = MessageIntake(parts.intake, transaction.max_octets, transaction.account_id)
         arrival = Arrival(
             parts.spool, normalize_bare_lf=parts.normalize_bare_lf, is_stuffed=False
         )
@@ -291,8 +285,12 @@ async def _carry(
     """Hand the message to the pipeline, and answer with its verdict."""
     transaction, message = dialogue.transaction, wire
     try:
-        if incoming.intake.has_dots or dialogue.parts.normalize_bare_lf:
-            message = await _cleaned(dialogue, incoming, wire)
+        normalize_bare_lf = dialogue.parts.normalize_bare_lf
+        if isinstance(wire, bytes) and (incoming.intake.has_dots or normalize_bare_lf):
+            if incoming.kept is None and len(wire) <= _SHORT_OCTETS:
+                message = unstuffed(wire, normalize_bare_lf=normalize_bare_lf)
+            else:
+                message = await _cleaned(dialogue, incoming, wire)
         if transaction is None or len(message) > incoming.intake.max_octets:
             _refuse_message(dialogue, "message-octets")
         else:
@@ -311,26 +309,16 @@ async def _carry(
         dialogue.end_transaction()
 
 
-async def _cleaned(
-    dialogue: Dialogue, incoming: IncomingMessage, wire: bytes | StoredMessage
-) -> bytes | StoredMessage:
+async def _cleaned(dialogue: Dialogue, incoming: IncomingMessage, wire: bytes) -> bytes:
     """The message as the client means it; it may be longer with its line ends made whole."""
-    if isinstance(wire, StoredMessage):
-        return wire
-    normalize_bare_lf = dialogue.parts.normalize_bare_lf
-    if incoming.kept is not None:  # nothing is stuffed in chunks
-        if not normalize_bare_lf:
-            return wire
-        is_long = len(wire) > LARGE_OCTETS
-        return await dialogue.parts.offload.run(is_long, normalize_line_ends, wire)
-    if len(wire) <= _SHORT_OCTETS:
-        return unstuffed(wire, normalize_bare_lf=normalize_bare_lf)
-    return await dialogue.parts.offload.run(
-        len(wire) > LARGE_OCTETS,
-        unstuffed,
-        wire,
-        normalize_bare_lf=normalize_bare_lf,
-    )
+    parts, is_long = dialogue.parts, len(wire) > LARGE_OCTETS
+    if incoming.kept is None:
+        return await parts.offload.run(
+            is_long, unstuffed, wire, normalize_bare_lf=parts.normalize_bare_lf
+        )
+    if parts.normalize_bare_lf:
+        return await parts.offload.run(is_long, normalize_line_ends, wire)
+    return wire  # nothing is stuffed in chunks
 
 
 def _submit(

@@ -22,7 +22,7 @@ _ROWS: Final = 3
 _SLOTS: Final = 8192  # a power of two: 13 bits of a hash
 _BITS: Final = 20
 _OCTETS: Final = 8
-# An account sends many messages, each of which is counted four times.
+# An account sends many messages, each of which is counted two times under the same keys.
 _KEPT_KEYS: Final = 1024
 
 
@@ -58,18 +58,19 @@ class WorkersSums:
         self._own_cells = own_cells
         self._columns = lru_cache(maxsize=_KEPT_KEYS)(self._find_columns)
 
-    def add_to_all(self, keys: Sequence[SumKey], number: int) -> list[int]:
+    def add_to_all(self, keys: tuple[SumKey, ...], number: int) -> list[int]:
         """Add a number to the sum of each key, and return the sums with it."""
-        me, found = self._number, [*map(self._columns, keys)]
-        for columns in found:
+        me, sums = self._number, []
+        for columns in self._columns(keys):
             for column in columns:
                 column[me] += number
-        return [min(map(sum, columns)) for columns in found]
+            sums.append(min(map(sum, columns)))
+        return sums
 
-    def subtract_from_all(self, keys: Sequence[SumKey], number: int) -> None:
+    def subtract_from_all(self, keys: tuple[SumKey, ...], number: int) -> None:
         """Take a number off the sum of each key."""
         me = self._number
-        for columns in map(self._columns, keys):
+        for columns in self._columns(keys):
             for column in columns:
                 column[me] -= number
 
@@ -83,11 +84,13 @@ class WorkersSums:
 
     def sum(self, key: SumKey) -> int:
         """The sum of a key; 0 for a key of which nothing is counted."""
-        return min(map(sum, self._columns(key)))
+        (columns,) = self._columns((key,))
+        return min(map(sum, columns))
 
-    def _find_columns(self, key: SumKey) -> tuple[memoryview, ...]:
-        """The cells of a key, one of each worker, in each of its rows."""
-        return tuple(self._cells[place :: self._size] for place in self._places(key))
+    def _find_columns(self, keys: tuple[SumKey, ...]) -> Sequence[Sequence[memoryview]]:
+        """The cells of each key, one of each worker, in each of its rows."""
+        cells, size = self._cells, self._size
+        return [[cells[place::size] for place in self._places(key)] for key in keys]
 
     def _places(self, key: SumKey) -> Iterable[int]:
         if key in self._own_cells:

@@ -288,6 +288,26 @@ async def test_a_command_line_has_its_time_however_it_trickles_in(tmp_path: Path
         assert await exhausted(gate, tmp_path, "command-time", "plain") == 1
 
 
+async def test_the_time_of_a_message_is_not_that_of_the_command_behind_it(
+    tmp_path: Path,
+) -> None:
+    listener = "command_timeout_s = 60\ndata_timeout_s = 600"
+    async with open_gate(tmp_path, listener=listener) as (gate, _):
+        dialog = await login(gate)
+        for command in ("MAIL FROM:<>", "RCPT TO:<jane@example.net>", "DATA"):
+            await dialog.say(command)
+        await move_loop(70)
+        await dialog.send(b"no header field\r\n.\r\n")
+        assert (await dialog.reply()).startswith("5"), "a message has its own time"
+        await move_loop(59)
+        assert (await dialog.say("NOOP")).startswith("250")
+        await move_loop(59)
+        assert gate.client_sockets.open == 1
+        await move_loop(1)
+        assert (await dialog.reply()).startswith("421 4.4.2")
+        assert await exhausted(gate, tmp_path, "command-time", "plain") == 1
+
+
 async def test_a_message_has_its_time(tmp_path: Path) -> None:
     async with open_gate(tmp_path, listener="data_timeout_s = 60") as (gate, _):
         dialog = await login(gate)

@@ -1,6 +1,5 @@
 """Numbers by key, such as the open connections of a client; also of several processes."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
 # A pair is a name and its account: to make a text of both each time would cost more.
@@ -10,10 +9,10 @@ SumKey = str | tuple[str, str]
 class Sums(Protocol):
     """Sums by key, over all who count. A sum may be too high for a moment, never too low."""
 
-    def add_to_all(self, keys: Sequence[SumKey], number: int) -> list[int]:
+    def add_to_all(self, keys: tuple[SumKey, ...], number: int) -> list[int]:
         """Add a number to the sum of each key, and return the sums with it."""
 
-    def subtract_from_all(self, keys: Sequence[SumKey], number: int) -> None:
+    def subtract_from_all(self, keys: tuple[SumKey, ...], number: int) -> None:
         """Take a number off the sum of each key."""
 
     def add(self, key: SumKey, number: int) -> int:
@@ -32,11 +31,11 @@ class LocalSums:
     def __init__(self) -> None:
         self._sums: dict[SumKey, int] = {}
 
-    def add_to_all(self, keys: Sequence[SumKey], number: int) -> list[int]:
+    def add_to_all(self, keys: tuple[SumKey, ...], number: int) -> list[int]:
         """Add a number to the sum of each key, and return the sums with it."""
         return [self.add(key, number) for key in keys]
 
-    def subtract_from_all(self, keys: Sequence[SumKey], number: int) -> None:
+    def subtract_from_all(self, keys: tuple[SumKey, ...], number: int) -> None:
         """Take a number off the sum of each key."""
         for key in keys:
             self.add(key, -number)

@@ -18,7 +18,7 @@ def find_with_dot(
     octets: bytes | bytearray, text: bytes, start: int = 0, *, window: int = _WINDOW_OCTETS
 ) -> int:
     """As ``octets.find(text, start)``; the text has one dot or more."""
-    if len(octets) - start <= 2 * window:  # it takes no longer than to look for dots first
+    if len(octets) - start <= 4 * window:  # it takes no longer than to look for dots first
         return octets.find(text, start)
     before, place = text.index(b"."), start
     while (dot := octets.find(b".", place)) >= 0:
@@ -32,7 +32,8 @@ def find_with_dot(
 def replace_dots(octets: bytes, by: bytes, *, window: int = _WINDOW_OCTETS) -> bytes:
     """The octets with the dot at the beginning of each line but the first replaced."""
     if len(octets) <= 4 * window:  # of a text it takes less time than to look for dots first
-        return octets.replace(b"\r\n.", b"\r\n" + by)
+        # To replace would be to search twice: the first time for the number.
+        return (b"\r\n" + by).join(octets.split(b"\r\n."))
     parts: list[Octets] = []
     view, place, kept = memoryview(octets), 0, 0
     while (dot := octets.find(b".", place)) >= 0:
