@@ -80,7 +80,8 @@ class Breaker:
         ``seconds`` is how long that took, ``None`` of a message that says nothing about it.
         """
         self._points = 0
-        self._blamed.clear()
+        if self._blamed:
+            self._blamed.clear()
         if seconds is not None:
             self._measure(seconds)
         if self._is_out_of_line() and self._may_open():
@@ -152,10 +153,12 @@ class Breaker:
         self._lately_s += _LATELY * (seconds - self._lately_s)
         if not self._is_out_of_line():
             # The mean of the first ones, then of the many, which a few slow ones do not change.
-            share = max(_USUALLY, 1 / self._measured)
-            if self._measured > _MANY:
-                seconds = min(seconds, max(2 * self._usual_s, _QUICK_S))
-            self._usual_s += share * (seconds - self._usual_s)
+            usual_s, share = self._usual_s, 1 / self._measured
+            if share < _USUALLY:
+                share = _USUALLY
+            if self._measured > _MANY and seconds > _QUICK_S:
+                seconds = min(seconds, max(2 * usual_s, _QUICK_S))
+            self._usual_s += share * (seconds - usual_s)
 
     def _is_out_of_line(self) -> bool:
         rules, lately_s = self._rules, self._lately_s

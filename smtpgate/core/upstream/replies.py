@@ -34,6 +34,8 @@ _LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r]*))?\r")
 _ODD: Final = re.compile(r"[^\x20-\x7e]+")
 # RFC 2034 §4: the enhanced code stands at the beginning of the text of each line.
 _ENHANCED: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: +|\Z)")
+# Where a reply has none; RFC 2034 §3 requires none of 3yz.
+_ENHANCED_OF: Final = {2: "2.0.0", 3: "", 4: "4.0.0", 5: "5.0.0"}
 # RFC 5321 §4.1.1.1: ehlo-line = ehlo-keyword *( SP ehlo-param )
 _EHLO_LINE: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?: +(.*))?")
 
@@ -43,9 +45,13 @@ class _NoReplyError(Exception):
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """A reply: the code and the text of each line as they came, and what these amount to."""
+    """A reply: the code and the text of each line as they came, and what these amount to.
+
+    ``kind`` is the first digit of the code.
+    """
 
     code: int
+    kind: int
     lines: tuple[str, ...]
     reply: Reply
 
@@ -147,7 +153,7 @@ def _shown(octets: bytes) -> str:
 def _answer(code: int, lines: tuple[str, ...]) -> Answer:
     """An answer, as a reply whose two codes agree, with all its text on one line."""
     kind = code // 100
-    enhanced = "" if kind == 3 else f"{kind}.0.0"
+    enhanced = _ENHANCED_OF[kind]
     texts: list[str] = []
     for line in lines:
         found = _ENHANCED.match(line)
@@ -159,7 +165,7 @@ def _answer(code: int, lines: tuple[str, ...]) -> Answer:
     text = texts[0] if len(texts) == 1 else " ".join(filter(None, texts))
     if len(text) > _MAX_TEXT:
         text = text[: _MAX_TEXT - 3] + "..."
-    return Answer(code, lines, Reply(code, enhanced, text))
+    return Answer(code, kind, lines, Reply(code, enhanced, text))
 
 
 def extensions_of(lines: Sequence[str]) -> dict[str, str]:

@@ -142,23 +142,24 @@ class UpstreamSession:
         self._steps, self.has_answer = [], False
         if self.state == "closed":
             return self._steps
-        reader = self._reader
+        reader, all_due = self._reader, self._due
         # The last reply to a message mostly names it; those before are the same for all.
-        answers = reader.read(octets, len(self._due))
+        answers = reader.read(octets, len(all_due))
         left = len(answers)
+        self.has_answer = left > 0
         try:
             for answer in answers:
-                if not self._due:
+                if not all_due:
                     break
                 left -= 1
-                due, self.has_answer = self._due.popleft(), True
-                if not self._due and due not in _FINAL and (left or reader.has_rest):
+                due = all_due.popleft()
+                if not all_due and due not in _FINAL and (left or reader.has_rest):
                     raise self._surplus()
                 if answer.code == 421:  # RFC 5321 §3.8: it may come at any time
                     self._served_no_more(answer)
                     return self._steps
                 self._is_untouched = False
-                action = TRANSITIONS[due].get(answer.code // 100)
+                action = TRANSITIONS[due].get(answer.kind)
                 if action is None:
                     problem = f"it answered {due} with {answer.reply}"
                     raise UpstreamProtocolError(self._named(problem))
