@@ -45,7 +45,7 @@ class SessionOwner(Protocol):
         """The session's socket is closed."""
 
 
-class Transaction(Struct, eq=False, gc=False):
+class Transaction(Struct, frozen=True, gc=False):
     """A mail transaction: MAIL began it; RSET or the end of DATA ends it (RFC 5321 §3.3).
 
     ``max_octets`` is the size of the largest message that was taken when it began, and
