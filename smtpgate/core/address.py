@@ -58,7 +58,7 @@ class AddressError(ValueError):
     """An address that cannot be read, or could be read in two ways."""
 
 
-class Mailbox(Struct, frozen=True, gc=False):
+class Mailbox(Struct, frozen=True, gc=False, cache_hash=True):
     """One mailbox: local part without needless quotes, domain in lower-case A-label form.
 
     ``POSTMASTER`` alone has no domain. ``text`` is the address as it is written; it is made of
@@ -115,7 +115,7 @@ class Mailbox(Struct, frozen=True, gc=False):
 POSTMASTER: Final = Mailbox("Postmaster", "")
 
 
-class ReversePath(Struct, frozen=True, gc=False):
+class ReversePath(Struct, frozen=True, gc=False, cache_hash=True):
     """The argument of MAIL FROM: a mailbox, or null (RFC 5321 §4.5.5).
 
     ``text`` is the address as it is written, and is made of the mailbox.

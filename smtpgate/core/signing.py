@@ -19,6 +19,7 @@ from smtpgate.core.identity import DkimKey, PrivateKey
 from smtpgate.core.message.body import Body, Octets, StoredBody
 from smtpgate.core.message.headers import Field, HeaderBlock
 from smtpgate.core.message.reading import LARGE_OCTETS
+from smtpgate.core.moments import kept_microseconds
 
 # Named once more than they occur, also when they do not occur: one more that is added
 # on the way breaks the signature (RFC 6376 §5.4.2, §8.15). These are the fields that mail
@@ -273,7 +274,7 @@ def unsigned_fields(
     signed = [field for field in reversed(block.fields) if field.name in SIGNED]
     names = _names_tag(tuple(map(_NAME, signed)))
     bh = body.relaxed_hash if isinstance(body, StoredBody) else body_hash(body)
-    seconds = now.timestamp()
+    seconds = kept_microseconds(now) // 1_000_000
     tags = _Tags(
         b"t=%d;%b\r\n\tbh=%b;\r\n\tb=" % (seconds, names.written, bh),
         b"t=%d;%b bh=%b; b=" % (seconds, names.relaxed, bh),

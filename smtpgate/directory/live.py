@@ -101,19 +101,24 @@ class LiveDirectory:
             return None  # whatever a client calls itself is no question to a database
         question = CacheKey("key", key_id)
         is_known, key = self._known(question)
-        return cast("AccessKey | None", key if is_known else await self._asked(question))
+        answer: AccessKey | None = key if is_known else await self._asked(question)
+        return answer
 
     async def identities(self, name: str) -> Sequence[Identity]:
         """Every identity of exactly that name, of any account, verified or not."""
         if "@" in name:
             # One answer for all addresses of a domain: most domains have no address identity,
             # and senders may invent a new label for each message.
-            known = await self._answer(CacheKey("addresses", domain_of(name)))
+            question = CacheKey("addresses", domain_of(name))
+            is_known, known = self._known(question)
+            if not is_known:
+                known = await self._asked(question)
             if known is not None and name not in known:
                 return ()
         question = CacheKey("identity", name)
         is_known, found = self._known(question)
-        return cast("Sequence[Identity]", found if is_known else await self._asked(question))
+        answer: Sequence[Identity] = found if is_known else await self._asked(question)
+        return answer
 
     async def notifications(
         self, name: str, owner_id: str, account_id: str

@@ -30,7 +30,7 @@ from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client, SmtpFacts
 from smtpgate.core.message.event_fields import MessageTags
 from smtpgate.core.message.intent import SendingIntent
-from smtpgate.core.moments import microseconds, moment
+from smtpgate.core.moments import kept_microseconds, moment
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.reply import Reply
 from smtpgate.journal.schema import records
@@ -128,7 +128,7 @@ def row_of(record: Record, writer: int | None = None) -> tuple[Row, Texts]:
     row = Row(
         record.id,
         record.kind,
-        microseconds(record.received_at),
+        kept_microseconds(record.received_at),
         None,
         "relaying",
         "relaying",
@@ -147,7 +147,7 @@ def row_of(record: Record, writer: int | None = None) -> tuple[Row, Texts]:
 def with_verdict(row: Row, verdict: Verdict) -> Row:
     """The row with the verdict, and with all that is known only after the row was begun."""
     return row.completed(
-        None if verdict.done_at is None else microseconds(verdict.done_at),
+        None if verdict.done_at is None else kept_microseconds(verdict.done_at),
         verdict.outcome,
         verdict.reason,
         json_text(_verdict(verdict)),

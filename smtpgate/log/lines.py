@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from math import floor
 from typing import Final, Literal
 
 from smtpgate.core.events import (
@@ -48,6 +47,7 @@ from smtpgate.core.events import (
     TaskGivenUp,
 )
 from smtpgate.core.limits.budget import BUDGETS, Budget
+from smtpgate.core.moments import kept_microseconds
 from smtpgate.core.reply import CATALOGUE
 from smtpgate.log.flood import LinesLeftOut
 
@@ -60,7 +60,8 @@ _MAX_TRACEBACK: Final = 8000
 
 def time_text(at: datetime) -> str:
     """A moment as all lines have it."""
-    return f"{_second_text(floor(at.timestamp()))}.{at.microsecond // 1000:03}Z"
+    second, us = divmod(kept_microseconds(at), 1_000_000)
+    return f"{_second_text(second)}.{us // 1000:03}Z"
 
 
 @lru_cache(maxsize=2)  # the lines of one second share it

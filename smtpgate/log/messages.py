@@ -16,6 +16,7 @@ from smtpgate.core.limits import Crossing
 from smtpgate.core.made_once import made_once
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client
+from smtpgate.core.moments import seconds_between
 from smtpgate.core.policy import Decision
 from smtpgate.json_text import json_members, json_part
 from smtpgate.log.lines import MAX_TEXT, Level, time_text
@@ -206,7 +207,7 @@ def _message(done: SubmissionDone, *, with_recipients: bool) -> _Message:
         },
         total_ms=None
         if ended_at is None
-        else _ms((ended_at - submission.received_at).total_seconds()),
+        else _ms(seconds_between(submission.received_at, ended_at)),
     )
     _add_odd(message, done, with_recipients=with_recipients)
     return message

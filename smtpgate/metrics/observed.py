@@ -33,6 +33,7 @@ from smtpgate.core.events import (
     SubmissionDone,
 )
 from smtpgate.core.history.event_counts import sums_of
+from smtpgate.core.moments import seconds_between
 from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.metrics.bounded import UNKNOWN
 
@@ -162,7 +163,7 @@ def facts_of(done: SubmissionDone) -> SubmissionFacts:
         ratio = used / limit if limit else 1.0
     if done.done_at is not None:
         # The wall clock may be set back.
-        seconds = max((done.done_at - submission.received_at).total_seconds(), 0.0)
+        seconds = max(seconds_between(submission.received_at, done.done_at), 0.0)
     return SubmissionFacts(
         done.outcome,
         done.reason,

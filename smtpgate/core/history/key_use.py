@@ -16,6 +16,7 @@ from smtpgate.core.events import AuthFailed, Event, SubmissionDone
 from smtpgate.core.history.record import Record, owner_of
 from smtpgate.core.made_once import made_once
 from smtpgate.core.message.author import Author
+from smtpgate.core.moments import kept_microseconds
 from smtpgate.core.policy.values import read_address
 from smtpgate.core.reason import ALL_REASONS
 from smtpgate.core.watch.batch import UseOfKey
@@ -25,7 +26,7 @@ from smtpgate.core.watch.sketch import hash_of
 # The password is right, and a second condition of the key is not met.
 _OUTSIDE: Final = frozenset({"network-not-allowed", "certificate-not-allowed"})
 _PREFIXES: Final = {4: 24, 6: 48}
-_HOUR_S: Final = 3600
+_HOUR_US: Final = 3_600_000_000
 _MAX_AUTHORS: Final = 5
 _UPSTREAMS: Final = "upstream-reply"
 _WITHOUT_MEANING: Final = frozenset(
@@ -102,7 +103,7 @@ def of_bounces(key_id: str, at: datetime, number: int) -> UseOfKey:
 
 def hour_of(at: datetime) -> int:
     """The hours since 1970."""
-    return int(at.timestamp()) // _HOUR_S
+    return kept_microseconds(at) // _HOUR_US
 
 
 @lru_cache(maxsize=4096)

@@ -82,7 +82,7 @@ class TooManyAuthorsError(AuthorError):
     """From, Sender or Resent fields that have more in them than is read."""
 
 
-class Author(Struct, frozen=True, gc=False):
+class Author(Struct, frozen=True, gc=False, cache_hash=True):
     """One mailbox of From, with its display name decoded (RFC 2047), if it has one.
 
     ``other_names`` are what some programs show instead, because of comments beside the address.

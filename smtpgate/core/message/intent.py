@@ -41,7 +41,7 @@ class IntentError(ValueError):
         return f"{self.problem} (in field {self.field})"
 
 
-class SendingIntent(Struct, frozen=True, gc=False):
+class SendingIntent(Struct, frozen=True, gc=False, cache_hash=True):
     """The identity that the sender names for each role; ``None`` where it names none.
 
     ``configuration_set`` and ``tags`` are for the events of the message; policies may ask for

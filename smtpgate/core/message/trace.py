@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterable
 from datetime import datetime, tzinfo
 from functools import lru_cache
-from math import floor
 from typing import Final
 
 from smtpgate.core.made_once import made_once_with
 from smtpgate.core.message.envelope import Client
 from smtpgate.core.message.headers import Field, HeaderBlock
+from smtpgate.core.moments import kept_microseconds
 
 # What a domain or an address literal is made of: nothing that could end a line, a clause or a
 # comment of the Received field.
@@ -26,7 +26,7 @@ _MONTHS: Final = (
 
 def date_text(now: datetime) -> str:
     """The date as in RFC 5322 §3.3, in every locale."""
-    return _date_of_second(floor(now.timestamp()), now.tzinfo)
+    return _date_of_second(kept_microseconds(now) // 1_000_000, now.tzinfo)
 
 
 @lru_cache(maxsize=2)  # the messages of one second share it
