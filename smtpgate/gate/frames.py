@@ -25,7 +25,7 @@ from smtpgate.smtp.certificate import PairOctets
 from smtpgate.store.requests import Begin, Completion, Finish
 
 
-class Frame(msgspec.Struct, array_like=True, tag=True):
+class Frame(msgspec.Struct, array_like=True, tag=True, gc=False):
     """One frame."""
 
 

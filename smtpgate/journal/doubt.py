@@ -58,7 +58,7 @@ class Doubt:
         return Entry(
             row=row,
             texts={},
-            early_terms=frozenset(),
-            late_terms=self._key.of_verdict(record.verdict, record.parties),
+            early_terms=b"",
+            late_terms=b"".join(self._key.of_verdict(record.verdict, record.parties)),
             is_begun=True,
         )

@@ -75,7 +75,7 @@ class Entries:
         record = self._record(done)
         row, texts = row_of(record, self._writer)
         terms = self.key.before_relay(record.parties, done.submission.envelope.mailboxes)
-        return Entry(row=row, texts=texts, early_terms=terms, is_final=False)
+        return Entry(row=row, texts=texts, early_terms=b"".join(terms), is_final=False)
 
     def _record(self, done: SubmissionDone) -> Record:
         settings = self._settings
@@ -121,11 +121,11 @@ class Entries:
             events, with_addresses=self._settings.recipients, is_provisional=is_provisional
         )
 
-    def _late_terms(self, done: SubmissionDone, verdict: Verdict) -> frozenset[bytes]:
+    def _late_terms(self, done: SubmissionDone, verdict: Verdict) -> bytes:
         """The terms of the verdict; an accepted message, as most are, has none."""
         if done.outcome == "accepted":
-            return frozenset()
-        return self.key.of_verdict(verdict, self._record(done).parties)
+            return b""
+        return b"".join(self.key.of_verdict(verdict, self._record(done).parties))
 
     def of_event(self, event: Event) -> Entry | None:
         """The entry of a login or a MAIL command that was refused; ``None`` of other events."""
@@ -158,4 +158,6 @@ class Entries:
                 key.before_relay(record.parties),
                 key.of_verdict(verdict, record.parties),
             )
-        return Entry(row=row, texts=texts, early_terms=early, late_terms=late)
+        return Entry(
+            row=row, texts=texts, early_terms=b"".join(early), late_terms=b"".join(late)
+        )

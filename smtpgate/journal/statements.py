@@ -67,6 +67,8 @@ WHERE r.id = v.id AND r.outcome = 'relaying'
 class Entry(Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     """A record to be written, before the relay or with its verdict.
 
+    ``early_terms`` and ``late_terms`` have one term after the other, as they are written.
+
     ``is_begun`` says that the row should be there without a verdict. ``may_be_there`` says that
     this is not known. ``is_final`` is false before the relay. ``tasks`` and ``events`` come
     into force with the verdict; where they are empty, and not absent, provisional ones are
@@ -75,8 +77,8 @@ class Entry(Struct, frozen=True, gc=False, array_like=True, kw_only=True):
 
     row: Row
     texts: Texts
-    early_terms: frozenset[bytes]
-    late_terms: frozenset[bytes] = frozenset()
+    early_terms: bytes
+    late_terms: bytes = b""
     is_final: bool = True
     is_begun: bool = False
     may_be_there: bool = False
@@ -169,7 +171,7 @@ class RecordStatements:
         Returns the number of these terms.
         """
         if isinstance(connection, sqlite3.Connection):
-            return term_sorting.add(connection, map(_all_terms, (*whole, *late)))
+            return term_sorting.add(connection, [_all_terms(e) for e in (*whole, *late)])
         found = _terms(whole, late)
         if found and connection.dialect.name == "sqlite":
             # Where a record is not known as it was begun, its early terms are sorted in first.
@@ -385,11 +387,9 @@ def _one_a_row(entries: Sequence[Entry]) -> Sequence[Entry]:
     return list(latest.values())
 
 
-def _all_terms(entry: Entry) -> tuple[int, str, frozenset[bytes]]:
+def _all_terms(entry: Entry) -> tuple[int, str, bytes]:
     """The hour, the id and all terms of a record."""
-    terms = entry.early_terms
-    if entry.late_terms:
-        terms |= entry.late_terms
+    terms = entry.early_terms + entry.late_terms
     return hour_of(entry.row.received_us), entry.row.id, terms
 
 
@@ -398,11 +398,11 @@ def _terms(whole: Iterable[Entry], late: Iterable[Entry]) -> list[tuple[int, byt
     found = [
         (hour, term, record_id)
         for hour, record_id, all_terms in map(_all_terms, whole)
-        for term in all_terms
+        for term in term_sorting.terms_in(all_terms)
     ]
     for entry in late:
         hour, record_id = hour_of(entry.row.received_us), entry.row.id
-        found += [(hour, term, record_id) for term in entry.late_terms]
+        found += [(hour, term, record_id) for term in term_sorting.terms_in(entry.late_terms)]
     return found
 
 

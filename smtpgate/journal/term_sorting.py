@@ -9,7 +9,7 @@ of some terms if one row here has them, or if all of them are sorted in.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Select, func, select
@@ -42,13 +42,10 @@ ON CONFLICT DO NOTHING
 _FORGET: Final = "DELETE FROM journal_recent_terms WHERE seq < ?1"
 
 
-def add(
-    connection: sqlite3.Connection, rows: Iterable[tuple[int, str, frozenset[bytes]]]
-) -> int:
+def add(connection: sqlite3.Connection, rows: Sequence[tuple[int, str, bytes]]) -> int:
     """Add the terms of records, each with its hour and its id; returns their number."""
-    found = [(hour, record_id, bytearray().join(terms)) for hour, record_id, terms in rows]
-    _ = many.execute(connection, _ADD, found)
-    return sum([len(digests) for _, _, digests in found]) // TERM_OCTETS
+    _ = many.execute(connection, _ADD, rows)
+    return sum([len(digests) for _, _, digests in rows]) // TERM_OCTETS
 
 
 def sort_some_in(connection: Plain) -> bool:

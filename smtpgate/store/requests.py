@@ -77,7 +77,7 @@ class Completion(Struct, frozen=True, gc=False, array_like=True):
     outcome: str
     reason: str
     verdict: str
-    late_terms: frozenset[bytes]
+    late_terms: bytes
     may_be_there: bool
     tasks: tuple[TaskRow, ...] | None
     events: tuple[EventRow, ...] | None

@@ -269,7 +269,7 @@ def verdict_of(event: SubmissionDone, *, is_begun: bool) -> Entry:
     record = submission_record(event, keep_recipients=True, keep_subject=False)
     row, texts = row_of(record)
     row = with_verdict(row, record.verdict)
-    return Entry(row=row, texts=texts, early_terms=frozenset(), is_begun=is_begun)
+    return Entry(row=row, texts=texts, early_terms=b"", is_begun=is_begun)
 
 
 async def waits_for_a_lock(journal: LiveJournal) -> bool:

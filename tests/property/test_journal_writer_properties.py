@@ -138,9 +138,7 @@ class Message:
         self.last = outcome
         facts = ROW.facts if self.is_fit else "\ud800"
         row = ROW._replace(id=self.id, outcome=outcome, reason=outcome, facts=facts)
-        return Entry(
-            row=row, texts=TEXTS, early_terms=frozenset([b"t"]), is_begun=self.is_begun
-        )
+        return Entry(row=row, texts=TEXTS, early_terms=b"t", is_begun=self.is_begun)
 
 
 class OutagesAtEveryAwait(RuleBasedStateMachine):
@@ -197,7 +195,7 @@ class OutagesAtEveryAwait(RuleBasedStateMachine):
             entry = Entry(
                 row=ROW._replace(id=message.id),
                 texts=TEXTS,
-                early_terms=frozenset(),
+                early_terms=b"",
                 is_final=False,
             )
             try:

@@ -671,4 +671,4 @@ async def test_a_list_of_requests_has_a_list_of_answers_in_order(
 def _entry(clock: MovableClock) -> Entry:
     record = submission_record(submission(clock), keep_recipients=True, keep_subject=False)
     row, texts = row_of(record)
-    return Entry(row=row, texts=texts, early_terms=frozenset([b"t"]), is_final=False)
+    return Entry(row=row, texts=texts, early_terms=b"t", is_final=False)

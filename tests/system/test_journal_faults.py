@@ -284,13 +284,13 @@ async def test_a_record_whose_transaction_ended_unseen_is_not_counted_twice(
 ) -> None:
     await journal.finish(submission(clock))
     (row,) = await all_rows(journal.store)
-    journal.writer.owe(Entry(row=row, texts={}, early_terms=frozenset()))
+    journal.writer.owe(Entry(row=row, texts={}, early_terms=b""))
     await journal.writer.retry()
     assert await all_rows(journal.store) == [row]
     assert await attempts(journal, clock) == {"accepted": 1}
     # Of the same record another verdict: the one before it is counted no longer.
     other = row._replace(outcome="in-doubt", reason="in-doubt")
-    journal.writer.owe(Entry(row=other, texts={}, early_terms=frozenset()))
+    journal.writer.owe(Entry(row=other, texts={}, early_terms=b""))
     await journal.writer.retry()
     assert await attempts(journal, clock) == {"in-doubt": 1}
 
@@ -381,7 +381,7 @@ async def test_one_record_that_no_database_takes_spoils_nothing_for_the_others(
     unfit = row._replace(id="0100-unfit", facts="\ud800")
     output = await asyncio.gather(
         *(
-            journal.writer.put(Entry(row=one, texts={}, early_terms=frozenset()))
+            journal.writer.put(Entry(row=one, texts={}, early_terms=b""))
             for one in (*whole[:2], unfit, *whole[2:])
         ),
         return_exceptions=True,

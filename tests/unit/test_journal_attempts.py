@@ -22,7 +22,7 @@ def entries(clock: MovableClock) -> list[Entry]:
     for _ in range(10):
         record = submission_record(submission(clock), keep_recipients=True, keep_subject=False)
         row, texts = row_of(record)
-        made.append(Entry(row=row, texts=texts, early_terms=frozenset(), is_begun=True))
+        made.append(Entry(row=row, texts=texts, early_terms=b"", is_begun=True))
     return made
 
 

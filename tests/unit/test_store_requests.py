@@ -17,7 +17,7 @@ COLUMNS = {name: f"the {name}" for name in Row._fields}
 BEGUN = Entry(
     row=Row(**COLUMNS | {"received_us": 1, "done_us": None, "octets": 2, "recipients": 3}),  # type: ignore[arg-type]
     texts={"digest": "Allow"},
-    early_terms=frozenset({b"early"}),
+    early_terms=b"early",
     is_final=False,
 )
 ENDED = replace(
@@ -36,7 +36,7 @@ RESERVATION = Reservation(1, 3, NOW, (Counted(CHARGE, 5, 6),), may_cross=True)
         (None, Finish(None, ENDED, "a")),
         (RESERVATION, Finish(Settle(RESERVATION, 2, NOW), ENDED, "a")),
         (RESERVATION, Finish(Settle(RESERVATION.with_only_rate(1), 0, NOW), ENDED, "a")),
-        (RESERVATION, Finish(None, replace(ENDED, late_terms=frozenset({b"late"})), "a")),
+        (RESERVATION, Finish(None, replace(ENDED, late_terms=b"late"), "a")),
         (None, Finish(None, replace(ENDED, may_be_there=True), "a")),
         (None, Finish(None, replace(ENDED, tasks=(), events=(), configuration_set="b"), "a")),
     ],
