@@ -6,8 +6,9 @@ way. What is refused then was completed for nothing. Therefore, after a refusal,
 completed only when they are counted, until one of them passes.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -15,13 +16,13 @@ from smtpgate.core.authorization.roles import Authorization
 from smtpgate.core.identity import DkimKey
 from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Submission
-from smtpgate.core.message.headers import Field, HeaderBlock
+from smtpgate.core.message.headers import Field
 from smtpgate.core.message.reading import ReadMessage
 from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.reply import reject
 from smtpgate.core.routing.routes import Choice
 from smtpgate.core.signing import keys_for, signature_fields, takes_long_to_sign
-from smtpgate.tasks import Beside, Offload
+from smtpgate.tasks import Offload
 
 _RAW: Final = attrgetter("raw")
 
@@ -43,15 +44,42 @@ class Completed(NamedTuple):
     selectors: tuple[str, ...]
 
 
-class Early(NamedTuple):
+class Early:
     """A message that is completed while its caller waits for something else."""
 
-    draft: Uncompleted
-    completed: Beside[Completed]
+    __slots__ = ("_waiter", "draft")
+
+    def __init__(self, draft: Uncompleted, waiter: "asyncio.Future[Completed]") -> None:
+        self.draft = draft
+        self._waiter = waiter
+
+    async def result(self) -> Completed:
+        """Wait until it is completed; raises the error if it cannot be."""
+        return await self._waiter
+
+    def end(self) -> None:
+        """Complete it no more, if that has not begun."""
+        if not self._waiter.done():
+            self._waiter.cancel()
+        elif not self._waiter.cancelled():
+            _ = self._waiter.exception()  # else asyncio reports that nobody saw it
+
+    def take_turn(self, complete: Callable[[Uncompleted], Completed]) -> None:
+        """Complete it, unless its caller has left."""
+        if self._waiter.done():
+            return
+        try:
+            self._waiter.set_result(complete(self.draft))
+        except Exception as error:  # noqa: BLE001 - for the caller
+            self._waiter.set_exception(error)
 
 
 class Completer:
-    """Completes messages, and signs them with the keys of the From identity's owner."""
+    """Completes messages, and signs them with the keys of the From identity's owner.
+
+    Early ones have a line, and each a turn of the event loop: several in one turn would delay
+    the answers to all other clients.
+    """
 
     def __init__(
         self,
@@ -61,26 +89,51 @@ class Completer:
         offload: Offload,
         on_error: Callable[[BaseException], None],
     ) -> None:
+        self.has_refusals = False  # the last message was not counted or not written down
         self._hostname = hostname
         self._mask_client = mask_client
         self._offload = offload
         self._on_error = on_error
-        self.has_refusals = False  # the last message was not counted or not written down
+        self._line: deque[Early] = deque()
 
     def begin(self, draft: Uncompleted) -> Early | None:
-        """Complete it while the caller waits; ``None`` if it may well be refused."""
-        if self.has_refusals:
+        """Complete it while the caller waits; ``None`` if that may be for nothing.
+
+        A large message is completed in a thread, and later: its caller does not wait that long.
+        """
+        if self.has_refusals or takes_long_to_sign(draft.message.body):
             return None
-        return Early(draft, Beside(self._in_a_later_turn(draft)))
+        loop = asyncio.get_running_loop()
+        early = Early(draft, loop.create_future())
+        self._line.append(early)
+        if len(self._line) == 1:
+            # After this turn: what the caller asks for now is sent at its end.
+            loop.call_soon(self._offload.turns.later, self._complete_next)
+        return early
 
-    async def _in_a_later_turn(self, draft: Uncompleted) -> Completed:
-        await self._offload.turns.wait()  # then the caller's request is on its way
-        return await self.complete(draft)
+    def _complete_next(self) -> None:
+        try:
+            self._line[0].take_turn(self._complete)
+        finally:
+            self._line.popleft()
+            if self._line:
+                self._offload.turns.later(self._complete_next)
 
-    async def complete(self, draft: Uncompleted) -> Completed:
+    async def complete(self, draft: Uncompleted, early: Early | None) -> Completed:
+        """Complete it, unless that is done or under way. Raises Reject."""
+        try:
+            if early is not None and early.draft is draft:
+                return await early.result()
+            is_long = takes_long_to_sign(draft.message.body)
+            return await self._offload.run_next(is_long, self._complete, draft)
+        except Exception as error:  # noqa: BLE001 - signing fails closed, whatever it was
+            self._on_error(error)
+            reject("signing-failed")
+
+    def _complete(self, draft: Uncompleted) -> Completed:
         """Complete the header block, and sign it.
 
-        There are no more signatures than each upstream of the route takes. Raises Reject.
+        There are no more signatures than each upstream of the route takes.
         """
         submission, message, authorization, choice = draft
         hostname, message_id = self._hostname, submission.message_id
@@ -93,7 +146,7 @@ class Completer:
             keys = keys_for(identity.dkim_keys, choice.route.max_signatures)
             if keys:
                 domain = identity.name
-                signatures = await self._signatures(block, message.body, domain, keys, now)
+                signatures = signature_fields(block, message.body, domain, keys, now)
         received = received_field(
             submission.client,
             hostname=hostname,
@@ -105,20 +158,3 @@ class Completer:
         fields = (received, *signatures, *block.fields)
         content: list[Body] = [b"".join([*map(_RAW, fields), b"\r\n"]), message.body]
         return Completed(content, domain, tuple([key.selector for key in keys]))
-
-    async def _signatures(
-        self,
-        block: HeaderBlock,
-        body: Body,
-        domain: str,
-        keys: Sequence[DkimKey],
-        now: datetime,
-    ) -> tuple[Field, ...]:
-        is_long = takes_long_to_sign(body)
-        try:
-            return await self._offload.run_next(
-                is_long, signature_fields, block, body, domain, keys, now
-            )
-        except Exception as error:  # noqa: BLE001 - signing fails closed, whatever it was
-            self._on_error(error)
-            reject("signing-failed")

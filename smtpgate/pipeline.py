@@ -183,7 +183,7 @@ class Pipeline:
                 await self._relay(draft, signed, done, client_gone)
         finally:
             if early is not None:
-                early.completed.end()
+                early.end()
             _end_stages(began_s, now_s())
         return reply_of("accepted", message_id=done.submission.message_id)
 
@@ -313,10 +313,7 @@ class Pipeline:
     ) -> list[Body]:
         """Complete the message and sign it, unless that is done or under way."""
         done.route, done.route_reason = draft.choice.route.name, draft.choice.reason
-        if early is not None and early.draft is draft:
-            completed = await early.completed.result()
-        else:
-            completed = await self._completer.complete(draft)
+        completed = await self._completer.complete(draft, early)
         done.signing_domain, done.selectors = completed.domain, completed.selectors
         return completed.content
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, Generic, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -62,24 +62,6 @@ class TaskOwner:
             self.cancel()
             await asyncio.wait(self._tasks, timeout=1)
         return count
-
-
-class Beside(Generic[T]):
-    """Work that goes on while its caller waits for something else, and not any longer."""
-
-    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
-        self._task = asyncio.create_task(work)
-
-    async def result(self) -> T:
-        """Wait for its end; its result. Raises its error."""
-        return await self._task
-
-    def end(self) -> None:
-        """End it; an error that nobody waited for is not wanted any more."""
-        if not self._task.done():
-            self._task.cancel()
-        elif not self._task.cancelled():
-            _ = self._task.exception()  # else asyncio reports that it was never seen
 
 
 class Rerun:

@@ -1,12 +1,11 @@
 import asyncio
-import gc
 import threading
 from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
-from smtpgate.tasks import Beside, Deadline, LoopTurns, Offload, Rerun, TaskOwner, Threads
+from smtpgate.tasks import Deadline, LoopTurns, Offload, Rerun, TaskOwner, Threads
 from tests.support.clock import MovableClock, settle
 
 
@@ -37,45 +36,6 @@ async def test_long_work_has_a_thread_and_short_work_is_done_at_once() -> None:
     assert (await offload.run(True, threading.current_thread)).name.startswith(
         "smtpgate-message"
     )
-
-
-async def test_work_beside_has_its_result_or_its_error() -> None:
-    async def work(text: str) -> int:
-        await asyncio.sleep(0)
-        return int(text)
-
-    good, bad = Beside(work("7")), Beside(work("x"))
-    assert await good.result() == 7
-    with pytest.raises(ValueError, match="invalid literal"):
-        await bad.result()
-    good.end()
-    bad.end()
-
-
-async def test_work_beside_ends_with_its_caller_and_nobody_has_to_ask_for_its_error() -> None:
-    reported = list[dict[str, Any]]()
-    asyncio.get_running_loop().set_exception_handler(lambda _, found: reported.append(found))
-    ended = list[str]()
-
-    async def wait() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append("wait")
-
-    async def fail() -> None:
-        raise ValueError("nobody asks")
-
-    waiting, failing, unbegun = Beside(wait()), Beside(fail()), Beside(wait())
-    unbegun.end()
-    await settle()
-    waiting.end()
-    failing.end()
-    await settle()
-    del waiting, failing, unbegun
-    gc.collect()
-    assert ended == ["wait"]
-    assert reported == []
 
 
 class _Steps:
