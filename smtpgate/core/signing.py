@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from smtpgate.core.identity import DkimKey, PrivateKey
+from smtpgate.core.identity import DkimKey
 from smtpgate.core.message.body import Body, Octets, StoredBody
 from smtpgate.core.message.headers import Field, HeaderBlock
 from smtpgate.core.message.reading import LARGE_OCTETS
@@ -229,26 +229,6 @@ def keys_for(keys: Sequence[DkimKey], most: int | None) -> Sequence[DkimKey]:
     return sorted(keys, key=lambda key: key.private_key.algorithm != "rsa-sha256")[:most]
 
 
-class UnsignedField(Struct, frozen=True, gc=False):
-    """A DKIM-Signature field that lacks only its signature."""
-
-    private_key: PrivateKey
-    digest: bytes
-    tags: bytes  # as they are written
-
-    def signed(self) -> Field:
-        """The field with its signature, which takes longer than all that comes before."""
-        signature = b2a_base64(self.private_key.sign(self.digest), newline=False)
-        lines = [signature[at : at + _LINE] for at in range(0, len(signature), _LINE)]
-        raw = b"DKIM-Signature: " + self.tags + _FOLD.join(lines) + b"\r\n"
-        return Field(b"dkim-signature", raw)
-
-
-def sign(fields: Sequence[UnsignedField]) -> tuple[Field, ...]:
-    """The fields with their signatures."""
-    return tuple([field.signed() for field in fields])
-
-
 def signature_fields(
     block: HeaderBlock,
     body: Body,
@@ -256,17 +236,6 @@ def signature_fields(
     keys: Sequence[DkimKey],
     now: datetime,
 ) -> tuple[Field, ...]:
-    """The fields of :func:`unsigned_fields` with their signatures."""
-    return sign(unsigned_fields(block, body, domain=domain, keys=keys, now=now))
-
-
-def unsigned_fields(
-    block: HeaderBlock,
-    body: Body,
-    domain: str,
-    keys: Sequence[DkimKey],
-    now: datetime,
-) -> tuple[UnsignedField, ...]:
     """One DKIM-Signature field a key, relaxed/relaxed, with the fields of ``OVERSIGNED``.
 
     Fields that stand more than once are signed from the bottom up (RFC 6376 §5.4.2).
@@ -280,7 +249,7 @@ def unsigned_fields(
         b"t=%d;%b bh=%b; b=" % (seconds, names.relaxed, bh),
     )
     head = _sha256(_relaxed_header(signed))
-    return tuple([_unsigned(key, domain, tags, head.copy()) for key in keys])
+    return tuple([_signature_field(key, domain, tags, head.copy()) for key in keys])
 
 
 class _Tags(Struct, frozen=True, gc=False):
@@ -295,12 +264,15 @@ class _Tags(Struct, frozen=True, gc=False):
         return cls(written, written.replace(_FOLD + b" ", b" ").replace(_FOLD, b" "))
 
 
-def _unsigned(key: DkimKey, domain: str, tags: _Tags, head: "hashlib._Hash") -> UnsignedField:
+def _signature_field(key: DkimKey, domain: str, tags: _Tags, head: "hashlib._Hash") -> Field:
     """The field with the key's tags and those, after the digest of the signed fields."""
     of_key = _tags_of_key(key.private_key.algorithm, domain, key.selector)
     # RFC 6376 §3.7: its own field comes last, with an empty b= and without its CRLF.
     head.update(b"dkim-signature:" + of_key.relaxed + tags.relaxed)
-    return UnsignedField(key.private_key, head.digest(), of_key.written + tags.written)
+    signature = b2a_base64(key.private_key.sign(head.digest()), newline=False)
+    lines = [signature[at : at + _LINE] for at in range(0, len(signature), _LINE)]
+    written = b"DKIM-Signature: " + of_key.written + tags.written + _FOLD.join(lines)
+    return Field(b"dkim-signature", written + b"\r\n")
 
 
 @lru_cache(maxsize=1024)

@@ -97,7 +97,7 @@ _MEANINGS: Final[Mapping[str, str]] = {
     ),
     "histogram smtpgate_stage_seconds{stage}": (
         "Time of messages in a stage (message, authorization, limits, signing, relay). "
-        "Most are signed while the limits are asked, and signing is what takes longer."
+        "Most are signed during limits, and signing is only the time after that."
     ),
     "histogram smtpgate_submission_seconds": "Time from the final dot to the reply.",
     "histogram smtpgate_message_octets": "Size of messages as received, accepted or not.",
