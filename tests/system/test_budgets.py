@@ -392,6 +392,23 @@ async def test_the_time_to_read_replies_that_ends_beside_a_message_begins_again_
         assert await exhausted(gate, tmp_path, "reply-time", "plain") == 1
 
 
+async def test_the_time_to_read_replies_is_not_that_of_the_message_that_comes_meanwhile(
+    tmp_path: Path,
+) -> None:
+    listener = "reply_timeout_s = 60\ndata_timeout_s = 600"
+    async with open_gate(tmp_path, listener=listener) as (gate, _):
+        dialog = await login(gate)
+        for command in ("MAIL FROM:<>", "RCPT TO:<jane@example.net>", "DATA"):
+            await dialog.say(command)
+        (session,) = gate.listeners["plain"]._sessions
+        session.pause_writing()  # as the event loop does when the client does not read
+        await move_loop(59)
+        assert gate.client_sockets.open == 1
+        await move_loop(1)
+        assert await is_cut_off(dialog)
+        assert await exhausted(gate, tmp_path, "reply-time", "plain") == 1
+
+
 @pytest.mark.slow
 async def test_a_client_that_does_not_read_is_not_read_from(tmp_path: Path) -> None:
     listener = FREE + NO_ERROR_ENDS_IT

@@ -21,6 +21,7 @@ from smtpgate.gate.errors import OpenError
 from smtpgate.gate.gate import Gate
 from smtpgate.gate.outbox import OwnPath
 from smtpgate.smtp.listener import Listener
+from tests.support.clock import move_loop
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send
 from tests.support.upstream_server import open_upstream
@@ -68,6 +69,18 @@ async def test_open_sessions_and_new_ones_have_a_changed_bound(tmp_path: Path) -
         assert sample(gate, 'smtpgate_sessions{listener="plain"}') == 2
     (line,) = noted(tmp_path, "configuration loaded")
     assert line["keys"] == ["gate.max_recipients"]
+
+
+async def test_an_open_session_has_a_shorter_time_for_its_next_command(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, listener="command_timeout_s = 300") as (gate, _):
+        dialog = await login(gate)
+        change(tmp_path, "command_timeout_s = 300", "command_timeout_s = 5")
+        assert not (await gate.reload()).is_refused
+        assert (await dialog.say("NOOP")).startswith("250")
+        await move_loop(4)
+        assert gate.client_sockets.open == 1
+        await move_loop(1)
+        assert (await dialog.reply()).startswith("421 4.4.2")
 
 
 async def test_a_message_ends_at_the_upstream_of_its_beginning_and_the_next_one_at_the_newer(

@@ -15,6 +15,7 @@ from smtpgate.core.limits import Charge, LimitExceededError
 from smtpgate.core.signing import signature_fields
 from smtpgate.ports import Begun
 from smtpgate.store.host import HostStore
+from tests.support.clock import settle
 from tests.support.inprocess import is_signed, login, open_gate, send
 
 _QUOTA = 'name = "Delegate sender"\nmax_24h_send = 1000'
@@ -82,6 +83,38 @@ async def test_after_a_refusal_nothing_is_signed_before_it_is_counted(
     refused = [line for line in lines if line.get("outcome") == "deferred"]
     assert len(refused) == 2
     assert not any("signing_domain" in line or "route" in line for line in refused)
+
+
+async def test_a_message_refused_at_once_is_not_signed_and_one_that_passes_ends_the_care(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_sign: OnSign
+) -> None:
+    signed, asked = asyncio.Event(), 0
+    made = on_sign(signed.set)
+
+    async def begin(
+        store: HostStore, done: SubmissionDone, charges: Sequence[Charge], now: datetime
+    ) -> Begun:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise LimitExceededError(
+                charges[0], "max-24h-send", recipients=1, left=0, retry_after=None
+            )
+        if asked == 3:
+            signed.clear()
+            async with asyncio.timeout(10):
+                await signed.wait()
+        return await _ASK(store, done, charges, now)
+
+    monkeypatch.setattr(HostStore, "begin", begin)
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await login(gate)
+        assert (await send(dialog)).startswith("454 4.7.0")
+        await settle()
+        assert made == []
+        assert (await send(dialog)).startswith("250")
+        assert (await send(dialog)).startswith("250")
+        assert len(made) == 2
 
 
 async def test_a_message_that_cannot_be_signed_is_given_back(

@@ -185,6 +185,28 @@ async def test_a_journal_in_trouble_is_the_event_loops_and_the_verdict_is_owed(
     assert linked.sent == [], "the line is used again"
 
 
+async def test_a_verdict_of_a_message_without_a_row_makes_the_row(
+    store: OpenedStore,
+    linked: Linked,
+    clock: MovableClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file, event = Breakable(tmp_path / "journal.sqlite"), submission(clock, recipients=3)
+    file.break_()
+    begun = await linked.begin(event)
+    assert begun.problem is not None
+    file.mend()
+    await store.journal.writer.retry()
+    event.counted = 2
+    monkeypatch.setattr(PacketLine, "send", lambda _line, _packet: False)  # to see it
+    assert await linked.finish(event, begun)
+    assert [type(request) for request in linked.asked] == [AskFinish]
+    assert (await used(store, event), await outcomes(store)) == (2, ["accepted"])
+    assert (linked.desk.begun.ids, store.received.errors) == (set(), [])
+    await must_add_up(store.journal.store, clock.now())
+
+
 async def test_a_defect_of_a_batch_is_an_error_for_its_callers(
     store: OpenedStore, linked: Linked, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -241,6 +241,17 @@ def test_of_several_quotas_that_are_used_up_the_longest_wait_is_reported() -> No
     must_have_room([found[0], found[4]])
 
 
+@rows("at", [0, 1, 2])
+def test_a_message_passes_only_if_it_is_within_the_limits_of_each_charge(at: int) -> None:
+    subjects = [ACCOUNT, Subject(DELEGATE, "user", "a"), Subject(DELEGATE, "user", "b")]
+    charges = [Charge(one, SendingLimits(9, -1)) for one in subjects]
+    charges[at] = Charge(subjects[at], SendingLimits(1, -1))
+    tried = attempt([None] * 3, charges, 2, START)
+    assert tried.refusal is not None
+    assert (tried.refusal.charge, tried.usages) == (charges[at], (None,) * 3)
+    assert attempt([None] * 3, charges, 1, START).refusal is None
+
+
 def test_a_message_has_recipients_and_is_charged_once_to_each_subject_of_one_account() -> None:
     user, stranger = Subject(DELEGATE, "user", "mailer"), Subject(OWNER)
     must_make_sense([Charge(ACCOUNT, UNLIMITED), Charge(user, UNLIMITED)], 1)

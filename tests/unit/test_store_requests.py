@@ -5,10 +5,12 @@ from msgspec.structs import replace
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.limits import Charge, Reservation, Subject
 from smtpgate.core.limits.reservation import Counted
+from smtpgate.gate.frames import AskComplete, AskFinish, NotBegun
+from smtpgate.gate.store_begun import BegunMessages
 from smtpgate.journal.rows import Row
 from smtpgate.journal.statements import Entry
 from smtpgate.ledger.transactions import Settle
-from smtpgate.store.requests import Completion, Finish
+from smtpgate.store.requests import Begin, Completion, Finish
 from tests.support.clock import MovableClock
 from tests.support.rows import rows
 
@@ -47,3 +49,15 @@ def test_a_verdict_and_its_beginning_are_the_whole_request(
     assert finish.entry is not None
     completion = Completion.of(finish, finish.entry)
     assert completion.whole(BEGUN, reservation) == finish
+
+
+def test_a_verdict_is_never_completed_by_less_than_its_message_began_with() -> None:
+    begun = BegunMessages()
+    uncounted = Completion.of(Finish(None, ENDED, "a"), ENDED)
+    counted = Completion.of(Finish(Settle(RESERVATION, 2, NOW), ENDED, "a"), ENDED)
+    asked = [AskComplete(7, counted)]
+    assert begun.complete(asked) == ([], [NotBegun(7)])
+    begun.add(Begin(None, BEGUN, "a"), None)
+    assert begun.complete(asked) == ([], [NotBegun(7)]), "it was not counted"
+    whole, unknown = begun.complete([AskComplete(8, uncounted)])
+    assert (whole, unknown) == ([AskFinish(8, Finish(None, ENDED, "a"))], [])
