@@ -2,8 +2,9 @@
 
 Nothing else takes the event loop as long as to sign. Meanwhile the store can count the message
 and write it down: so a message is completed early, while the request to the store is on its
-way. What is refused then was completed for nothing. Therefore, after a refusal, messages are
-completed only when they are counted, until one of them passes.
+way. What is refused then was completed for nothing, and so was what is sent to nobody. After
+such a message those of its account are completed only when they are counted, until one of them
+passes: an account that is refused cannot cause signatures, whatever other accounts send.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ from smtpgate.core.signing import keys_for, signature_fields, takes_long_to_sign
 from smtpgate.tasks import Offload
 
 _RAW: Final = attrgetter("raw")
+# With more accounts than that which are refused, the signatures of each are no longer few.
+_MAX_ACCOUNTS: Final = 4096
 
 
 class Uncompleted(NamedTuple):
@@ -64,10 +67,13 @@ class Early:
         elif not self._waiter.cancelled():
             _ = self._waiter.exception()  # else asyncio reports that nobody saw it
 
+    @property
+    def has_ended(self) -> bool:
+        """True if it was completed, or its caller has left."""
+        return self._waiter.done()
+
     def take_turn(self, complete: Callable[[Uncompleted], Completed]) -> None:
-        """Complete it, unless its caller has left."""
-        if self._waiter.done():
-            return
+        """Complete it."""
         try:
             self._waiter.set_result(complete(self.draft))
         except Exception as error:  # noqa: BLE001 - for the caller
@@ -78,7 +84,7 @@ class Completer:
     """Completes messages, and signs them with the keys of the From identity's owner.
 
     Early ones have a line, and each a turn of the event loop: several in one turn would delay
-    the answers to all other clients.
+    the answers to all other clients. Those whose callers have left take no turn.
     """
 
     def __init__(
@@ -89,19 +95,20 @@ class Completer:
         offload: Offload,
         on_error: Callable[[BaseException], None],
     ) -> None:
-        self.has_refusals = False  # the last message was not counted or not written down
         self._hostname = hostname
         self._mask_client = mask_client
         self._offload = offload
         self._on_error = on_error
         self._line: deque[Early] = deque()
+        self._refused: set[str] = set()  # accounts whose last message went no further
 
     def begin(self, draft: Uncompleted) -> Early | None:
         """Complete it while the caller waits; ``None`` if that may be for nothing.
 
         A large message is completed in a thread, and later: its caller does not wait that long.
         """
-        if self.has_refusals or takes_long_to_sign(draft.message.body):
+        account_id = draft.submission.principal.account.id
+        if account_id in self._refused or takes_long_to_sign(draft.message.body):
             return None
         loop = asyncio.get_running_loop()
         early = Early(draft, loop.create_future())
@@ -111,13 +118,23 @@ class Completer:
             loop.call_soon(self._offload.turns.later, self._complete_next)
         return early
 
+    def note(self, account_id: str, *, goes_on: bool) -> None:
+        """Note whether the last message of an account was counted, and has recipients left."""
+        if goes_on:
+            self._refused.discard(account_id)
+            return
+        if len(self._refused) >= _MAX_ACCOUNTS:
+            self._refused.clear()
+        self._refused.add(account_id)
+
     def _complete_next(self) -> None:
-        try:
-            self._line[0].take_turn(self._complete)
-        finally:
-            self._line.popleft()
-            if self._line:
-                self._offload.turns.later(self._complete_next)
+        while self._line:
+            early = self._line.popleft()
+            if not early.has_ended:
+                early.take_turn(self._complete)
+                break
+        if self._line:
+            self._offload.turns.later(self._complete_next)
 
     async def complete(self, draft: Uncompleted, early: Early | None) -> Completed:
         """Complete it, unless that is done or under way. Raises Reject."""

@@ -18,7 +18,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 from typing import Final, assert_never
 
 from smtpgate.admission import Admission
@@ -59,9 +58,6 @@ from smtpgate.publishing import EventPublisher
 from smtpgate.tasks import Offload
 from smtpgate.withholding import Withholding
 
-# With fewer messages on their way the event loop has nothing better to do than to sign.
-_SIGNED_BESIDE: Final = 4
-_RAW: Final = attrgetter("raw")
 _MAY_BE_SENT: Final = ("accepted", "in-doubt")
 
 
@@ -165,16 +161,17 @@ class Pipeline:
             began_s["limits"] = now_s()
             draft = self._draft(message, authorization, done)
             early = self._completer.begin(draft)
+            goes_on = False
             try:
                 authorization = await self._begin(message, authorization, done, client_gone)
-            except Reject:
-                self._completer.has_refusals = True
-                raise
-            self._completer.has_refusals = False
-            if self._withholding.concerns(done, authorization.signing_identity):
-                began_s["recipients"] = now_s()
-                await self._withhold(authorization, done)
-            if not done.withheld or done.relayed:
+                if self._withholding.concerns(done, authorization.signing_identity):
+                    began_s["recipients"] = now_s()
+                    await self._withhold(authorization, done)
+                goes_on = not done.withheld or bool(done.relayed)
+            finally:
+                account_id = done.submission.principal.account.id
+                self._completer.note(account_id, goes_on=goes_on)
+            if goes_on:
                 began_s["signing"] = now_s()
                 if authorization is not draft.authorization:
                     draft = self._draft(message, authorization, done)

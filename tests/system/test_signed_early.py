@@ -117,6 +117,38 @@ async def test_a_message_refused_at_once_is_not_signed_and_one_that_passes_ends_
         assert len(made) == 2
 
 
+async def test_an_account_that_is_refused_causes_no_signatures_though_others_pass(
+    tmp_path: Path, on_sign: OnSign
+) -> None:
+    made = on_sign(lambda: None)
+    two = ("a@example.net", "b@example.net")
+    async with open_gate(tmp_path, replace=(_QUOTA, _QUOTA.replace("1000", "1"))) as (gate, _):
+        refused, owner = await login(gate), await login(gate, "AKIAOWNERROOT0000000")
+        assert (await send(refused, to=two)).startswith("454 4.7.0")
+        before = len(made)
+        for _ in range(2):
+            assert (await send(owner)).startswith("250")
+            assert (await send(refused, to=two)).startswith("454 4.7.0")
+        assert len(made) == before + 2
+        assert (await send(refused)).startswith("250")
+
+
+async def test_after_a_message_to_nobody_nothing_is_signed_before_it_goes_on(
+    tmp_path: Path, on_sign: OnSign
+) -> None:
+    made = on_sign(lambda: None)
+    simulated = ("success@simulator.amazonses.com",)
+    async with open_gate(tmp_path) as (gate, sink):
+        dialog = await login(gate)
+        assert (await send(dialog, to=simulated)).startswith("250")
+        before = len(made)
+        assert (await send(dialog, to=simulated)).startswith("250")
+        assert len(made) == before
+        assert (await send(dialog)).startswith("250")
+        assert len(made) == before + 1
+        assert is_signed(sink.messages[0].content)
+
+
 async def test_a_message_that_cannot_be_signed_is_given_back(
     tmp_path: Path, on_sign: OnSign
 ) -> None:

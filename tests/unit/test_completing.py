@@ -94,6 +94,19 @@ async def test_one_whose_caller_has_left_is_not_completed_and_holds_up_no_other(
     assert signed == ["second"]
 
 
+async def test_those_whose_callers_have_left_take_no_turn() -> None:
+    signed = list[int]()
+    completer = _completer()
+    left = [_begun(completer, _draft(lambda: signed.append(0))) for _ in range(20)]
+    last = _begun(completer, _draft(lambda: signed.append(1)))
+    for early in left:
+        early.end()
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert signed == [1]
+    await last.result()
+
+
 async def test_an_error_that_no_caller_waits_for_is_not_reported_as_lost() -> None:
     problems = list[dict[str, Any]]()
     asyncio.get_running_loop().set_exception_handler(lambda _, found: problems.append(found))
@@ -115,8 +128,20 @@ async def test_an_error_is_the_callers_and_the_next_one_has_its_turn() -> None:
     assert (await second.result()).selectors == ("s1",)
 
 
-def test_what_is_long_or_may_be_for_nothing_is_not_begun() -> None:
+async def test_what_is_long_or_may_be_for_nothing_is_not_begun() -> None:
     completer = _completer()
     assert completer.begin(_draft(int, b"a\r\n" * (LARGE_OCTETS // 3 + 1))) is None
-    completer.has_refusals = True
+    account_id = _draft(int).submission.principal.account.id
+    completer.note(account_id, goes_on=False)
     assert completer.begin(_draft(int)) is None
+    completer.note("an other", goes_on=True)
+    assert completer.begin(_draft(int)) is None
+    completer.note(account_id, goes_on=True)
+    _begun(completer, _draft(int)).end()
+
+
+def test_the_accounts_that_are_remembered_are_bounded() -> None:
+    completer = _completer()
+    for number in range(10_000):
+        completer.note(str(number), goes_on=False)
+        assert len(completer._refused) <= 4096
