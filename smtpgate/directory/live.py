@@ -163,8 +163,7 @@ class LiveDirectory:
         known = self._cache.peek(question)
         if known is None:
             return True
-        its_own = [one for one in known if one.configuration_set]
-        return any(one.owner_id == account_id for one in its_own) if its_own else False
+        return account_id in [one.owner_id for one in known if one.configuration_set]
 
     # -- life ----------------------------------------------------------------------------------
 

@@ -211,7 +211,7 @@ class LedgerFile:
         before: Sequence[Usage | None],
         after: Sequence[Usage | None],
     ) -> None:
-        """Write those that changed at the end of the transaction."""
+        """At the end of the transaction, write those that changed."""
         for at, charge in enumerate(charges):
             usage = after[at]
             if usage is not None and usage is not before[at]:

@@ -75,7 +75,7 @@ class _Tried(Struct, gc=False):
 
 
 class _Verdict(Struct, gc=False, omit_defaults=True):
-    """The beginning of a line; a key whose value is not known is absent."""
+    """The first keys of a line; a key whose value is not known is absent."""
 
     time: str
     level: Level
@@ -89,14 +89,14 @@ class _Verdict(Struct, gc=False, omit_defaults=True):
 
 
 class _Sender(Struct, gc=False):
-    """The keys behind those."""
+    """The next keys, which are the same for all messages of a sender."""
 
     account: str
     user: str
 
 
 class _Client(Struct, gc=False, omit_defaults=True, kw_only=True):
-    """The keys behind those."""
+    """The next keys, which are the same for all messages of a session."""
 
     access_key: str
     token: str | None = None
@@ -112,7 +112,7 @@ class _Client(Struct, gc=False, omit_defaults=True, kw_only=True):
 
 
 class _Message(Struct, gc=False, omit_defaults=True, kw_only=True):
-    """The last keys, of a message that came."""
+    """The last keys, which only a submission has."""
 
     mail_from: str
     recipients: int

@@ -368,7 +368,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         return self._cut_any_line()
 
     def _cut_any_line(self) -> bytes | None:
-        """As ``_cut_line``, which does the same for most lines in less time.
+        """The same of any line; for most of them ``_cut_line`` alone takes less time.
 
         A line that is too long is skipped, in however many parts it came.
         """
