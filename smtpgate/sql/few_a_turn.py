@@ -26,17 +26,15 @@ class FewATurn(Generic[A]):
 
     def add(self, answers: Sequence[A]) -> None:
         """Pass these on, the first at once unless others wait."""
-        if self.waiting:
-            self.waiting += answers
-        elif len(answers) > _A_TURN:
-            self.waiting += answers
+        is_first = not self.waiting
+        self.waiting += answers
+        if is_first:
             self._pass_on()
-        else:
-            for answer in answers:
-                self.take(answer)
 
     def _pass_on(self) -> None:
-        for _ in range(min(_A_TURN, len(self.waiting))):
-            self.take(self.waiting.popleft())
-        if self.waiting:
-            _ = self.loop.call_soon(self._pass_on)
+        try:
+            for _ in range(min(_A_TURN, len(self.waiting))):
+                self.take(self.waiting.popleft())
+        finally:  # a defect at one answer does not hold up the others
+            if self.waiting:
+                _ = self.loop.call_soon(self._pass_on)
