@@ -409,6 +409,23 @@ async def test_the_time_to_read_replies_is_not_that_of_the_message_that_comes_me
         assert await exhausted(gate, tmp_path, "reply-time", "plain") == 1
 
 
+async def test_a_client_that_has_read_its_replies_has_the_time_of_a_command_again(
+    tmp_path: Path,
+) -> None:
+    listener = "reply_timeout_s = 60\ncommand_timeout_s = 90"
+    async with open_gate(tmp_path, listener=listener) as (gate, _):
+        dialog = await login(gate)
+        (session,) = gate.listeners["plain"]._sessions
+        session.pause_writing()  # as the event loop does when the client does not read
+        await move_loop(50)
+        session.resume_writing()
+        await move_loop(89)
+        assert gate.client_sockets.open == 1
+        await move_loop(1)
+        assert (await dialog.reply()).startswith("421 4.4.2")
+        assert await exhausted(gate, tmp_path, "command-time", "plain") == 1
+
+
 @pytest.mark.slow
 async def test_a_client_that_does_not_read_is_not_read_from(tmp_path: Path) -> None:
     listener = FREE + NO_ERROR_ENDS_IT
