@@ -295,6 +295,17 @@ async def test_a_line_that_is_too_long_is_skipped(tmp_path: Path, octets: int) -
         assert (await dialog.reply()).startswith("250 2.0.0")
 
 
+async def test_the_end_of_a_line_that_is_too_long_is_no_command(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await login(gate)
+        (session,) = gate.listeners["plain"]._sessions
+        assert isinstance(session, SmtpSession)
+        feed(session, b"NOOP " + b"x" * 20_000)
+        feed(session, b"MAIL FROM:<marketing@ses-example.com>\r\nNOOP\r\n")
+        assert (await dialog.reply()).startswith("500 5.5.6")
+        assert (await dialog.reply()).startswith("250 2.0.0")
+
+
 async def test_draining_tells_idle_sessions_and_lets_transactions_finish(
     tmp_path: Path,
 ) -> None:
