@@ -672,3 +672,18 @@ def _entry(clock: MovableClock) -> Entry:
     record = submission_record(submission(clock), keep_recipients=True, keep_subject=False)
     row, texts = row_of(record)
     return Entry(row=row, texts=texts, early_terms=b"t", is_final=False)
+
+
+async def test_each_request_of_a_list_has_the_error_of_its_own_row(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    async with open_store(journal_in(tmp_path), tmp_path) as files:
+        ledger = LedgerTransactions(tmp_path / "ledger.sqlite", busy_timeout_s=1, lease_s=900)
+        work = StoreWork(ledger, JournalFile(files.database, clock))
+        entries = [_entry(clock) for _ in range(4)]
+        entries[2] = replace(entries[2], row=entries[2].row._replace(facts="\ud800"))
+        answers = work.run([Begin(None, entry) for entry in entries], lambda _: False)
+        errors = [type(one.not_written) for one in answers]
+        nothing = type(None)
+        assert errors == [nothing, nothing, UnfitRowsError, nothing]
+        work.close()

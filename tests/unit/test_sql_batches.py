@@ -133,8 +133,9 @@ def test_after_a_failed_sync_nothing_is_written_while_the_log_cannot_be_emptied(
     assert rows_of(path) == [1, 2, 4]
 
 
+@pytest.mark.parametrize("promised", [False, True])
 def test_a_log_that_is_closed_before_it_was_synced_is_an_error(
-    path: Path, disk: Disk, tmp_path: Path
+    path: Path, disk: Disk, *, promised: bool
 ) -> None:
     with closing(batches_of(path)) as batches:
         batches.write(lambda to: to.execute("INSERT INTO t VALUES (1)"), promised=True)
@@ -142,7 +143,7 @@ def test_a_log_that_is_closed_before_it_was_synced_is_an_error(
             batches.write(
                 lambda to: to.execute("INSERT INTO absent VALUES (1)"), promised=False
             )
-        put_without_promise(batches, 2)
+        batches.write(lambda to: to.execute("INSERT INTO t VALUES (2)"), promised=promised)
         with pytest.raises(LostError, match="closed before it was synced"):
             batches.sync()
         assert disk.synced == []
