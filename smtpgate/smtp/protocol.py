@@ -264,6 +264,8 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         self._writable = None
         self._begin_wait()
         self._advance()
+        if self._deadline.at is not None:
+            self._look_at_time()  # again at that of the message
 
     def connection_lost(self, error: Exception | None) -> None:
         """Note the end of the connection; what the session's task does goes on to its end."""
@@ -285,8 +287,6 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         """
         waiter = self._waiter = self.loop.create_future()
         self._begin_wait()
-        if self._deadline.at is None:
-            self._look_at_time()
         if self._input or self._may_end:
             self._advance()
         else:
@@ -315,6 +315,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
                 if self._may_end and (self.incoming is None or self._is_cut_off):
                     self.end_if_due()
                 if self._writable is not None:
+                    self._begin_to_look()
                     break
                 if obeyed and self._input and self._has_had_turn(obeyed):
                     self._yield()
@@ -394,6 +395,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         """Let the client send more. Raises HangUp at its end."""
         if self._at_eof:
             raise HangUp
+        self._begin_to_look()
         if self._is_paused:
             self._resume_input()
 
@@ -410,6 +412,11 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         timeout_s = self._command_timeout_s if is_read else self._config.reply_timeout_s
         self._ends_at = self.loop.time() + timeout_s
 
+    def _begin_to_look(self) -> None:
+        """Look at the time from now on: there is nothing that has come and was not obeyed."""
+        if self._deadline.at is None:
+            self._look_at_time()
+
     def _look_at_time(self) -> None:
         """End the session if its client has taken longer than it may; otherwise look again.
 
@@ -424,9 +431,9 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         if now < ends_at:
             timeouts = self._command_timeout_s, config.reply_timeout_s, config.data_timeout_s
             self._deadline.move(min(ends_at, now + min(timeouts)), self._look_at_time)
-        elif self._waiter is not None:
+        elif self._waiter is not None and not self._is_yielding:
             self._time_out()
-        # Otherwise the session's task is at work, and looks when it waits again.
+        # Otherwise the session is at work, or will be, and looks when it waits again.
 
     def _time_out(self) -> None:
         """End the session: the client has taken longer than it may."""
