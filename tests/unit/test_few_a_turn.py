@@ -12,5 +12,6 @@ async def test_answers_that_come_while_others_wait_are_passed_on_after_them() ->
     way.add(range(10))
     assert taken == list(range(8))
     way.add([10, 11])
+    assert taken == list(range(8)), "no more in this turn"
     await settle()
     assert taken == list(range(12))
