@@ -162,3 +162,21 @@ def test_a_transaction_that_promises_nothing_is_not_synced(path: Path, disk: Dis
         batches.sync()
         assert len(disk.synced) == 1
     assert rows_of(path) == [1, 2, 3]
+
+
+def test_after_an_error_other_processes_are_not_waited_for_until_a_transaction_succeeds(
+    path: Path,
+) -> None:
+    def waits_ms(to: sqlite3.Connection) -> int:
+        (found,) = to.execute("PRAGMA busy_timeout").fetchone()
+        return int(found)
+
+    def fail(to: sqlite3.Connection) -> None:
+        to.execute("INSERT INTO absent VALUES (1)")
+
+    with closing(batches_of(path)) as batches:
+        usual_ms = batches.write(waits_ms, promised=False)
+        with pytest.raises(LostError):
+            batches.write(fail, promised=False)
+        assert batches.write(waits_ms, promised=False) == 50 < usual_ms
+        assert batches.write(waits_ms, promised=False) == usual_ms
