@@ -7,9 +7,11 @@ marketer's Standard Webhooks.
 
 import base64
 import json
+import re
 import ssl
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -237,6 +239,21 @@ class Host:
             octets: bytes = answer.read()
             return octets
 
+    def must_know_the_directory(self) -> None:
+        """Wait until each worker has looked at the directory as it is now."""
+        began_s = time.monotonic()
+        url = f"http://{LOOPBACK}:{self.gate.plan.http_port}/metrics"
+
+        def has_looked() -> bool:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                found = re.search(
+                    rb"^smtpgate_directory_age_seconds (\S+)$", answer.read(), re.MULTILINE
+                )
+            assert found is not None
+            return float(found[1]) < time.monotonic() - began_s
+
+        eventually(has_looked, "each worker to look at the directory")
+
     def send(self, name: str, *to: str, fields: str = "") -> str:
         """The marketer sends; the id of its message."""
         with logged_in(self.gate, self.authority.client_context()) as client:
@@ -399,6 +416,7 @@ def test_the_announcement(host: Host) -> None:
             (GONE, "BOUNCE"),
             (READER, "COMPLAINT"),
         }
+        host.must_know_the_directory()
         second = host.send("summer", GONE)
         eventually(lambda: len(retailer.kinds()) == len(marketer.kinds()) == 3, "both webhooks")
         assert retailer.kinds()[2] == marketer.kinds()[2] == "Bounce OnAccountSuppressionList"
