@@ -4,12 +4,13 @@ import os
 import platform
 import re
 import statistics
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -23,7 +24,8 @@ _CGROUPS: Final = Path("/sys/fs/cgroup")
 # Idle, and waiting for a disk; the rest of /proc/stat's first line is use, stolen time too.
 _IDLE: Final = (3, 4)
 _GUEST_AT: Final = 8  # counted among the others already
-_SIGNATURES: Final = 100
+_SIGNATURES: Final = 10
+_SIGNED_EVERY_S: Final = 0.15
 
 
 def _fields(pid: int) -> list[str]:
@@ -156,20 +158,41 @@ def meter() -> Iterator[Meter]:
             folder.rmdir()
 
 
-def signature_ms() -> float:
-    """CPU milliseconds of an RSA-2048 signature, now: the mean of all processors.
+class TimedSignatures:
+    """Times RSA-2048 signatures now and then, in a thread, while a load runs.
 
-    A virtual processor's speed changes from minute to minute, each processor's by itself.
+    A virtual processor's speed changes within a second by half, as what it shares with others
+    is busy or not. So signatures that are timed before and after a run say little about it.
+    Each time some are made without a pause, as ``openssl speed`` does.
     """
-    allowed = os.sched_getaffinity(0)
-    try:
-        return statistics.mean(map(_signature_ms_on, allowed))
-    finally:
-        os.sched_setaffinity(0, allowed)
+
+    def __init__(self) -> None:
+        self._times_ms: list[float] = []
+        self._has_ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        _ = _key()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._has_ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._times_ms.append(_signature_ms())
+            if self._has_ended.wait(_SIGNED_EVERY_S):
+                return
+
+    @property
+    def median_ms(self) -> float:
+        """CPU milliseconds of a signature; the load has ended."""
+        return statistics.median(self._times_ms)
 
 
-def _signature_ms_on(processor: int) -> float:
-    os.sched_setaffinity(0, {processor})
+def _signature_ms() -> float:
     times = []
     for _ in range(_SIGNATURES):
         begun = time.thread_time()

@@ -15,12 +15,12 @@ import pytest
 from tests.bench.peers.load import GeneratorError, Load, Offer, Report
 from tests.bench.peers.machine import (
     Meter,
+    TimedSignatures,
     busy_s,
     cpu_of,
     meter,
     proportional,
     resident,
-    signature_ms,
     tree,
 )
 from tests.bench.peers.messages import write_messages
@@ -60,7 +60,7 @@ class Run:
     whole_s: float
     resident: int
     proportional: int
-    signature_ms: float  # just before and after it
+    signature_ms: float  # during it
 
     @property
     def is_disturbed(self) -> bool:
@@ -329,8 +329,11 @@ class _Stage:
         return row
 
     def _run(self, load: Load, seconds: float) -> Run:
-        run, most, signature_before_ms = self._bench.next_run(), 0, signature_ms()
-        with self._offer.start(load, self._running, seconds=seconds, run=run) as generator:
+        run, most = self._bench.next_run(), 0
+        with (
+            self._offer.start(load, self._running, seconds=seconds, run=run) as generator,
+            TimedSignatures() as signatures,
+        ):
             started, before, measured = time.monotonic(), self._sink.counts(), self._measured()
             generator.begin()
             while not generator.has_printed(_SAMPLE_S):
@@ -342,19 +345,19 @@ class _Stage:
                 now - then for now, then in zip(self._measured(), measured, strict=True)
             )
             whole_s = time.monotonic() - started
-            pids = tree(self._roots)
-            delivered = self._sink.counts().since(before)
-            return Run(
-                report=seen,
-                delivered=delivered,
-                delivered_s=delivered.last_ns / 1e9 - seen.started_at,
-                cpu_s=cpu_s,
-                others_s=max(busy - cpu_s - ours - seen.cpu_s, 0),
-                whole_s=whole_s,
-                resident=max(most, resident(pids)),
-                proportional=proportional(pids),
-                signature_ms=(signature_before_ms + signature_ms()) / 2,
-            )
+        pids = tree(self._roots)
+        delivered = self._sink.counts().since(before)
+        return Run(
+            report=seen,
+            delivered=delivered,
+            delivered_s=delivered.last_ns / 1e9 - seen.started_at,
+            cpu_s=cpu_s,
+            others_s=max(busy - cpu_s - ours - seen.cpu_s, 0),
+            whole_s=whole_s,
+            resident=max(most, resident(pids)),
+            proportional=proportional(pids),
+            signature_ms=signatures.median_ms,
+        )
 
     def _measured(self) -> tuple[float, float, float]:
         """CPU time of the peer, of the machine, of the sink and this process."""
