@@ -262,3 +262,9 @@ def test_a_message_has_recipients_and_is_charged_once_to_each_subject_of_one_acc
     ):
         with pytest.raises(ValueError, match=says):
             must_make_sense([Charge(one, UNLIMITED) for one in subjects], recipients)
+
+
+@pytest.mark.parametrize("usages", [0, 2])
+def test_each_charge_has_one_usage(usages: int) -> None:
+    with pytest.raises(ValueError, match=f"1 charges have {usages} usages"):
+        attempt([None] * usages, [Charge(ACCOUNT, UNLIMITED)], 1, START)

@@ -111,6 +111,8 @@ def attempt(
     nothing to count, or nothing to charge.
     """
     must_make_sense(charges, recipients)
+    if len(usages) != len(charges):
+        raise ValueError(f"{len(charges)} charges have {len(usages)} usages")
     now_us = microseconds(now)
     current: list[Usage] = []
     is_within = True
@@ -178,8 +180,7 @@ def must_make_sense(charges: Sequence[Charge], recipients: int) -> None:
     """Raise ValueError if there is nothing to count, or nothing to charge."""
     if recipients < 1:
         raise ValueError(f"a message has at least one recipient, not {recipients}")
-    if len(charges) != 1:
-        must_go_together(charges)
+    must_go_together(charges)
 
 
 def _refusal(
