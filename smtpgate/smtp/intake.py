@@ -38,6 +38,8 @@ class _Pool:
         self._share = share
         self._sums = sums
         self._full = full
+        # While all accounts together have no more, none has more than its share.
+        self._no_more_than_one = share * limit
 
     @property
     def taken(self) -> int:
@@ -46,14 +48,18 @@ class _Pool:
 
     def take(self, account: str, octets: int) -> BudgetName | None:
         """Take room for so many octets, or name the bound that they would pass."""
-        taken, own = self._sums.add_to_all((self._name, (self._name, account)), octets)
+        keys = self._name, (self._name, account)
+        taken = self._sums.add_to_all(keys, octets)
+        if taken <= self._no_more_than_one:
+            return None
+        own = self._sums.sum(keys[1])
         refusal: BudgetName | None = None
         if taken > self._limit:
             refusal = self._full
         elif own > self._share * (self._limit - taken + own):
             refusal = "inflight-share"
         if refusal is not None:
-            self.give_back(account, octets)
+            self._sums.subtract_from_all(keys, octets)
         return refusal
 
     def force(self, account: str, octets: int) -> None:

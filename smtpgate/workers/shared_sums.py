@@ -53,30 +53,27 @@ class WorkersSums:
         self, cells: memoryview, number: int, size: int, own_cells: Mapping[SumKey, int]
     ) -> None:
         self._cells = cells
-        self._number = number
+        self._mine = cells[number * size : (number + 1) * size]
         self._size = size
         self._own_cells = own_cells
-        self._columns = lru_cache(maxsize=_KEPT_KEYS)(self._find_columns)
+        self._kept = lru_cache(maxsize=_KEPT_KEYS)(self._find)
 
-    def add_to_all(self, keys: tuple[SumKey, ...], number: int) -> list[int]:
-        """Add a number to the sum of each key, and return the sums with it."""
-        me, sums = self._number, []
-        for columns in self._columns(keys):
-            for column in columns:
-                column[me] += number
-            sums.append(min(map(sum, columns)))
-        return sums
+    def add_to_all(self, keys: tuple[SumKey, ...], number: int) -> int:
+        """Add a number to the sum of each key, and return that of the first key with it."""
+        mine, (places, columns) = self._mine, self._kept(keys)
+        for place in places:
+            mine[place] += number
+        return min(map(sum, columns))
 
     def subtract_from_all(self, keys: tuple[SumKey, ...], number: int) -> None:
         """Take a number off the sum of each key."""
-        me = self._number
-        for columns in self._columns(keys):
-            for column in columns:
-                column[me] -= number
+        mine = self._mine
+        for place in self._kept(keys)[0]:
+            mine[place] -= number
 
     def add(self, key: SumKey, number: int) -> int:
         """Add a number, and return the sum with it."""
-        return self.add_to_all((key,), number)[0]
+        return self.add_to_all((key,), number)
 
     def subtract(self, key: SumKey, number: int) -> None:
         """Take a number off that was added."""
@@ -84,13 +81,13 @@ class WorkersSums:
 
     def sum(self, key: SumKey) -> int:
         """The sum of a key; 0 for a key of which nothing is counted."""
-        (columns,) = self._columns((key,))
-        return min(map(sum, columns))
+        return min(map(sum, self._kept((key,))[1]))
 
-    def _find_columns(self, keys: tuple[SumKey, ...]) -> Sequence[Sequence[memoryview]]:
-        """The cells of each key, one of each worker, in each of its rows."""
+    def _find(self, keys: tuple[SumKey, ...]) -> tuple[Sequence[int], Sequence[Sequence[int]]]:
+        """The places of all keys, and those of the first in the cells of each worker."""
         cells, size = self._cells, self._size
-        return [[cells[place::size] for place in self._places(key)] for key in keys]
+        places = [place for key in keys for place in self._places(key)]
+        return places, [cells[place::size] for place in self._places(keys[0])]
 
     def _places(self, key: SumKey) -> Iterable[int]:
         if key in self._own_cells:

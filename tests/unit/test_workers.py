@@ -21,7 +21,7 @@ from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
 from smtpgate.control import FromWorker
 from smtpgate.core.address import ReversePath, parse_mailbox
-from smtpgate.core.limits.sums import LocalSums
+from smtpgate.core.limits.sums import LocalSums, SumKey, Sums
 from smtpgate.core.reply import Reply
 from smtpgate.gate.crew import Crew, Member
 from smtpgate.gate.frames import (
@@ -93,6 +93,25 @@ def test_workers_count_together_what_one_process_would(
             assert workers[number].add(key, by) == local.add(key, by)
     for key in KEYS:
         assert {worker.sum(key) for worker in workers} == {local.sum(key)}
+
+
+def test_keys_that_are_counted_together_have_the_sums_of_each() -> None:
+    shared, local = SharedSums(2, ["all"]), LocalSums()
+    workers = [shared.of_worker(number) for number in range(2)]
+    pairs: list[tuple[SumKey, ...]] = [
+        ("all", ("all", "one")),
+        ("all", ("all", "two")),
+        (("all", "one"), "all"),
+    ]
+    every: list[Sums] = [*workers, local]
+    for number, keys in enumerate(pairs):
+        worker = workers[number % 2]
+        assert worker.add_to_all(keys, 5 + number) == local.add_to_all(keys, 5 + number)
+    for sums in every:
+        assert [sums.sum(key) for key in ("all", ("all", "one"), ("all", "two"))] == [18, 12, 6]
+    for sums in every[::2]:
+        sums.subtract_from_all(pairs[0], 4)
+        assert [sums.sum(key) for key in ("all", ("all", "one"), ("all", "two"))] == [14, 8, 6]
 
 
 @given(STEPS, st.integers(0, 3))

@@ -9,8 +9,8 @@ SumKey = str | tuple[str, str]
 class Sums(Protocol):
     """Sums by key, over all who count. A sum may be too high for a moment, never too low."""
 
-    def add_to_all(self, keys: tuple[SumKey, ...], number: int) -> list[int]:
-        """Add a number to the sum of each key, and return the sums with it."""
+    def add_to_all(self, keys: tuple[SumKey, ...], number: int) -> int:
+        """Add a number to the sum of each key, and return that of the first key with it."""
 
     def subtract_from_all(self, keys: tuple[SumKey, ...], number: int) -> None:
         """Take a number off the sum of each key."""
@@ -31,9 +31,12 @@ class LocalSums:
     def __init__(self) -> None:
         self._sums: dict[SumKey, int] = {}
 
-    def add_to_all(self, keys: tuple[SumKey, ...], number: int) -> list[int]:
-        """Add a number to the sum of each key, and return the sums with it."""
-        return [self.add(key, number) for key in keys]
+    def add_to_all(self, keys: tuple[SumKey, ...], number: int) -> int:
+        """Add a number to the sum of each key, and return that of the first key with it."""
+        first, *others = keys
+        for key in others:
+            self.add(key, number)
+        return self.add(first, number)
 
     def subtract_from_all(self, keys: tuple[SumKey, ...], number: int) -> None:
         """Take a number off the sum of each key."""
