@@ -3,8 +3,8 @@
 Most messages of a sender are like an earlier one: they come from the same client, name the same
 addresses, and the directory gives the same answers. Then the decision is the same too, unless a
 policy asks for a fact of one message alone. So a decision is kept with the facts that it was
-made of. The directory is asked for every message, and a decision is used again only while each
-answer is the same object as before.
+made of. It is used again only while each answer of the directory is the same object as before.
+The directory is asked for every message: whether its answers are still valid, or for each.
 
 A decision that is kept keeps these answers in memory, also when the directory has forgotten
 them. So the size of the answers is bounded too.
@@ -31,7 +31,7 @@ from smtpgate.core.events import SubmissionDone
 from smtpgate.core.message.envelope import Submission
 from smtpgate.core.message.reading import ReadMessage
 from smtpgate.core.reply import reject
-from smtpgate.ports import Clock, Directory, DirectoryUnavailableError
+from smtpgate.ports import Clock, DirectoryUnavailableError, SteadyDirectory, Validity
 from smtpgate.tasks import Offload
 
 # Each is a request to the directory; a message has a few.
@@ -45,11 +45,12 @@ _IDENTITY_OCTETS: Final = 2_000
 
 
 class _Kept(NamedTuple):
-    """A decision, with the directory's answers for it and their size."""
+    """A decision, with the directory's answers for it, their validity and their size."""
 
-    principal: Principal
+    key: AccessKey
     known: Known
     authorization: Authorization
+    validity: Validity | None
     octets: int
 
 
@@ -62,7 +63,7 @@ class Authorizer:
         hostname: str,
         region: str,
         infer_arn: bool,
-        directory: Directory,
+        directory: SteadyDirectory,
         clock: Clock,
         offload: Offload,
     ) -> None:
@@ -83,31 +84,45 @@ class Authorizer:
 
         Raises Reject.
         """
-        try:
-            key = await self._directory.access_key(done.submission.client.access_key_id)
-            submission = done.submission = self._as_of_now(done.submission, key)
-            alike = _alike(message, submission)
-            kept = self._kept.get(alike)
-            if kept is not None and await self._is_as_before(kept, submission.principal):
-                authorization = kept.authorization
-            else:
-                authorization = await self._decide(message, submission, alike)
-        except DirectoryUnavailableError as error:
-            reject("directory-unavailable", str(error))
+        alike = _alike(message, done.submission)
+        kept = self._kept.get(alike)
+        if kept is not None and kept.validity and self._directory.is_valid(kept.validity):
+            self._note_key(kept.key, done)
+            authorization = kept.authorization
+        else:
+            try:
+                authorization = await self._ask(message, done, alike)
+            except DirectoryUnavailableError as error:
+                reject("directory-unavailable", str(error))
         done.identities, done.decision = authorization.identities, authorization.decision
         return authorization
 
-    def _as_of_now(self, submission: Submission, found: AccessKey | None) -> Submission:
-        """The submission with its principal as it is now: a key may have been revoked since."""
+    def _note_key(self, found: AccessKey | None, done: SubmissionDone) -> AccessKey:
+        """Send as the principal that the key has now; it may have been revoked since."""
+        submission = done.submission
         client = submission.client
         key = usable_key(found, client.address, self._clock.now(), client.certificate)
-        if key.principal is submission.principal and key.limits == submission.key_limits:
-            return submission
-        return submission.by_key(key)
+        if key.principal is not submission.principal or key.limits != submission.key_limits:
+            done.submission = submission.by_key(key)
+        return key
+
+    async def _ask(
+        self, message: ReadMessage, done: SubmissionDone, alike: tuple[object, ...]
+    ) -> Authorization:
+        """Ask the directory; the decision that is kept if the answers are as before."""
+        key_id = done.submission.client.access_key_id
+        key = self._note_key(await self._directory.access_key(key_id), done)
+        kept = self._kept.get(alike)
+        if kept is None or not await self._is_as_before(kept, key.principal):
+            return await self._decide(message, done.submission, key, alike)
+        if self._kept.get(alike) is kept:
+            validity = self._directory.validity_of(key, kept.known)
+            self._kept[alike] = kept._replace(key=key, validity=validity)
+        return kept.authorization
 
     async def _is_as_before(self, kept: _Kept, principal: Principal) -> bool:
         """True if the directory has the same principal and identities as for that decision."""
-        if kept.principal is not principal:
+        if kept.key.principal is not principal:
             return False
         for name, identities in kept.known.items():
             if await self._directory.identities(name) is not identities:
@@ -115,7 +130,11 @@ class Authorizer:
         return True
 
     async def _decide(
-        self, message: ReadMessage, submission: Submission, alike: tuple[object, ...]
+        self,
+        message: ReadMessage,
+        submission: Submission,
+        key: AccessKey,
+        alike: tuple[object, ...],
     ) -> Authorization:
         envelope = submission.envelope
         reverse_path = envelope.reverse_path.mailbox
@@ -145,21 +164,22 @@ class Authorizer:
             takes_long(request), authorize_message, request, report, self._hostname
         )
         if not report and is_lasting(request):
-            self._keep(alike, request, authorization)
+            self._keep(alike, key, request.known, authorization)
         return authorization
 
     def _keep(
         self,
         alike: tuple[object, ...],
-        request: AuthorizationRequest,
+        key: AccessKey,
+        known: Known,
         authorization: Authorization,
     ) -> None:
         self._forget(alike)
-        principal, known = request.principal, request.known
-        octets = _octets_of(principal, known)
+        octets = _octets_of(key.principal, known)
         if octets > _MAX_OCTETS_OF_ONE:
             return
-        self._kept[alike] = _Kept(principal, known, authorization, octets)
+        validity = self._directory.validity_of(key, known)
+        self._kept[alike] = _Kept(key, known, authorization, validity, octets)
         self._octets += octets
         while len(self._kept) > _MAX_KEPT or self._octets > _MAX_OCTETS:
             self._forget(next(iter(self._kept)))

@@ -35,7 +35,7 @@ from smtpgate.core.message.envelope import Submission
 from smtpgate.core.message.reading import ReadMessage, read_message, takes_long_to_read
 from smtpgate.core.outbox.mail import sent_mail
 from smtpgate.core.outbox.refusals import refused_at_once
-from smtpgate.core.reply import Reject, Reply, reject, reply_of
+from smtpgate.core.reply import Reject, Reply, accepted, reject
 from smtpgate.core.routing.route import RoutedMessage
 from smtpgate.core.routing.routes import RouteTable
 from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent, RecipientReply
@@ -46,11 +46,11 @@ from smtpgate.ports import (
     ClientGone,
     Clock,
     DeliveryAttempt,
-    Directory,
     DirectoryUnavailableError,
     EventSink,
     JournalUnavailableError,
     LedgerUnavailableError,
+    SteadyDirectory,
     Store,
     Upstream,
 )
@@ -83,7 +83,7 @@ class Pipeline:
         self,
         rules: Rules,
         *,
-        directory: Directory,
+        directory: SteadyDirectory,
         store: Store,
         pacer: Pacer,
         upstream: Upstream,
@@ -182,7 +182,7 @@ class Pipeline:
             if early is not None:
                 early.end()
             _end_stages(began_s, now_s())
-        return reply_of("accepted", message_id=done.submission.message_id)
+        return accepted(done.submission.message_id)
 
     # -- the stages ----------------------------------------------------------------------------
 

@@ -98,6 +98,14 @@ class TokenRefusedError(Exception):
         self.subject = subject
 
 
+class Validity(NamedTuple):
+    """So many questions have the same answers until that time, or until more are ``gone``."""
+
+    gone: int
+    until_s: float
+    questions: int
+
+
 class Directory(Protocol):
     """Accounts, access keys and identities. Raises DirectoryUnavailableError."""
 
@@ -106,6 +114,18 @@ class Directory(Protocol):
 
     async def identities(self, name: str) -> Sequence[Identity]:
         """Every identity of exactly that name, of any account, verified or not."""
+
+
+class SteadyDirectory(Directory, Protocol):
+    """A directory that knows for how long its answers are valid."""
+
+    def validity_of(
+        self, key: AccessKey, identities: Mapping[str, Sequence[Identity]]
+    ) -> Validity | None:
+        """For how long these objects are its answers; ``None`` if that is not known."""
+
+    def is_valid(self, validity: Validity) -> bool:
+        """True if it would give the same answers now. It waits for nothing."""
 
 
 class Ledger(Protocol):

@@ -133,6 +133,11 @@ def reply_of(name: str, **facts: object) -> Reply:
     return Reply(reply.code, reply.enhanced, reply.text.format(**facts), name)
 
 
+def accepted(message_id: str) -> Reply:
+    """The reply to an accepted message; for each of them ``str.format`` would take long."""
+    return _ACCEPTED.with_text(_ACCEPTED.text + message_id)
+
+
 def reject(reason: str, detail: str = "", **facts: object) -> NoReturn:
     """Raise the refusal for that reason."""
     raise Reject.of(reason, detail, **facts)
@@ -299,6 +304,8 @@ def _read(name: str, line: str) -> Reply:
 CATALOGUE: Final[dict[str, Reply]] = {
     name: _read(name, line) for name, line in _REPLIES.items()
 }
+
+_ACCEPTED: Final = reply_of("accepted", message_id="")
 
 # The refusal that a sender sees if it named an identity and no Allow of it names the sender:
 # the same whether the identity exists, is verified, is paused, or denies.

@@ -11,6 +11,7 @@ collector does not look at; a full cache would stop the gate for seconds otherwi
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
+from math import inf
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -57,16 +58,22 @@ class _Entry(Struct, frozen=True, gc=False):
     octets: int
 
 
+_UNKNOWN: Final = (None, -inf)
 _Answers = dict[CacheKey, Any] | dict[Dependency, Any]
 
 
 class Cache:
-    """Answers by their questions; ``now_s`` is the time of a monotonic clock."""
+    """Answers by their questions; ``now_s`` is the time of a monotonic clock.
+
+    ``gone`` counts the answers that were dropped or replaced. While it is the same, every
+    answer is still there, but for those that have lapsed.
+    """
 
     def __init__(self, *, max_octets: int, max_absent: int, absent_s: float) -> None:
         self.octets = 0
         self.hits = 0
         self.misses = 0
+        self.gone = 0
         self._max_octets = max_octets
         self._max_absent = max_absent
         self._absent_s = absent_s
@@ -100,6 +107,11 @@ class Cache:
         entry = self._entries.get(key)
         return None if entry is None else entry.value
 
+    def peek_until(self, key: CacheKey) -> tuple[Any, float]:
+        """The answer and when it lapses; an unknown one has. The use does not count."""
+        entry = self._entries.get(key)
+        return self._absent.get(key, _UNKNOWN) if entry is None else (entry.value, inf)
+
     def put(
         self, key: CacheKey, value: object, depends_on: tuple[Dependency, ...], octets: int
     ) -> None:
@@ -116,10 +128,14 @@ class Cache:
 
     def put_absent(self, key: CacheKey, value: object, now_s: float) -> None:
         """Keep for a while that there is nothing, which ``value`` says."""
+        _, good_until_s = self._absent.pop(key, (None, now_s))
+        if now_s < good_until_s:
+            self.gone += 1
         self._drop(key)
         self._absent[key] = (value, now_s + self._absent_s)
         if len(self._absent) > self._max_absent:
             self._absent.popitem(last=False)
+            self.gone += 1
 
     def drop(self, keys: Iterable[CacheKey]) -> None:
         """Forget those answers."""
@@ -136,6 +152,7 @@ class Cache:
         self._entries, self._absent = OrderedDict(), OrderedDict()
         self._depending = defaultdict(dict)
         self.octets = 0
+        self.gone += 1
 
     def free(self, count: int) -> bool:
         """Free so many of the answers that were cleared; true if there are more."""
@@ -149,10 +166,12 @@ class Cache:
         return bool(self._cleared)
 
     def _drop(self, key: CacheKey) -> None:
-        self._absent.pop(key, None)
+        if self._absent.pop(key, None) is not None:
+            self.gone += 1
         entry = self._entries.pop(key, None)
         if entry is None:
             return
+        self.gone += 1
         self.octets -= entry.octets
         for dependency in entry.depends_on:
             keys = self._depending[dependency]

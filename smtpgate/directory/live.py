@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import Any, Final, TypeVar, cast
 
 from smtpgate.core.account import AccessKey
@@ -32,7 +33,7 @@ from smtpgate.directory.load import Loaded, Loader
 from smtpgate.directory.load_settings import SETTINGS_KINDS, load_settings, owned
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.suppressed import SuppressedAddresses
-from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink, Reading
+from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink, Reading, Validity
 from smtpgate.tasks import TaskOwner, Threads
 
 R = TypeVar("R")
@@ -119,6 +120,40 @@ class LiveDirectory:
         is_known, found = self._known(question)
         answer: Sequence[Identity] = found if is_known else await self._asked(question)
         return answer
+
+    def validity_of(
+        self, key: AccessKey, identities: Mapping[str, Sequence[Identity]]
+    ) -> Validity | None:
+        """For how long these answers are certain; see the port."""
+        peek = self._cache.peek_until
+        answer, until_s = peek(CacheKey("key", key.id))
+        all_known, questions = answer is key, 1
+        for name, found in identities.items():
+            names, names_until_s = None, inf
+            if "@" in name:
+                names, names_until_s = peek(CacheKey("addresses", domain_of(name)))
+                questions += 1
+            if names is not None and name not in names:
+                answer, its_until_s = (), inf
+            else:
+                answer, its_until_s = peek(CacheKey("identity", name))
+                questions += 1
+            all_known = all_known and answer is found
+            until_s = min(until_s, names_until_s, its_until_s)
+        return Validity(self._cache.gone, until_s, questions) if all_known else None
+
+    def is_valid(self, validity: Validity) -> bool:
+        """True if the same answers would be given now; then they count as given."""
+        cache, now_s = self._cache, self._clock.monotonic()
+        if (
+            validity.gone != cache.gone
+            or now_s >= validity.until_s
+            or self._as_of_s is None
+            or now_s - self._as_of_s > self._settings.max_stale_s
+        ):
+            return False
+        cache.hits += validity.questions
+        return True
 
     async def notifications(
         self, name: str, owner_id: str, account_id: str

@@ -32,7 +32,7 @@ from smtpgate.directory.policies import PolicyOwner, delete_policy, put_policy
 from smtpgate.directory.quotas import QuotaKey, set_quota
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import delete_user, update_user
-from smtpgate.ports import DirectoryUnavailableError
+from smtpgate.ports import DirectoryUnavailableError, Validity
 from tests.support.clock import MovableClock, move_loop
 from tests.support.databases import Databases
 from tests.support.directory import ACTOR, live
@@ -439,6 +439,162 @@ async def test_a_change_drops_nothing_but_what_depends_on_it(
         await change_it(change)
     await directory.catch_up()
     assert await asked() == expected
+
+
+# -- answers that are valid for a while --------------------------------------------------------
+
+
+async def _validity(
+    directory: LiveDirectory, key_id: str = KEY, names: Sequence[str] = ("example.com",)
+) -> Validity | None:
+    key = await directory.access_key(key_id)
+    assert key is not None
+    found = {name: await directory.identities(name) for name in names}
+    return directory.validity_of(key, found)
+
+
+OF_ACME: Final = (
+    "example.com",
+    "ceo@example.com",
+    "absent.example",
+    "ceo@absent.example",
+)
+
+
+@pytest.mark.parametrize("what", ASKED_AGAIN)
+async def test_answers_are_valid_until_one_of_them_changes(
+    store: DirectoryStore, directory: LiveDirectory, what: str
+) -> None:
+    await add_user(store, "second")
+    await add_key(store, SECOND_KEY, user_name="second")
+    await add_key(store, ROOT_KEY)
+    await directory.catch_up()
+    change_it, expected = ASKED_AGAIN[what]
+    key_id = next(iter(sorted(expected & KEYS_OF_ACME)), KEY)
+    validity = await _validity(directory, key_id, OF_ACME)
+    assert validity is not None
+    await directory.catch_up()
+    assert directory.is_valid(validity)
+    async with store.changing(ACTOR) as change:
+        await change_it(change)
+    assert directory.is_valid(validity)
+    await directory.catch_up()
+    assert not directory.is_valid(validity)
+
+
+@pytest.mark.parametrize("name", ["new.example", "ceo@example.com", "ceo@new.example"])
+async def test_answers_are_valid_until_what_was_absent_is_there(
+    store: DirectoryStore, directory: LiveDirectory, name: str
+) -> None:
+    validity = await _validity(directory, names=[name])
+    assert validity is not None
+    await add_identity(store, name)
+    assert directory.is_valid(validity)
+    await directory.catch_up()
+    assert not directory.is_valid(validity)
+
+
+async def test_new_answers_end_no_validity(directory: LiveDirectory) -> None:
+    validity = await _validity(directory, names=OF_ACME)
+    assert validity is not None
+    assert await directory.identities("other.example")
+    assert not await directory.identities("ceo@other.example")
+    assert await directory.access_key(OTHER_KEY)
+    assert directory.is_valid(validity)
+
+
+async def test_an_answer_that_lapses_ends_its_validity_and_no_other(
+    directory: LiveDirectory, clock: MovableClock
+) -> None:
+    there, absent, addresses = [
+        await _validity(directory, names=names)
+        for names in (["example.com"], ["absent.example"], ["ceo@example.com"])
+    ]
+    assert there is not None
+    assert absent is not None
+    assert addresses is not None
+    clock.move(59)
+    assert all(map(directory.is_valid, (there, absent, addresses)))
+    clock.move(1)
+    for lapsed in (absent, addresses):
+        assert not directory.is_valid(lapsed)
+    again = await _validity(directory, names=["absent.example", "ceo@example.com"])
+    assert again is not None
+    assert directory.is_valid(again)
+    assert directory.is_valid(there)
+    assert not directory.is_valid(absent)
+
+
+async def test_answers_that_make_room_end_their_validity(
+    store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
+) -> None:
+    brief = live(store, clock, LiveSettings(max_absent=2))
+    await brief.catch_up()
+    validity = await _validity(brief, names=["n0.example"])
+    assert validity is not None
+    assert not await brief.identities("n1.example")
+    assert brief.is_valid(validity)
+    assert not await brief.identities("n2.example")
+    assert not brief.is_valid(validity)
+    _ = await _validity(directory)
+    small = live(store, clock, LiveSettings(max_octets=directory.cache.octets))
+    await small.catch_up()
+    validity = await _validity(small)
+    assert validity is not None
+    assert small.is_valid(validity)
+    assert await small.access_key(OTHER_KEY)
+    assert await small.identities("other.example")
+    assert not small.is_valid(validity)
+
+
+async def test_answers_of_another_loader_are_other_answers(directory: LiveDirectory) -> None:
+    validity = await _validity(directory)
+    assert validity is not None
+    directory.use(directory.loader)
+    assert not directory.is_valid(validity)
+
+
+async def test_no_answers_are_valid_once_the_directory_is_too_old(
+    directory: LiveDirectory, clock: MovableClock
+) -> None:
+    validity = await _validity(directory)
+    assert validity is not None
+    clock.move(300)
+    assert directory.is_valid(validity)
+    clock.move(1)
+    assert not directory.is_valid(validity)
+    await directory.catch_up()
+    assert directory.is_valid(validity)
+
+
+async def test_only_answers_in_memory_have_a_validity(
+    store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
+) -> None:
+    key = await directory.access_key(KEY)
+    assert key is not None
+    found = await directory.identities("example.com")
+    absent = await directory.identities("ceo@example.com")
+    assert directory.validity_of(key, {"example.com": found, "ceo@example.com": absent})
+    assert directory.validity_of(key, {"example.com": list(found)}) is None
+    assert directory.validity_of(key, {"ceo@example.com": found}) is None
+    assert directory.validity_of(key, {"unknown.example": ()}) is None
+    assert directory.validity_of(structs.replace(key), {"example.com": found}) is None
+    nothing = live(store, clock)
+    await nothing.catch_up()
+    assert nothing.validity_of(key, {}) is None
+
+
+async def test_answers_that_are_still_valid_count_as_given(directory: LiveDirectory) -> None:
+    validity = await _validity(directory, names=OF_ACME)
+    assert validity is not None
+    before = directory.cache.hits
+    again = await _validity(directory, names=OF_ACME)
+    asked = directory.cache.hits - before
+    assert again == validity
+    assert directory.is_valid(validity)
+    assert directory.cache.hits - before == 2 * asked
+    assert not directory.is_valid(validity._replace(until_s=0.0))
+    assert directory.cache.hits - before == 2 * asked
 
 
 async def test_what_was_not_there_is_seen_after_the_next_reading_of_the_feed(

@@ -1,7 +1,7 @@
 """A decision that is used again is the one that would be made again."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from smtpgate.core.policy import Policy, PolicyKind, parse_policy
 from smtpgate.core.policy.keys import is_of_message
 from smtpgate.core.reply import Reject
 from smtpgate.core.secret import Secret
+from smtpgate.ports import Validity
 from smtpgate.tasks import LoopTurns, Offload, Threads
 from tests.support.clock import MovableClock
 from tests.support.rows import rows
@@ -60,16 +61,28 @@ class KnownNow:
             policies=(policy("identity", condition or {}),),
         )
         self._found: tuple[Identity, Sequence[Identity]] | None = None
+        self.validity: Validity | None = None
+        self.questions = 0
 
     async def access_key(self, _key_id: str) -> AccessKey | None:
+        self.questions += 1
         return self.key
 
     async def identities(self, name: str) -> Sequence[Identity]:
+        self.questions += 1
         if name != NAME:
             return ()
         if self._found is None or self._found[0] is not self.identity:
             self._found = self.identity, (self.identity,)
         return self._found[1]
+
+    def validity_of(
+        self, _key: AccessKey, _identities: Mapping[str, Sequence[Identity]]
+    ) -> Validity | None:
+        return self.validity
+
+    def is_valid(self, validity: Validity) -> bool:
+        return validity is self.validity
 
     def set_policy(self, condition: dict[str, Any], effect: str = "Allow") -> None:
         policies = (policy("identity", condition, effect),)
@@ -200,6 +213,58 @@ async def test_what_the_directory_takes_away_is_refused_at_once() -> None:
     assert await desk.refusal() == "implicit-deny"
     known.key = None
     assert await desk.refusal() == "access-key-inactive"
+
+
+async def test_while_its_answers_are_valid_the_directory_is_asked_for_none() -> None:
+    known = KnownNow()
+    desk = Desk(known)
+    known.validity = Validity(0, 60.0, 3)
+    first = await desk.ask()
+    asked = known.questions
+    assert await desk.ask() is first
+    assert known.questions == asked
+    known.validity = Validity(1, 60.0, 3)
+    assert await desk.ask() is first
+    assert known.questions > asked
+    asked = known.questions
+    assert await desk.ask() is first
+    assert known.questions == asked
+
+
+async def test_answers_that_are_valid_no_longer_are_compared() -> None:
+    known = KnownNow()
+    desk = Desk(known)
+    known.validity = Validity(0, 60.0, 3)
+    await desk.ask()
+    known.set_policy({}, "Deny")
+    known.validity = Validity(1, 60.0, 3)
+    assert await desk.refusal() == "not-verified"
+
+
+async def test_a_key_that_expires_is_refused_while_the_answers_are_valid() -> None:
+    known = KnownNow()
+    desk = Desk(known)
+    known.validity = Validity(0, 60.0, 3)
+    expires_at = desk.clock.now() + timedelta(seconds=10)
+    known.key = AccessKey(KEY_ID, Secret("x"), known.principal, expires_at=expires_at)
+    await desk.ask()
+    desk.clock.move(9)
+    await desk.ask()
+    desk.clock.move(1)
+    assert await desk.refusal() == "access-key-expired"
+
+
+async def test_the_limits_of_the_key_are_those_of_its_valid_answer() -> None:
+    known = KnownNow()
+    desk = Desk(known)
+    known.validity = Validity(0, 60.0, 3)
+    limits = SendingLimits(5, 1)
+    known.key = AccessKey(KEY_ID, Secret("x"), known.principal, limits=limits)
+    for _ in range(2):
+        submission, message = desk.submission(Letter())
+        done = SubmissionDone(submission=submission)
+        await desk.authorizer.authorize(message, done)
+        assert done.submission.key_limits == limits
 
 
 @rows(

@@ -1,7 +1,7 @@
 import pytest
 
 from smtpgate.core.reason import ALL_REASONS
-from smtpgate.core.reply import CATALOGUE, Reject, Reply, reply_of
+from smtpgate.core.reply import CATALOGUE, Reject, Reply, accepted, reply_of
 from tests.support.rows import rows
 
 
@@ -64,3 +64,10 @@ def test_a_reasons_replies_are_in_the_catalogue(code: str) -> None:
     reason = ALL_REASONS[code]
     assert reason.reply in CATALOGUE or code == "upstream-reply"
     assert not reason.last_word or CATALOGUE[reason.last_word].code == 421
+
+
+def test_the_reply_to_an_accepted_message_is_the_catalogues() -> None:
+    for message_id in ("0100-1", "{message_id}", "{x}"):
+        reply = accepted(message_id)
+        assert reply == reply_of("accepted", message_id=message_id)
+        assert (reply.name, str(reply)) == ("accepted", f"250 2.0.0 Ok {message_id}")

@@ -28,7 +28,7 @@ _FIELDS: Final = frozenset(
 _SHOWN_OCTETS: Final = 40
 
 # What nearly all fields look like, with their folds; the rest is read piece by piece.
-_ATOMS: Final = rb'[^\s"(),:;<>@\\\[\]]++'
+_ATOMS: Final = rb'[^ \t\n\r\f\v"(),:;<>@\\\[\]]++'
 _ADDRESS: Final = rb"%b@%b" % (_ATOMS, _ATOMS)
 _NAME: Final = rb'(?:"[^"\\]*+"|[^"(),:;<>@\\\[]*+)[ \t\r\n]*+'
 _ITEM: Final = rb"(?:%b<%b>|%b)[ \t\r\n]*+" % (_NAME, _ADDRESS, _ADDRESS)
