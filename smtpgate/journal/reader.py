@@ -20,7 +20,7 @@ from smtpgate.journal.rows import (
     hour_of,
     record_of,
 )
-from smtpgate.journal.schema import events, recent_terms, records, statements, terms
+from smtpgate.journal.schema import events, records, statements, terms
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.term_sorting import having_recently, terms_in
 from smtpgate.journal.terms import TermKey
@@ -60,9 +60,7 @@ class JournalReader:
             return record
         hour, wanted = hour_of(microseconds(record.received_at)), list(named)
         of_it = terms.c.hour == hour, terms.c.id == record.id
-        recent = select(recent_terms.c.digests).where(
-            recent_terms.c.hour == hour, recent_terms.c.id == record.id
-        )
+        of_row = select(records.c.digests).where(records.c.id == record.id)
         found: set[bytes] = set()
         async with self.store.reading() as connection:
             for at in range(0, len(wanted), _PAGE):
@@ -70,9 +68,8 @@ class JournalReader:
                     *of_it, terms.c.term.in_(wanted[at : at + _PAGE])
                 )
                 found.update((await connection.execute(query)).scalars())
-            if self.store.database.is_sqlite:
-                for digests in (await connection.execute(recent)).scalars():
-                    found.update(terms_in(digests))
+            digests = (await connection.execute(of_row)).scalar()
+        found.update(terms_in(digests or b""))
         return structs.replace(
             record, forward_paths=_mailboxes(named[one] for one in wanted if one in found)
         )

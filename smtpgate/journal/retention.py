@@ -19,12 +19,11 @@ from smtpgate.core.history.usage import Grain, unit_of
 from smtpgate.core.message_id import first_id
 from smtpgate.core.moments import microseconds, moment
 from smtpgate.journal.doubt import Doubt
-from smtpgate.journal.rows import COLUMNS, Row, hour_of
+from smtpgate.journal.rows import COLUMNS, HOUR_US, Row, hour_of
 from smtpgate.journal.schema import (
     event_sums,
     events,
     metadata,
-    recent_terms,
     records,
     set_usage,
     statements,
@@ -49,7 +48,6 @@ _USAGE_STEP: Final = 64  # each on other pages, of the table and of its indexes
 # The part of the limit that is freed beyond the excess, so that the next round has less to do.
 _SPARE: Final = 0.05
 _SHORT_HOURS: Final = 3
-_HOUR_US: Final = 3_600_000_000
 
 T = TypeVar("T")
 
@@ -168,10 +166,9 @@ class Retention:
         """Delete terms, statements and events that belong to no record."""
         oldest = await self._writer.run(_oldest)
         hour = hour_of(microseconds(now) if oldest is None else oldest.received_us)
-        before = first_id(moment(hour * _HOUR_US)) if oldest is None else oldest.id
+        before = first_id(moment(hour * HOUR_US)) if oldest is None else oldest.id
         await self._steps(
             _old_terms(hour),
-            _unsorted_terms(before),
             _old_statements(hour // 24),
             _old_events(before),
         )
@@ -211,11 +208,6 @@ def _old_terms(hour: int) -> _Step:
     columns = (terms.c.hour, terms.c.term, terms.c.id)
     chosen = select(*columns).where(terms.c.hour < hour).order_by(*columns).limit(_TERM_STEP)
     query = delete(terms).where(tuple_(*columns).in_(chosen))
-    return lambda connection: connection.execute(query).rowcount
-
-
-def _unsorted_terms(before: str) -> _Step:
-    query = delete(recent_terms).where(recent_terms.c.id < before)
     return lambda connection: connection.execute(query).rowcount
 
 

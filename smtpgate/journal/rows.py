@@ -40,13 +40,13 @@ Facts: TypeAlias = dict[str, Any]
 Texts: TypeAlias = Mapping[str, str]
 """Those of statements, by their digest."""
 
-_HOUR_US: Final = 3_600_000_000
+HOUR_US: Final = 3_600_000_000
 _decode: Final = json.loads
 _OUTCOMES: Final[Mapping[str, Outcome]] = {one: one for one in get_args(Outcome)}
 
 
 class Row(NamedTuple):
-    """A row of ``journal_records`` as either driver takes it, without its number."""
+    """A row of ``journal_records`` as either driver takes it, without its number and terms."""
 
     id: str
     kind: str
@@ -106,7 +106,7 @@ def day_of(received_us: int) -> int:
 
 def hour_of(received_us: int) -> int:
     """The hour of a moment, in hours since 1970."""
-    return received_us // _HOUR_US
+    return received_us // HOUR_US
 
 
 @lru_cache(maxsize=4096)

@@ -26,7 +26,7 @@ from smtpgate.sql.partial_index import partial_index
 from smtpgate.sql.types import NAMES, Serial
 
 # The revision of these tables: the newest module of the migrations.
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 # The oldest revision that is upgraded.
 OLDEST: Final = "0004"
 
@@ -36,7 +36,8 @@ metadata = MetaData(naming_convention=NAMES)
 _ID: Final = String(64).with_variant(String(64, collation="C"), "postgresql")
 _OCTETS: Final = Text().with_variant(Text(collation="C"), "postgresql")
 
-# Single values: the check of the terms' key, and the last sign of life.
+# Single values: the check of the terms' key, the last sign of life, and in SQLite the number
+# of the last record whose terms are sorted in.
 meta = Table(
     "journal_meta",
     metadata,
@@ -73,13 +74,15 @@ records = Table(
     Column("facts", Text, nullable=False),
     Column("verdict", Text, nullable=False),
     Column("writer", BigInteger),  # the gate that was to complete it
+    Column("digests", LargeBinary),  # in SQLite, the terms it was written with
     sqlite_autoincrement=True,  # a number is never given twice
 )
 # Few at any time: messages that are being relayed, and those of a gate that was killed.
 partial_index("ix_journal_records_relaying", records.c.id, records.c.outcome == "relaying")
 
 # The terms by which records are found, as keyed digests. The hour comes first, so that an
-# hour's terms lie together: they are written in one place, and forgotten in one piece.
+# hour's terms lie together: they are written in one place, and forgotten in one piece. In
+# SQLite the terms of the last records are not here yet (see term_sorting.py).
 terms = Table(
     "journal_terms",
     metadata,
@@ -87,16 +90,6 @@ terms = Table(
     Column("term", LargeBinary(12), primary_key=True),
     Column("id", _ID, primary_key=True),
     sqlite_with_rowid=False,
-)
-
-# In SQLite, the terms of the last records, a row a record, until they are sorted in above.
-recent_terms = Table(
-    "journal_recent_terms",
-    metadata,
-    Column("seq", Serial, primary_key=True),
-    Column("hour", Integer, nullable=False),
-    Column("id", _ID, nullable=False),
-    Column("digests", LargeBinary, nullable=False),  # one after the other
 )
 
 # The texts of statements that decided, each once; with the last day of a record that cites it.

@@ -27,6 +27,7 @@ from smtpgate.journal.events import EventRow, EventStatements
 from smtpgate.journal.rows import COLUMNS, Row, Texts, day_of, hour_of
 from smtpgate.journal.schema import meta, records, set_usage, statements, terms, usage
 from smtpgate.journal.tasks import TaskRow, TaskStatements
+from smtpgate.journal.terms import TERM_OCTETS
 from smtpgate.sql.batches import Plain, SqlStatement
 from smtpgate.sql.insert import insert_into
 
@@ -41,6 +42,8 @@ _BEGINNING: Final = tuple(
     name for name in Row._fields if name not in _BEGUN and name != "done_us"
 )
 _beginning: Final = itemgetter(*map(Row._fields.index, _BEGINNING))
+_TERMS: Final = "digests"
+_WHOLE: Final = (*Row._fields, _TERMS)
 _SUMS: Final = ("attempts", "messages", "recipients", "octets")
 _POINT_US: Final = Grain.POINT * 60_000_000
 _POINTS_A_GRAIN: Final = tuple((int(grain), grain // Grain.POINT) for grain in Grain)
@@ -112,12 +115,13 @@ class RecordStatements:
             self._file = connection
         prepared = self._for(connection)
         entries = _one_a_row(entries)
+        in_row = prepared.terms_in_row
         increments: Increments = {}
         whole: list[Entry] = []
         late: list[Entry] = []  # whose verdict added terms
         verdicts: list[tuple[Any, ...]] = []
         begun: list[tuple[Any, ...]] = []
-        kept: list[Row] = []
+        kept: list[tuple[Any, ...]] = []
         for entry in entries:
             row = entry.row
             if entry.is_final:
@@ -128,10 +132,11 @@ class RecordStatements:
                     late.append(entry)
                 continue
             whole.append(entry)
+            digests = entry.early_terms + entry.late_terms if in_row else None
             if entry.is_final:
-                kept.append(row)
+                kept.append((*row, digests))
             else:
-                begun.append(_beginning(row))
+                begun.append((*_beginning(row), digests))
         earlier = self._earlier(connection, whole) if kept else ()
         for row in earlier:
             _count(increments, row, -1)
@@ -170,15 +175,18 @@ class RecordStatements:
 
         Returns the number of these terms.
         """
-        if isinstance(connection, sqlite3.Connection):
-            return term_sorting.add(connection, [_all_terms(e) for e in (*whole, *late)])
-        found = _terms(whole, late)
-        if found and connection.dialect.name == "sqlite":
-            # Where a record is not known as it was begun, its early terms are sorted in first.
-            while term_sorting.sort_some_in(connection):
-                pass
-        self._for(connection).term.run(connection, found)
-        return len(found)
+        prepared = self._for(connection)
+        written = [(entry, entry.early_terms + entry.late_terms) for entry in whole]
+        written += [(entry, entry.late_terms) for entry in late]
+        apart = written
+        if prepared.terms_in_row:
+            # The early ones are in the row, or are sorted in.
+            added = [entry for entry in whole if entry.may_be_there]
+            if not term_sorting.add(connection, [(e.late_terms, e.row.id) for e in late]):
+                added += late
+            apart = [(entry, entry.late_terms) for entry in added]
+        prepared.term.run(connection, [row for one in apart for row in _term_rows(*one)])
+        return sum([len(digests) for _, digests in written]) // TERM_OCTETS
 
     def _write_tasks(self, connection: Plain, entries: Sequence[Entry]) -> None:
         if not entries:
@@ -224,7 +232,9 @@ class RecordStatements:
             ]
         if connection.dialect.name == "postgresql":
             prepared = self._for(connection)
-            prepared.begin.run(connection, sorted(map(_beginning, rows)))
+            prepared.begin.run(
+                connection, [(*one, None) for one in sorted(map(_beginning, rows))]
+            )
         query = (
             select(*COLUMNS)
             .where(records.c.id.in_([row.id for row in rows]))
@@ -273,22 +283,25 @@ class _Prepared:
         return cls._compiled[key]
 
     def __init__(self, dialect: Dialect) -> None:
+        self.terms_in_row = dialect.name == "sqlite"
         insert: Any = _insert_in_sqlite
         if dialect.name == "postgresql":
             insert = partial(insert_into, dialect=dialect)
 
-        def prepare(construct: Executable, *names: str) -> "_InOrder":
-            return _InOrder(SqlStatement.of(construct, dialect), names)
+        def prepare(construct: Executable, *names: str) -> SqlStatement:
+            statement = SqlStatement.of(construct, dialect)
+            assert statement.names == names  # noqa: S101 - rows are tuples in that order
+            return statement
 
-        row = insert(records).values({name: bindparam(name) for name in Row._fields})
+        row = insert(records).values({name: bindparam(name) for name in _WHOLE})
         begun = insert(records).values(
-            {name: bindparam(name) for name in _BEGINNING}
+            {name: bindparam(name) for name in (*_BEGINNING, _TERMS)}
             | {name: literal_column(f"'{value}'") for name, value in _BEGUN.items()}
         )
-        self.begin = prepare(begun.on_conflict_do_nothing(), *_BEGINNING)
-        changed = {name: row.excluded[name] for name in Row._fields if name != "id"}
+        self.begin = prepare(begun.on_conflict_do_nothing(), *_BEGINNING, _TERMS)
+        changed = {name: row.excluded[name] for name in _WHOLE if name != "id"}
         self.keep = prepare(
-            row.on_conflict_do_update(index_elements=["id"], set_=changed), *Row._fields
+            row.on_conflict_do_update(index_elements=["id"], set_=changed), *_WHOLE
         )
         self.finish: SqlStatement | _AtOnce = SqlStatement(_FINISH_IN_SQLITE, _VERDICT)
         if dialect.name == "postgresql":
@@ -352,22 +365,6 @@ class _AtOnce:
         return connection.exec_driver_sql(self._sql, columns).rowcount
 
 
-class _InOrder:
-    """A statement whose columns are given in another order than its parameters."""
-
-    def __init__(self, statement: SqlStatement, names: tuple[str, ...]) -> None:
-        self._statement = statement
-        order = tuple(names.index(name) for name in statement.names)
-        self._order = None if order == tuple(range(len(names))) else order
-
-    def run(self, connection: Plain, rows: Sequence[tuple[Any, ...]]) -> int:
-        """The number of changed rows, or -1 when the driver does not report it."""
-        order = self._order
-        if order is not None:
-            rows = [tuple(row[at] for at in order) for row in rows]
-        return self._statement.run(connection, rows)
-
-
 def _one_a_row(entries: Sequence[Entry]) -> Sequence[Entry]:
     """The last entry of each row, but a final one before others.
 
@@ -387,23 +384,9 @@ def _one_a_row(entries: Sequence[Entry]) -> Sequence[Entry]:
     return list(latest.values())
 
 
-def _all_terms(entry: Entry) -> tuple[int, str, bytes]:
-    """The hour, the id and all terms of a record."""
-    terms = entry.early_terms + entry.late_terms
-    return hour_of(entry.row.received_us), entry.row.id, terms
-
-
-def _terms(whole: Iterable[Entry], late: Iterable[Entry]) -> list[tuple[int, bytes, str]]:
-    """Rows of terms: all of the first, and what the verdicts added to the second."""
-    found = [
-        (hour, term, record_id)
-        for hour, record_id, all_terms in map(_all_terms, whole)
-        for term in term_sorting.terms_in(all_terms)
-    ]
-    for entry in late:
-        hour, record_id = hour_of(entry.row.received_us), entry.row.id
-        found += [(hour, term, record_id) for term in term_sorting.terms_in(entry.late_terms)]
-    return found
+def _term_rows(entry: Entry, digests: bytes) -> list[tuple[int, bytes, str]]:
+    hour, record_id = hour_of(entry.row.received_us), entry.row.id
+    return [(hour, term, record_id) for term in term_sorting.terms_in(digests)]
 
 
 def _count(increments: Increments, row: Row | None, sign: int) -> None:

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, Final
 
 # Up to 16 rows, and multiples of 16 up to 64, have a statement of their own, which the driver
-# keeps: so a group of messages is one step, and up to 64 rows are two at most. With 14 columns
+# keeps: so a group of messages is one step, and up to 64 rows are two at most. With 15 columns
 # they stay below the 999 parameters that old versions of SQLite allow.
 _MOST: Final = 64
 _FEW: Final = 16

@@ -191,6 +191,10 @@ class Filling:
 
     def close(self) -> None:
         """Let SQLite look at the tables as the gate does, and close the file."""
+        self._connection.execute(
+            "INSERT INTO journal_meta (name, value) "
+            "SELECT 'sorted', max(seq) FROM journal_records"
+        )
         self._connection.execute("PRAGMA optimize")
         self._connection.close()
 

@@ -34,7 +34,9 @@ from tests.support.world import DELEGATE, DOMAIN_NAME, IDENTITY, grant, may_send
 
 _IDS: Final = count(1)
 # The ids that terms lead to.
-WITH_TERMS: Final = "SELECT id FROM journal_terms UNION SELECT id FROM journal_recent_terms"
+WITH_TERMS: Final = """
+SELECT id FROM journal_terms UNION SELECT id FROM journal_records WHERE digests IS NOT NULL
+"""
 
 IDENTITY_POLICY: Final = parse_policy(
     grant(Sid="AuthorizeMarketer", Condition=sent_as(f"marketing@{DOMAIN_NAME}")),

@@ -4,9 +4,12 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from msgspec import structs
+from sqlalchemy import Connection, text
+from sqlalchemy.dialects import sqlite
 
 from smtpgate.core.address import parse_mailbox
 from smtpgate.core.events import SubmissionDone
@@ -16,13 +19,14 @@ from smtpgate.journal import reader as reader_module
 from smtpgate.journal import term_sorting
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
-from smtpgate.journal.term_sorting import sort_some_in
+from smtpgate.journal.schema import records
+from smtpgate.journal.term_sorting import having_recently, sort_some_in
 from tests.support.clock import MovableClock
 from tests.support.events import auth_failed
 from tests.support.journal import Breakable, all_rows, journal_in, open_journal, submission
 from tests.support.world import DELEGATE, OWNER
 
-SEARCHES: tuple[Search, ...] = (
+SEARCHES: Final[tuple[Search, ...]] = (
     Search(account_id=OWNER),
     Search(account_id=DELEGATE, reason="policy-denied"),
     Search(address="marketing@ses-example.com", outcome="refused"),
@@ -30,6 +34,10 @@ SEARCHES: tuple[Search, ...] = (
     Search(reason="quota-exceeded"),
     Search(account_id=OWNER, outcome="accepted"),
 )
+WAITING: Final = """
+SELECT count(*) FROM journal_records WHERE seq >
+    coalesce((SELECT CAST(value AS INTEGER) FROM journal_meta WHERE name = 'sorted'), 0)
+"""
 
 
 @pytest.fixture
@@ -59,14 +67,23 @@ async def found(journal: LiveJournal, clock: MovableClock) -> list[list[str]]:
     return [[record.id async for record in reader.search(one, clock.now())] for one in SEARCHES]
 
 
+async def sort_in(journal: LiveJournal) -> bool:
+    """Sort terms in as the writer's thread does; false if there was nothing."""
+
+    def work(connection: Connection) -> bool:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        return sort_some_in(driver)
+
+    return await journal.writer.run(work)
+
+
 def counted(folder: Path) -> tuple[int, int]:
     """The number of rows that wait, and of terms that are sorted in."""
     connection = sqlite3.connect(folder / "journal.sqlite")
     try:
-        tables = "journal_recent_terms", "journal_terms"
-        waiting, sorted_in = (
-            connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables
-        )
+        (waiting,) = connection.execute(WAITING).fetchone()
+        (sorted_in,) = connection.execute("SELECT count(*) FROM journal_terms").fetchone()
         return waiting, sorted_in
     finally:
         connection.close()
@@ -84,10 +101,10 @@ async def test_each_search_finds_the_same_before_and_after(
     assert [len(ids) for ids in before] == [9, 3, 3, 0, 0, 6]
     assert all(ids == sorted(ids, reverse=True) for ids in before)
     while counted(tmp_path)[0]:
-        assert await journal.writer.run(sort_some_in)
+        assert await sort_in(journal)
         assert await found(journal, clock) == before
     assert counted(tmp_path)[1] > 9
-    assert not await journal.writer.run(sort_some_in)
+    assert not await sort_in(journal)
 
 
 async def test_terms_are_sorted_in_once_there_are_enough_of_them(
@@ -130,7 +147,7 @@ async def test_records_with_few_terms_do_not_gather(
 async def test_terms_that_cannot_be_sorted_in_now_wait(
     journal: LiveJournal, clock: MovableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(term_sorting, "SORTED_AFTER", 30)
+    monkeypatch.setattr(term_sorting, "SORTED_AFTER", 20)
     file = Breakable(tmp_path / "journal.sqlite")
     events = some(clock, 3)
 
@@ -165,3 +182,61 @@ async def test_a_record_of_a_process_that_ended_is_found_by_what_was_known_and_b
         Search(address="marketing@ses-example.com", reason="in-doubt"),
     ):
         assert [one.id async for one in reader.search(search, clock.now())] == [row.id]
+
+
+REFUSED = Search(reason="upstream-rejected")
+REFUSED_OF_SENDER = Search(address="marketing@ses-example.com", reason="upstream-rejected")
+
+
+@pytest.mark.parametrize("sorted_in", [0, 1, 2], ids=["waits", "one waits", "is sorted in"])
+@pytest.mark.parametrize("may_be_there", [False, True])
+async def test_terms_that_verdicts_add_are_found_wherever_the_others_are(
+    journal: LiveJournal,
+    clock: MovableClock,
+    monkeypatch: pytest.MonkeyPatch,
+    sorted_in: int,
+    may_be_there: bool,
+) -> None:
+    monkeypatch.setattr(term_sorting, "_SORTED_AT_ONCE", 1)
+    events = [submission(clock, "refused", "upstream-rejected") for _ in range(2)]
+    for event in events:
+        await journal.begin(event)
+        event.may_be_recorded = may_be_there
+    for _ in range(sorted_in):
+        assert await sort_in(journal)
+    await asyncio.gather(*map(journal.finish, events))
+    assert journal.tally.commits == 3  # both verdicts are one group
+    reader = JournalReader(journal.store, journal.store.key())
+    wanted = sorted((event.submission.message_id for event in events), reverse=True)
+    while True:
+        for search in (REFUSED, REFUSED_OF_SENDER):
+            assert [one.id async for one in reader.search(search, clock.now())] == wanted
+        if not await sort_in(journal):
+            break
+
+
+async def test_numbers_without_a_record_are_no_end(
+    journal: LiveJournal, clock: MovableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(term_sorting, "_SORTED_AT_ONCE", 1)
+    await put(journal, *some(clock, 4))
+    gone = text("DELETE FROM journal_records WHERE seq IN (1, 2, 4)")
+    await journal.writer.run(lambda connection: connection.execute(gone).rowcount)
+    assert await sort_in(journal)
+    assert counted(tmp_path)[0] == 0
+    await put(journal, *some(clock, 1))  # its number is that behind the greatest there was
+    assert counted(tmp_path)[0] == 1
+    assert await sort_in(journal)
+    assert not await sort_in(journal)
+    assert [len(ids) for ids in await found(journal, clock)] == [2, 1, 1, 0, 0, 1]
+
+
+async def test_a_search_reads_only_the_rows_that_wait(journal: LiveJournal) -> None:
+    query = having_recently([], [100, 101]).order_by(records.c.id.desc()).limit(200)
+    async with journal.store.reading() as connection:
+        made = query.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
+        plan = await connection.execute(text(f"EXPLAIN QUERY PLAN {made}"))
+        steps = [row.detail for row in plan]
+    of_rows = [step for step in steps if "journal_records" in step]
+    assert len(of_rows) == 2
+    assert all("USING INTEGER PRIMARY KEY" in step for step in of_rows)
