@@ -189,11 +189,11 @@ def _relaxed_header(fields: Sequence[Field]) -> bytes:
     A CRLF with white space behind it is a fold: outer white space is gone before.
     """
     lines = [
-        field.name + b":" + field.raw[len(field.name) + 1 :].strip(b" \t\r\n")
+        b":".join((field.name, field.raw[len(field.name) + 1 :].strip(b" \t\r\n")))
         for field in fields
     ]
-    octets = b"\r\n".join([*lines, b""])
-    return _relaxed(octets.replace(b"\t", b" ").replace(b"\r\n ", b" "))
+    lines.append(b"")
+    return _relaxed(b"\r\n".join(lines).replace(b"\t", b" ").replace(b"\r\n ", b" "))
 
 
 class BodyHash:
@@ -268,21 +268,22 @@ def _signature_field(key: DkimKey, domain: str, tags: _Tags, head: "hashlib._Has
     """The field with the key's tags and those, after the digest of the signed fields."""
     of_key = _tags_of_key(key.private_key.algorithm, domain, key.selector)
     # RFC 6376 §3.7: its own field comes last, with an empty b= and without its CRLF.
-    head.update(b"dkim-signature:" + of_key.relaxed + tags.relaxed)
+    head.update(of_key.relaxed + tags.relaxed)
     signature = b2a_base64(key.private_key.sign(head.digest()), newline=False)
     lines = [signature[at : at + _LINE] for at in range(0, len(signature), _LINE)]
-    written = b"DKIM-Signature: " + of_key.written + tags.written + _FOLD.join(lines)
-    return Field(b"dkim-signature", written + b"\r\n")
+    written = (of_key.written, tags.written, _FOLD.join(lines), b"\r\n")
+    return Field(b"dkim-signature", b"".join(written))
 
 
 @lru_cache(maxsize=1024)
 def _tags_of_key(algorithm: str, domain: str, selector: str) -> _Tags:
-    """The tags that all signatures of a key have. Raises ValueError."""
+    """The beginning of the field, which all signatures of a key have. Raises ValueError."""
     for labels in (domain, selector):
         if not _LABELS.fullmatch(labels):
             raise ValueError(f"no domain or selector: {labels!r}")
     tags = f"v=1; a={algorithm}; c=relaxed/relaxed;\r\n\td={domain}; s={selector}; "
-    return _Tags.of(tags.encode("ascii"))
+    of_key = _Tags.of(tags.encode("ascii"))
+    return _Tags(b"DKIM-Signature: " + of_key.written, b"dkim-signature:" + of_key.relaxed)
 
 
 @lru_cache(maxsize=256)  # the messages of a sender have the same fields

@@ -165,12 +165,6 @@ class _Sender(Struct, gc=False, omit_defaults=True):
     path: str | None = None
 
 
-class _Content(Struct, gc=False, omit_defaults=True):
-    """A detail of the content, where it is kept."""
-
-    subject: str | None = None
-
-
 class _Parties(Struct, gc=False, omit_defaults=True):
     """Further details known when the row is begun."""
 
@@ -184,52 +178,56 @@ class _Parties(Struct, gc=False, omit_defaults=True):
     decision: Raw | None = None
 
 
-class _Recipients(Struct, gc=False, omit_defaults=True):
-    """The last details known when the row is begun."""
+class _Own(Struct, gc=False, omit_defaults=True):
+    """The details of one message alone, as far as they are kept."""
 
+    subject: str | None = None
     to: list[str] | None = None
     options: tuple[str, ...] | None = None
 
 
 def _facts(record: Record, decision: Raw | None) -> str:
     """The details known when the row is begun; most of them are the same for a sender."""
-    to = record.forward_paths
-    parts = (
-        _sender(
-            record.client,
-            record.username,
-            record.organization_id,
-            record.tags,
-            record.reverse_path,
-        ),
-        None if record.subject is None else json_members(_Content(record.subject)),
-        _parties(
-            record.identities,
-            decision,
-            record.intent,
-            record.authors,
-            record.sender,
-            record.resent,
-        ),
-        json_members(
-            _Recipients(
-                None if to is None else [_address(mailbox) for mailbox in to],
-                record.options or None,
-            )
-        ),
+    shared = _shared(
+        record.client,
+        record.username,
+        record.organization_id,
+        record.tags,
+        record.reverse_path,
+        record.identities,
+        decision,
+        record.intent,
+        record.authors,
+        record.sender,
+        record.resent,
     )
-    return (b"{%b}" % b",".join(filter(None, parts))).decode("ascii")
+    to = record.forward_paths
+    own = json_text(
+        _Own(
+            record.subject,
+            None if to is None else [_address(mailbox) for mailbox in to],
+            record.options or None,
+        )
+    )
+    return f"{shared}}}" if own == "{}" else f"{shared},{own[1:]}"
 
 
 @made_once_with
-def _sender(
+def _shared(
     client: Client,
     key: str,
     organization_id: str | None,
     tags: tuple[tuple[str, str], ...],
     path: Mailbox | None,
-) -> bytes:
-    return json_members(
+    identities: tuple[UsedIdentity, ...],
+    decision: Raw | None,
+    intent: SendingIntent,
+    authors: tuple[Author, ...],
+    sender: Author | None,
+    resent: tuple[Author, ...],
+) -> str:
+    """The members that the messages of a session share, in an object that is still open."""
+    of_sender = json_members(
         _Sender(
             key=key,
             client=_client(client),
@@ -239,18 +237,7 @@ def _sender(
             path=None if path is None else _address(path),
         )
     )
-
-
-@made_once_with
-def _parties(
-    identities: tuple[UsedIdentity, ...],
-    decision: Raw | None,
-    intent: SendingIntent,
-    authors: tuple[Author, ...],
-    sender: Author | None,
-    resent: tuple[Author, ...],
-) -> bytes:
-    return json_members(
+    of_parties = json_members(
         _Parties(
             arns=_arns(intent),
             set=intent.configuration_set or None,
@@ -263,6 +250,7 @@ def _parties(
             decision=decision,
         )
     )
+    return (b"{" + b",".join(filter(None, (of_sender, of_parties)))).decode("ascii")
 
 
 class _Verdict(Struct, gc=False, omit_defaults=True):

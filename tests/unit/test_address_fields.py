@@ -35,3 +35,14 @@ def test_every_address_field_is_looked_at(name: str) -> None:
 @pytest.mark.parametrize("name", ["Subject", "X-To", "Comments", "Errors-To"])
 def test_other_fields_are_not(name: str) -> None:
     assert found(name, "carol") is None
+
+
+@pytest.mark.parametrize(
+    "recipients", [1, 20]
+)  # short fields are remembered, long ones are not
+def test_a_field_that_comes_again_has_the_same_answer(recipients: int) -> None:
+    good = ", ".join(f"Carol <carol{number}@example.net>" for number in range(recipients))
+    for _ in range(2):
+        assert found("Cc", good) is None
+        assert found("Cc", f"{good}, dave") == ("Cc", "dave")
+        assert found("Reply-To", f"{good}, erin") == ("Reply-To", "erin")

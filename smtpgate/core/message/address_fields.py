@@ -7,6 +7,7 @@ many things there. From and Sender are read strictly elsewhere.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from smtpgate.core.message.headers import HeaderBlock
@@ -26,6 +27,7 @@ _FIELDS: Final = frozenset(
     }
 )
 _SHOWN_OCTETS: Final = 40
+_MAX_CACHED: Final = 200
 
 # What nearly all fields look like, with their folds; the rest is read piece by piece.
 _ATOMS: Final = rb'[^ \t\n\r\f\v"(),:;<>@\\\[\]]++'
@@ -51,12 +53,25 @@ _PIECE: Final = re.compile(
 def unqualified_address(block: HeaderBlock) -> tuple[str, str] | None:
     """The first address without a domain: the name of its field, and how it begins."""
     for field in block.fields:
-        if field.name in _FIELDS and not _PLAIN.fullmatch(field.raw, len(field.name) + 1):
+        if field.name in _FIELDS and not _is_plain(field.raw):
             found = _unqualified(field.value)
             if found is not None:
                 shown = found[:_SHOWN_OCTETS].decode("ascii", "backslashreplace")
                 return field.name.decode("ascii").title(), shown
     return None
+
+
+def _is_plain(raw: bytes) -> bool:
+    # Most senders write the same Reply-To or Cc in each message, and some the same To.
+    look = _has_plain_value_again if len(raw) <= _MAX_CACHED else _has_plain_value
+    return look(raw)
+
+
+def _has_plain_value(raw: bytes) -> bool:
+    return _PLAIN.fullmatch(raw, raw.index(b":") + 1) is not None
+
+
+_has_plain_value_again = lru_cache(maxsize=256)(_has_plain_value)
 
 
 def _unqualified(value: bytes) -> bytes | None:

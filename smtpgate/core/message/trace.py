@@ -79,11 +79,11 @@ def _folded(text: str, words: Iterable[str]) -> str:
     """The text with the words behind it, folded before those that would make a line long."""
     room = _MAX_LINE - (len(text) - text.rfind("\n") - 1)
     for word in words:
-        if len(word) >= room:
-            text, room = f"{text}\r\n\t", _MAX_LINE - 1
+        length = 1 + len(word)
+        if length > room:
+            text, room = f"{text}\r\n\t{word}", _MAX_LINE - length
         else:
-            text, room = f"{text} ", room - 1
-        text, room = text + word, room - len(word)
+            text, room = f"{text} {word}", room - length
     return text
 
 
