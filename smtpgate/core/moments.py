@@ -20,7 +20,7 @@ kept_microseconds: Final = made_once(microseconds)
 
 def seconds_between(began: datetime, ended: datetime) -> float:
     """The time of a message from one of its moments to another, in seconds."""
-    return (kept_microseconds(ended) - kept_microseconds(began)) / 1_000_000
+    return (ended - began).total_seconds()
 
 
 def moment(us: int) -> datetime:

@@ -8,17 +8,17 @@ messages of a sender share are encoded once.
 from operator import attrgetter
 from typing import Final
 
-from msgspec import Raw, Struct, field
+from msgspec import Struct, field
 
 from smtpgate.core.account import Principal
-from smtpgate.core.events import MailRefused, SubmissionDone, UsedIdentity
+from smtpgate.core.events import MailRefused, Stage, SubmissionDone, UsedIdentity
 from smtpgate.core.limits import Crossing
-from smtpgate.core.made_once import made_once
+from smtpgate.core.made_once import made_once_with
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client
 from smtpgate.core.moments import seconds_between
 from smtpgate.core.policy import Decision
-from smtpgate.json_text import json_members, json_part
+from smtpgate.json_text import json_members
 from smtpgate.log.lines import MAX_TEXT, Level, time_text
 
 _MAX_ITEMS: Final = 20
@@ -75,7 +75,7 @@ class _Tried(Struct, gc=False):
 
 
 class _Verdict(Struct, gc=False, omit_defaults=True):
-    """The first keys of a line; a key whose value is not known is absent."""
+    """The first keys of a refused MAIL command; a key whose value is not known is absent."""
 
     time: str
     level: Level
@@ -86,6 +86,24 @@ class _Verdict(Struct, gc=False, omit_defaults=True):
     detail: str | None = None
     code: int | None = None
     enhanced: str | None = None
+
+
+class _Message(_Verdict, gc=False, omit_defaults=True):
+    """The first keys of a submission, with those that differ from message to message.
+
+    It is made by position: to pass so many values by name takes as long as to encode them.
+    """
+
+    mail_from: str | None = None
+    recipients: int | None = None
+    rcpt_to: list[str] | None = None
+    octets: int | None = None
+    used_24h: int | None = None
+    upstream: str | None = None
+    upstream_reply: str | None = None
+    return_path: str | None = None
+    stage_ms: dict[Stage, float] | None = None
+    total_ms: float | None = None
 
 
 class _Sender(Struct, gc=False):
@@ -111,55 +129,46 @@ class _Client(Struct, gc=False, omit_defaults=True, kw_only=True):
     tls: str | None = None
 
 
-class _Message(Struct, gc=False, omit_defaults=True, kw_only=True):
-    """The last keys, which only a submission has."""
+class _Decided(Struct, gc=False, omit_defaults=True, kw_only=True):
+    """The decisions on a message, which are mostly the same for all messages of a sender."""
 
-    mail_from: str
-    recipients: int
-    rcpt_to: list[str] | None = None
-    octets: int
-    authors: Raw | None = field(default=None, name="from")
-    identities: Raw | None = None
-    decision: Raw | None = None
-    used_24h: int | None = None
-    quota_reached: list[_QuotaReached] | None = None
-    paced_ms: float | None = None
-    uncounted: str | None = None
-    long_line: int | None = None
+    authors: list[str] | None = field(default=None, name="from")
+    identities: list[_Identity] | None = None
+    decision: _Decision | None = None
     signing_domain: str | None = None
     selectors: tuple[str, ...] | None = None
     route: str | None = None
     route_reason: str | None = None
+
+
+class _Odd(Struct, gc=False, omit_defaults=True):
+    """The last keys, which few messages have."""
+
+    quota_reached: list[_QuotaReached] | None = None
+    paced_ms: float | None = None
+    uncounted: str | None = None
+    long_line: int | None = None
     tried: list[_Tried] | None = None
-    upstream: str | None = None
-    upstream_reply: str | None = None
     refused: list[_Refused] | None = None
     withheld: list[_Withheld] | None = None
-    return_path: str | None = None
-    stage_ms: dict[str, float]
-    total_ms: float | None = None
 
 
 def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
     """The line of a submission: sender, client, recipients, outcome and reason."""
-    submission, reply = done.submission, done.reply
-    verdict = _Verdict(
-        time_text(done.done_at or submission.received_at),
-        _level(done),
-        "submission",
-        submission.message_id,
-        done.outcome,
-        done.reason,
-        done.detail[:MAX_TEXT] or None,
-        None if reply is None else reply.code,
-        None if reply is None else reply.enhanced,
-    )
-    message = json_members(_message(done, with_recipients=with_recipients))
-    return b"{%b,%b,%b,%b}\n" % (
-        json_members(verdict),
-        _sender(submission.principal),
-        _client(submission.client),
-        message,
+    submission = done.submission
+    return b"{%b,%b%b%b}\n" % (
+        json_members(_message(done, with_recipients=with_recipients)),
+        _origin(submission.client, submission.principal),
+        _decided(
+            done.authors,
+            done.identities,
+            done.decision,
+            done.signing_domain,
+            done.selectors,
+            done.route,
+            done.route_reason,
+        ),
+        _odd(done, with_recipients=with_recipients) if _is_odd(done) else b"",
     )
 
 
@@ -176,92 +185,139 @@ def mail_refused_line(event: MailRefused) -> bytes:
         event.reply.code,
         event.reply.enhanced,
     )
-    return b"{%b,%b,%b}\n" % (
-        json_members(verdict),
-        _sender(event.principal),
-        _client(event.client),
-    )
+    return b"{%b,%b}\n" % (json_members(verdict), _origin(event.client, event.principal))
 
 
 def _message(done: SubmissionDone, *, with_recipients: bool) -> _Message:
-    """The envelope, what was decided on the message, and what became of it."""
-    submission, answer = done.submission, done.upstream_reply
-    envelope, ended_at = submission.envelope, done.done_at
-    message = _Message(
-        mail_from=envelope.reverse_path.text,
-        recipients=len(envelope.recipients),
-        rcpt_to=[*map(_TEXT, envelope.mailboxes)] if with_recipients else None,
-        octets=len(submission.message),
-        authors=_authors(done.authors) if done.authors else None,
-        identities=_identities(done.identities) if done.identities else None,
-        decision=None if done.decision is None else _decision(done.decision),
-        used_24h=done.used_24h,
-        signing_domain=done.signing_domain,
-        selectors=done.selectors or None,
-        route=done.route or None,
-        route_reason=done.route_reason or None,
-        upstream=done.upstream,
-        upstream_reply=None if answer is None else str(answer)[:MAX_TEXT],
-        stage_ms={
-            stage: int(seconds * 1_000_000) / 1000 for stage, seconds in done.stage_s.items()
-        },
-        total_ms=None
-        if ended_at is None
-        else _ms(seconds_between(submission.received_at, ended_at)),
+    """The verdict, the envelope, and what became of the message."""
+    submission, reply, answer = done.submission, done.reply, done.upstream_reply
+    envelope, began_at, ended_at = submission.envelope, submission.received_at, done.done_at
+    return _Message(
+        time_text(ended_at or began_at),
+        _level(done),
+        "submission",
+        submission.message_id,
+        done.outcome,
+        done.reason,
+        done.detail[:MAX_TEXT] or None,
+        None if reply is None else reply.code,
+        None if reply is None else reply.enhanced,
+        envelope.reverse_path.text,
+        len(envelope.recipients),
+        [*map(_TEXT, envelope.mailboxes)] if with_recipients else None,
+        len(submission.message),
+        done.used_24h,
+        done.upstream,
+        None if answer is None else str(answer)[:MAX_TEXT],
+        None if done.return_path is None else str(done.return_path),
+        {stage: int(seconds * 1_000_000) / 1000 for stage, seconds in done.stage_s.items()},
+        None if ended_at is None else _ms(seconds_between(began_at, ended_at)),
     )
-    _add_odd(message, done, with_recipients=with_recipients)
-    return message
 
 
-def _add_odd(message: _Message, done: SubmissionDone, *, with_recipients: bool) -> None:
-    """Add what few messages have."""
-    if done.crossings:
-        message.quota_reached = [_quota_reached(one) for one in done.crossings]
-    if done.paced_s:
-        message.paced_ms = _ms(done.paced_s) or None
-    if done.uncounted:
-        message.uncounted = done.uncounted[:MAX_TEXT]
-    if done.long_line is not None:
-        message.long_line = done.long_line
-    if done.tried:
-        message.tried = [
-            _Tried(one.upstream, one.cause, one.problem[:MAX_TEXT]) for one in done.tried
-        ]
-    if done.refused:
-        message.refused = [
-            _Refused(str(one.reply), str(one.mailbox) if with_recipients else None)
-            for one in done.refused
-        ]
-    if done.withheld:
-        message.withheld = [
-            _Withheld(one.outcome, one.mailbox.text if with_recipients else None)
-            for one in done.withheld
-        ]
-    if done.return_path is not None:
-        message.return_path = str(done.return_path)
-
-
-@made_once
-def _sender(principal: Principal) -> bytes:
-    return json_members(_Sender(principal.account.id, principal.arn))
-
-
-@made_once
-def _client(client: Client) -> bytes:
+@made_once_with
+def _origin(client: Client, principal: Principal) -> bytes:
+    """The members of the client and its sender."""
     smtp = client.smtp
-    return json_members(
-        _Client(
-            access_key=client.access_key_id,
-            token=client.token[:MAX_TEXT] or None,
-            client=client.address,
-            port=client.port or None,
-            helo=smtp.helo[:MAX_TEXT],
-            listener=client.listener,
-            session=client.session_id or None,
-            protocol=client.protocol,
-            proxy=smtp.proxy or None,
-            mechanism=smtp.mechanism or None,
-            tls=smtp.tls_version,
+    return b"%b,%b" % (
+        json_members(_Sender(principal.account.id, principal.arn)),
+        json_members(
+            _Client(
+                access_key=client.access_key_id,
+                token=client.token[:MAX_TEXT] or None,
+                client=client.address,
+                port=client.port or None,
+                helo=smtp.helo[:MAX_TEXT],
+                listener=client.listener,
+                session=client.session_id or None,
+                protocol=client.protocol,
+                proxy=smtp.proxy or None,
+                mechanism=smtp.mechanism or None,
+                tls=smtp.tls_version,
+            )
+        ),
+    )
+
+
+@made_once_with
+def _decided(
+    authors: tuple[Author, ...],
+    identities: tuple[UsedIdentity, ...],
+    decision: Decision | None,
+    signing_domain: str | None,
+    selectors: tuple[str, ...],
+    route: str,
+    route_reason: str,
+) -> bytes:
+    """The members of what was decided, each with a comma before it."""
+    return _behind_others(
+        _Decided(
+            authors=[author.mailbox.text for author in authors[:_MAX_ITEMS]] or None,
+            identities=[
+                _Identity(used.role, used.address.text, used.arn, used.how)
+                for used in identities[:_MAX_ITEMS]
+            ]
+            or None,
+            decision=None if decision is None else _decision(decision),
+            signing_domain=signing_domain,
+            selectors=selectors or None,
+            route=route or None,
+            route_reason=route_reason or None,
+        )
+    )
+
+
+def _decision(decision: Decision) -> _Decision:
+    miss = decision.nearest_miss
+    return _Decision(
+        decision.outcome,
+        [
+            _Statement(one.side, one.policy, one.sid, one.index)
+            for one in decision.determining[:_MAX_ITEMS]
+        ],
+        None if miss is None else str(miss)[:MAX_TEXT],
+    )
+
+
+def _behind_others(value: Struct) -> bytes:
+    """The members of a struct, if it has any, with a comma before them."""
+    members = json_members(value)
+    return b"," + members if members else b""
+
+
+def _is_odd(done: SubmissionDone) -> bool:
+    """True if the message has something that few have."""
+    return bool(
+        done.crossings
+        or done.paced_s
+        or done.uncounted
+        or done.long_line is not None
+        or done.tried
+        or done.refused
+        or done.withheld
+    )
+
+
+def _odd(done: SubmissionDone, *, with_recipients: bool) -> bytes:
+    """The members of what few messages have, each with a comma before it."""
+    return _behind_others(
+        _Odd(
+            [_quota_reached(one) for one in done.crossings] or None,
+            _ms(done.paced_s) or None,
+            done.uncounted[:MAX_TEXT] or None,
+            done.long_line,
+            [_Tried(one.upstream, one.cause, one.problem[:MAX_TEXT]) for one in done.tried]
+            or None,
+            [
+                _Refused(str(one.reply), str(one.mailbox) if with_recipients else None)
+                for one in done.refused
+            ]
+            or None,
+            [
+                _Withheld(one.outcome, one.mailbox.text if with_recipients else None)
+                for one in done.withheld
+            ]
+            or None,
         )
     )
 
@@ -277,36 +333,6 @@ def _quota_reached(crossing: Crossing) -> _QuotaReached:
     charge = crossing.charge
     return _QuotaReached(
         str(charge.subject), crossing.percent, crossing.used_24h, charge.limits.max_24h_send
-    )
-
-
-@made_once
-def _authors(authors: tuple[Author, ...]) -> Raw:
-    return json_part([author.mailbox.text for author in authors[:_MAX_ITEMS]])
-
-
-@made_once
-def _identities(identities: tuple[UsedIdentity, ...]) -> Raw:
-    return json_part(
-        [
-            _Identity(used.role, used.address.text, used.arn, used.how)
-            for used in identities[:_MAX_ITEMS]
-        ]
-    )
-
-
-@made_once
-def _decision(decision: Decision) -> Raw:
-    miss = decision.nearest_miss
-    return json_part(
-        _Decision(
-            decision.outcome,
-            [
-                _Statement(one.side, one.policy, one.sid, one.index)
-                for one in decision.determining[:_MAX_ITEMS]
-            ],
-            None if miss is None else str(miss)[:MAX_TEXT],
-        )
     )
 
 

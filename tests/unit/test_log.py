@@ -23,9 +23,13 @@ from smtpgate.core.events import (
     SessionOpened,
     SubmissionDone,
 )
+from smtpgate.core.limits import Crossing
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Side
 from smtpgate.core.reply import CATALOGUE, Reply
+from smtpgate.core.routing.failed_try import FailedTry
 from smtpgate.core.secret import Secret
+from smtpgate.core.suppression.withheld import Withheld
+from smtpgate.core.upstream import RecipientReply
 from smtpgate.log import _LINES, JsonLog, Level
 from smtpgate.log.lines import __doc__ as lines_doc
 from tests.support.clock import MovableClock, move_loop
@@ -160,6 +164,59 @@ def test_what_is_not_known_is_absent(log: JsonLog, path: Path) -> None:
     absent = {"from", "identities", "decision", "used_24h", "code", "upstream", "total_ms"}
     assert not absent & set(entry)
     assert None not in entry.values()
+
+
+def odd_facts() -> dict[str, tuple[dict[str, Any], Any]]:
+    """The facts that few messages have, by the key that shows each."""
+    event = done(max_24h_send=100)
+    jane = event.submission.envelope.mailboxes[0]
+    refusal = Reply(550, "5.1.1", "unknown")
+    reached = {"subject": f"account {DELEGATE}", "percent": 80, "used_24h": 80}
+    return {
+        "quota_reached": (
+            {"crossings": (Crossing(event.charges[0], 80, 80),)},
+            [{**reached, "max_24h_send": 100}],
+        ),
+        "paced_ms": ({"paced_s": 0.25}, 250.0),
+        "uncounted": ({"uncounted": "disk full"}, "disk full"),
+        "long_line": ({"long_line": 7}, 7),
+        "tried": (
+            {"tried": (FailedTry("first", "timeout", "silence"),)},
+            [{"upstream": "first", "cause": "timeout", "problem": "silence"}],
+        ),
+        "refused": (
+            {"refused": (RecipientReply(jane, refusal),)},
+            [{"reply": "550 5.1.1 unknown", "rcpt_to": "jane0@example.net"}],
+        ),
+        "withheld": (
+            {"withheld": (Withheld(jane),)},
+            [{"outcome": "suppressed", "rcpt_to": "jane0@example.net"}],
+        ),
+    }
+
+
+@pytest.mark.parametrize("key", odd_facts())
+def test_what_few_messages_have_is_shown_where_it_is(
+    log: JsonLog, path: Path, key: str
+) -> None:
+    log.publish(done(max_24h_send=100))
+    facts, shown = odd_facts()[key]
+    event = done(max_24h_send=100)
+    for name, value in facts.items():
+        setattr(event, name, value)
+    log.publish(event)
+    usual, odd = entries(path)
+    assert odd[key] == shown
+    assert odd | {"level": "info"} == usual | {key: shown}
+
+
+def test_what_was_decided_is_that_of_each_message(log: JsonLog, path: Path) -> None:
+    event = done()
+    for domain in ("ses-example.com", "example.com", "ses-example.com", None):
+        event.signing_domain = domain
+        log.publish(event)
+    domains = [entry.get("signing_domain") for entry in entries(path)]
+    assert domains == ["ses-example.com", "example.com", "ses-example.com", None]
 
 
 def test_an_identity_and_a_key_without_a_problem_have_none_in_their_lines(
