@@ -9,9 +9,10 @@ from msgspec.structs import replace
 from smtpgate.config.sections import JournalConfig
 from smtpgate.core.events import AuthFailed, Event, MailRefused, SubmissionDone
 from smtpgate.core.history.record import (
+    Beginning,
     Record,
     Verdict,
-    begun_record,
+    beginning_of,
     login_record,
     mail_record,
     verdict_of,
@@ -72,14 +73,14 @@ class Entries:
 
     def beginning(self, done: SubmissionDone) -> Entry:
         """The entry of a submission before its relay."""
-        record = self._record(done)
-        row, texts = row_of(record, self._writer)
-        terms = self.key.before_relay(record.parties, done.submission.envelope.mailboxes)
+        beginning = self._beginning(done)
+        row, texts = row_of(beginning, self._writer)
+        terms = self.key.before_relay(beginning.parties, done.submission.envelope.mailboxes)
         return Entry(row=row, texts=texts, early_terms=b"".join(terms), is_final=False)
 
-    def _record(self, done: SubmissionDone) -> Record:
+    def _beginning(self, done: SubmissionDone) -> Beginning:
         settings = self._settings
-        return begun_record(
+        return beginning_of(
             done, keep_recipients=settings.recipients, keep_subject=settings.subject
         )
 
@@ -125,7 +126,7 @@ class Entries:
         """The terms of the verdict; an accepted message, as most are, has none."""
         if done.outcome == "accepted":
             return b""
-        return b"".join(self.key.of_verdict(verdict, self._record(done).parties))
+        return b"".join(self.key.of_verdict(verdict, self._beginning(done).parties))
 
     def of_event(self, event: Event) -> Entry | None:
         """The entry of a login or a MAIL command that was refused; ``None`` of other events."""

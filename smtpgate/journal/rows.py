@@ -17,6 +17,7 @@ from smtpgate.core.address import Mailbox, parse_mailbox
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.events import Stage, UsedIdentity
 from smtpgate.core.history.record import (
+    Beginning,
     LimitState,
     Record,
     RefusedRecipient,
@@ -119,7 +120,7 @@ def digest_of(text: str) -> str:
 # -- records to rows ---------------------------------------------------------------------------
 
 
-def row_of(record: Record, writer: int | None = None) -> tuple[Row, Texts]:
+def row_of(record: Beginning, writer: int | None = None) -> tuple[Row, Texts]:
     """The row without its verdict, and the texts of the statements that it cites by digest.
 
     ``writer`` is the number of the gate that will complete it.
@@ -186,7 +187,7 @@ class _Own(Struct, gc=False, omit_defaults=True):
     options: tuple[str, ...] | None = None
 
 
-def _facts(record: Record, decision: Raw | None) -> str:
+def _facts(record: Beginning, decision: Raw | None) -> str:
     """The details known when the row is begun; most of them are the same for a sender."""
     shared = _shared(
         record.client,

@@ -24,7 +24,7 @@ from smtpgate.core.authorization.context import submission_context
 from smtpgate.core.authorization.reports import authorize_message
 from smtpgate.core.authorization.roles import AuthorizationRequest, identity_names, takes_long
 from smtpgate.core.events import SubmissionDone
-from smtpgate.core.history.record import begun_record, verdict_of
+from smtpgate.core.history.record import beginning_of, verdict_of
 from smtpgate.core.identity import DkimKey, Identity
 from smtpgate.core.message.envelope import (
     SEND_RAW_EMAIL,
@@ -152,7 +152,7 @@ class _World:
         return b"".join([*parts, b"\r\n"])
 
     def record(self, done: SubmissionDone) -> Row:
-        record = begun_record(done, keep_recipients=True, keep_subject=False)
+        record = beginning_of(done, keep_recipients=True, keep_subject=False)
         self.terms.before_relay(record.parties, done.submission.envelope.mailboxes)
         return row_of(record, 1)[0]
 

@@ -3,15 +3,15 @@
 from msgspec import structs
 
 from smtpgate.core.events import SubmissionDone
-from smtpgate.core.history.record import Record, begun_record, verdict_of
+from smtpgate.core.history.record import Record, beginning_of, verdict_of
 
 
 def submission_record(
     done: SubmissionDone, *, keep_recipients: bool, keep_subject: bool
 ) -> Record:
     """The record of a submission with its verdict, as far as it has come by now."""
-    record = begun_record(done, keep_recipients=keep_recipients, keep_subject=keep_subject)
+    known = beginning_of(done, keep_recipients=keep_recipients, keep_subject=keep_subject)
     verdict = verdict_of(done)
     if not keep_recipients:
         verdict = verdict.without_addresses
-    return structs.replace(record, **structs.asdict(verdict))
+    return Record(**structs.asdict(known), **structs.asdict(verdict))

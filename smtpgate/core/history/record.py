@@ -180,34 +180,25 @@ class Parties(Struct, frozen=True, gc=False):
 _parties: Final = made_once_with(Parties)
 
 
-class Record(Struct, frozen=True, gc=False, kw_only=True):
-    """One submission with its verdict, one MAIL command or one login that was refused.
+class Beginning(Struct, frozen=True, gc=False):
+    """The part of a record that is known when its row is begun.
 
-    ``outcome`` is ``relaying`` from before the relay until the verdict. ``username`` is the
-    name that a client tried to log in with, or the access key id of a submission.
-    ``recipients`` is their number; ``forward_paths`` has the addresses unless the journal does
-    not keep them. ``options`` are the parameters of MAIL and RCPT that the sender chose for its
-    delivery (:func:`options_of`). ``tags`` and ``organization_id`` are the sender's at that
-    time. ``uncounted`` says why the recipients were not counted. ``is_masked``: only the owner
-    of the last identity that was checked may see the reason. ``route`` is the name of
-    the route, empty if there is only one, and what of the message it was chosen for; ``tried``
-    are the upstreams of it that were of no use.
+    ``username`` is the name that a client tried to log in with, or the access key id of a
+    submission. ``recipients`` is their number; ``forward_paths`` has the addresses unless the
+    journal does not keep them. ``options`` are the parameters of MAIL and RCPT that the sender
+    chose for its delivery (:func:`options_of`). ``tags`` and ``organization_id`` are the
+    sender's at that time.
     """
 
     id: str
-    kind: RecordKind = "submission"
     received_at: datetime
-    done_at: datetime | None = None
-    outcome: RecordOutcome
-    reason: str
-    detail: str = ""
-    reply: Reply | None = None
+    client: Client
+    kind: RecordKind = "submission"
     account_id: str = ""
     user_arn: str = ""
     username: str = ""
     organization_id: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
-    client: Client
     reverse_path: Mailbox | None = None
     recipients: int = 0
     forward_paths: tuple[Mailbox, ...] | None = None
@@ -220,6 +211,42 @@ class Record(Struct, frozen=True, gc=False, kw_only=True):
     resent: tuple[Author, ...] = ()
     identities: tuple[UsedIdentity, ...] = ()
     decision: Decision | None = None
+
+    @property
+    def from_identity(self) -> str:
+        """The ARN of the identity that served From, or an empty text if that is not known."""
+        return from_identity(self.identities)
+
+    @property
+    def parties(self) -> Parties:
+        """Those that it is found by, beside its recipients."""
+        return _parties(
+            self.identities,
+            self.account_id,
+            self.user_arn,
+            self.authors,
+            self.sender,
+            self.resent,
+            self.reverse_path,
+            self.intent,
+        )
+
+
+class Record(Beginning, frozen=True, gc=False, kw_only=True):
+    """One submission with its verdict, one MAIL command or one login that was refused.
+
+    ``outcome`` is ``relaying`` from before the relay until the verdict. ``uncounted`` says why
+    the recipients were not counted. ``is_masked``: only the owner of the last identity that was
+    checked may see the reason. ``route`` is the name of the route, empty if there is only one,
+    and what of the message it was chosen for; ``tried`` are the upstreams of it that were of no
+    use.
+    """
+
+    done_at: datetime | None = None
+    outcome: RecordOutcome
+    reason: str
+    detail: str = ""
+    reply: Reply | None = None
     is_masked: bool = False
     limits: tuple[LimitState, ...] = ()
     uncounted: str = ""
@@ -243,25 +270,6 @@ class Record(Struct, frozen=True, gc=False, kw_only=True):
     def verdict(self) -> Verdict:
         """The part that is not known when its row is begun."""
         return Verdict(*[getattr(self, name) for name in Verdict.__struct_fields__])
-
-    @property
-    def from_identity(self) -> str:
-        """The ARN of the identity that served From, or an empty text if that is not known."""
-        return from_identity(self.identities)
-
-    @property
-    def parties(self) -> Parties:
-        """Those that it is found by, beside its recipients."""
-        return _parties(
-            self.identities,
-            self.account_id,
-            self.user_arn,
-            self.authors,
-            self.sender,
-            self.resent,
-            self.reverse_path,
-            self.intent,
-        )
 
     def may_be_seen_by(self, account_id: str) -> bool:
         """True if the account submitted the message or owns an identity that it used."""
@@ -316,33 +324,34 @@ def decided_identity(record: Record) -> str:
     return record.identities[-1].arn
 
 
-def begun_record(done: SubmissionDone, *, keep_recipients: bool, keep_subject: bool) -> Record:
-    """The record of a submission before its relay."""
+def beginning_of(
+    done: SubmissionDone, *, keep_recipients: bool, keep_subject: bool
+) -> Beginning:
+    """The part of a submission's record that is known before its relay."""
     submission, principal = done.submission, done.submission.principal
-    account, envelope = principal.account, submission.envelope
-    return Record(
-        id=submission.message_id,
-        received_at=submission.received_at,
-        outcome="relaying",
-        reason="relaying",
-        account_id=account.id,
-        user_arn=principal.arn,
-        username=submission.client.access_key_id,
-        organization_id=account.organization_id,
-        tags=principal.tags,
-        client=_kept(submission.client),
-        reverse_path=envelope.reverse_path.mailbox,
-        recipients=len(envelope.recipients),
-        forward_paths=envelope.mailboxes if keep_recipients else None,
-        options=options_of(envelope, keep_recipients=keep_recipients),
-        octets=len(submission.message),
-        subject=_subject(done.header) if keep_subject and done.header else None,
-        intent=done.intent or _NO_INTENT,
-        authors=done.authors,
-        sender=done.sender,
-        resent=done.resent,
-        identities=done.identities,
-        decision=None if done.decision is None else _without_excess(done.decision),
+    account, client, envelope = principal.account, submission.client, submission.envelope
+    return Beginning(
+        submission.message_id,
+        submission.received_at,
+        _kept(client),
+        "submission",
+        account.id,
+        principal.arn,
+        client.access_key_id,
+        account.organization_id,
+        principal.tags,
+        envelope.reverse_path.mailbox,
+        len(envelope.recipients),
+        envelope.mailboxes if keep_recipients else None,
+        options_of(envelope, keep_recipients=keep_recipients),
+        len(submission.message),
+        _subject(done.header) if keep_subject and done.header else None,
+        done.intent or _NO_INTENT,
+        done.authors,
+        done.sender,
+        done.resent,
+        done.identities,
+        None if done.decision is None else _without_excess(done.decision),
     )
 
 
