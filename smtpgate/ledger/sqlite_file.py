@@ -22,6 +22,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from msgspec import Struct
+
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.limits import (
     Charge,
@@ -34,6 +36,7 @@ from smtpgate.core.limits import (
 )
 from smtpgate.core.moments import microseconds
 from smtpgate.sql import many, transaction
+from smtpgate.sql.adapters import register_adapters
 from smtpgate.sql.wal import enter_wal_mode
 
 SCHEMA_VERSION: Final = 2
@@ -89,11 +92,11 @@ _MOST_ASSUMED: Final = 64
 _LAST_ID: Final = 2**63 - 1
 # Array type codes by the octets of an item, narrowest first.
 _CODES: Final = {array(code).itemsize: code for code in "BHIQ"}
+_CODE_FOR: Final = "BBHIIQQQQ"  # numbers of so many octets
 
 
 Values: TypeAlias = tuple[int, int, int | None, str | None, bytes]
 """The columns that usage is computed from, in the order of ``_READ``."""
-Row: TypeAlias = tuple[Values, Usage]
 
 
 class LedgerFileError(Exception):
@@ -102,6 +105,18 @@ class LedgerFileError(Exception):
 
 class RowChangedError(Exception):
     """Another process has changed a row that was assumed to be the same."""
+
+
+class UsageRow(Struct, gc=False):
+    """What a transaction knows of a subject: its row, and its usage with all changes.
+
+    ``values`` are ``None`` if there is no row. ``limits`` are those of the last change.
+    """
+
+    values: Values | None
+    usage: Usage | None
+    is_read: bool
+    limits: SendingLimits | None = None
 
 
 class LedgerFile:
@@ -115,16 +130,15 @@ class LedgerFile:
         """
         self._path, self._name = path, str(path)
         self._busy_timeout_s = busy_timeout_s
-        self._assumed: dict[Subject, Row] = {}  # as the last transactions left them
-        self._rows: dict[Subject, Row | None] = {}
-        self._unread: set[Subject] = set()  # whose rows are only assumed
-        self._changed: dict[Subject, tuple[Usage, SendingLimits]] = {}
+        self._assumed: dict[Subject, UsageRow] = {}  # as the last transactions left them
+        self._rows: dict[Subject, UsageRow] = {}
         self._added: list[tuple[int, int, str, int]] = []
         self._swept_usage = self._swept_reservation = 0
         # Only the service's user may read the counts; SQLite gives its other files the same
         # mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._identity = _identity(self._name)
+        register_adapters()
         self._connection = sqlite3.connect(
             path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
         )
@@ -170,8 +184,6 @@ class LedgerFile:
 
     def _forget(self) -> None:
         self._rows.clear()
-        self._unread.clear()
-        self._changed.clear()
         self._added.clear()
 
     def commit(self) -> None:
@@ -179,13 +191,13 @@ class LedgerFile:
 
         Raises RowChangedError when it is computed from rows that have been changed.
         """
-        written = self._write_usage()
-        for subject in self._unread.difference(written):
-            if self._read(subject) != self._row(subject):
-                raise RowChangedError
+        self._write_usage()
         _ = many.execute(self._connection, _RESERVATION, self._added)
         self._connection.commit()
-        self._assumed.update(written)
+        for subject, row in self._rows.items():
+            if row.limits is not None:
+                row.is_read, row.limits = False, None
+                self._assumed[subject] = row
 
     def touch(self) -> None:
         """Write a value that is there already: as every write, it needs the lock and room."""
@@ -193,62 +205,54 @@ class LedgerFile:
 
     # -- usage ---------------------------------------------------------------------------------
 
-    def usages(self, charges: Sequence[Charge]) -> list[Usage | None]:
-        """The usage of each subject, with the changes of this transaction."""
-        found: list[Usage | None] = []
-        for charge in charges:
-            changed = self._changed.get(charge.subject)
-            if changed is not None:
-                found.append(changed[0])
-            else:
-                row = self._row(charge.subject)
-                found.append(None if row is None else row[1])
-        return found
+    def rows(self, charges: Sequence[Charge]) -> list[UsageRow]:
+        """The row of each subject, with the changes of this transaction."""
+        rows = self._rows
+        return [rows.get(charge.subject) or self._row(charge.subject) for charge in charges]
 
     def keep(
         self,
+        rows: Sequence[UsageRow],
         charges: Sequence[Charge],
-        before: Sequence[Usage | None],
-        after: Sequence[Usage | None],
+        usages: Sequence[Usage | None],
     ) -> None:
         """At the end of the transaction, write those that changed."""
-        for at, charge in enumerate(charges):
-            usage = after[at]
-            if usage is not None and usage is not before[at]:
-                self._changed[charge.subject] = (usage, charge.limits)
+        for row, charge, usage in zip(rows, charges, usages, strict=True):
+            if usage is not None and usage is not row.usage:
+                row.usage, row.limits = usage, charge.limits
 
-    def _row(self, subject: Subject) -> Row | None:
-        if subject in self._rows:
-            return self._rows[subject]
+    def _row(self, subject: Subject) -> UsageRow:
         row = self._assumed.get(subject)
         if row is None:
-            row = self._read(subject)
-        else:
-            self._unread.add(subject)
+            values = self._read(subject)
+            usage = None if values is None else _usage(*values)
+            row = UsageRow(values, usage, is_read=True)
         self._rows[subject] = row
         return row
 
-    def _read(self, subject: Subject) -> Row | None:
+    def _read(self, subject: Subject) -> Values | None:
         found: Values | None = self._connection.execute(_READ, _key(subject)).fetchone()
-        return None if found is None else (found, _usage(*found))
+        return found
 
-    def _write_usage(self) -> dict[Subject, Row]:
-        """Write the changed usage; its rows are as returned then."""
-        written: dict[Subject, Row] = {}
+    def _write_usage(self) -> None:
+        """Write the changed usage; what was not changed must be as it was assumed."""
         new: list[tuple[object, ...]] = []
         changed: list[tuple[object, ...]] = []
-        for subject, (usage, limits) in self._changed.items():
-            values, row = _values(usage), self._row(subject)
+        for subject, row in self._rows.items():
+            usage, limits, before = row.usage, row.limits, row.values
+            if usage is None or limits is None:
+                if not row.is_read and self._read(subject) != before:
+                    raise RowChangedError
+                continue
+            row.values = values = _values(usage)
             columns = (*values, idle_at_us(usage, limits), *_key(subject))
-            if row is None:
+            if before is None:
                 new.append(columns)
             else:
-                changed.append((*columns, *row[0]))
-            written[subject] = values, usage
+                changed.append((*columns, *before))
         _ = many.execute(self._connection, _NEW, new)
         if many.execute(self._connection, _CHANGE, changed) != len(changed):
             raise RowChangedError
-        return written
 
     # -- open reservations ---------------------------------------------------------------------
 
@@ -387,12 +391,10 @@ def _usage(
 
 def _packed(counts: tuple[int, ...]) -> bytes:
     """The counts in the fewest octets that hold the largest; the first octet says how many."""
-    largest = max(counts)
-    size = next(size for size in _CODES if largest < 256**size)
-    packed = array(_CODES[size], counts)
+    packed = array(_CODE_FOR[(max(counts).bit_length() + 7) // 8], counts)
     if sys.byteorder == "big":
         packed.byteswap()
-    return bytes((size,)) + packed.tobytes()
+    return bytes((packed.itemsize,)) + packed
 
 
 def _unpacked(octets: bytes) -> tuple[int, ...]:

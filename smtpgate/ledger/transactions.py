@@ -27,7 +27,6 @@ from smtpgate.core.limits import (
     limit_statuses,
     settle,
 )
-from smtpgate.core.moments import microseconds
 from smtpgate.ledger.sqlite_file import LedgerFile, LedgerFileError, RowChangedError
 from smtpgate.ports import LedgerUnavailableError
 from smtpgate.sql.thread import IsAbandoned, PromisesNothing
@@ -98,13 +97,7 @@ class _Batch(Struct, frozen=True, gc=False):
     is_abandoned: IsAbandoned
     owed: list[Settle]
     closing: list[int]
-
-    @property
-    def only_reads(self) -> bool:
-        """True if it changes nothing in the file."""
-        if self.owed or self.closing:
-            return False
-        return all(isinstance(request, Look) for _, request in self.requests)
+    only_reads: bool
 
 
 class LedgerTransactions(PromisesNothing):
@@ -160,24 +153,25 @@ class LedgerTransactions(PromisesNothing):
         """
         answers: list[Answer] = [None] * len(requests)
         rest: list[tuple[int, Request]] = []
-        only_reserves = True
+        kinds: set[type] = set()
         for at, request in enumerate(requests):
             if type(request) is Settle and request.only_closes:
                 self._closing.append(request.reservation.id)
                 answers[at] = ()
             elif request is not None:
                 rest.append((at, request))
-                only_reserves = only_reserves and type(request) is Reserve
+                kinds.add(type(request))
         if requests and not rest:
             return answers
         owed = _taken(self._owed, _MAX_OWED_AT_ONCE)
-        may_wait = rest and not owed and only_reserves
+        may_wait = not owed and kinds == {Reserve}
         closing: list[int] = []
         if not may_wait or len(self._closing) >= _CLOSED_TOGETHER:
             closing = _taken(self._closing, _MAX_OWED_AT_ONCE)
         if rest or owed or closing:
+            only_reads = kinds == {Look} and not (owed or closing)
             try:
-                self._transact(_Batch(rest, answers, is_abandoned, owed, closing))
+                self._transact(_Batch(rest, answers, is_abandoned, owed, closing, only_reads))
             except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
                 self._fail(error, rest, answers)
                 self._owed.extendleft(reversed(owed))
@@ -248,17 +242,14 @@ class LedgerTransactions(PromisesNothing):
     def _reserve(self, file: LedgerFile, request: Reserve) -> Answer:
         charges, recipients, now = request.charges, request.recipients, request.at
         self._now = now
-        usages = file.usages(charges)
-        tried = attempt(usages, charges, recipients, now)
-        file.keep(charges, usages, tried.usages)
+        rows = file.rows(charges)
+        tried = attempt([row.usage for row in rows], charges, recipients, now)
+        file.keep(rows, charges, tried.usages)
         if tried.refusal is not None:
             return tried.refusal
-        reservation = Reservation(
-            request.number, recipients, now, tried.counted, tried.may_cross
-        )
         account_id = charges[0].subject.account_id
-        file.add_reservation(request.number, microseconds(now), account_id, recipients)
-        return reservation
+        file.add_reservation(request.number, tried.at_us, account_id, recipients)
+        return Reservation(request.number, recipients, now, tried.counted, tried.may_cross)
 
     def _settle(self, file: LedgerFile, request: Settle) -> tuple[Crossing, ...]:
         """Settle it; nothing is done if that was done, or the lease has ended."""
@@ -267,9 +258,10 @@ class LedgerTransactions(PromisesNothing):
         if at_us is None or not is_within_lease(at_us, now, self._lease):
             return ()
         charges = [entry.charge for entry in reservation.counted]
-        usages = file.usages(charges)
+        rows = file.rows(charges)
+        usages = [row.usage for row in rows]
         settled = settle(usages, reservation, request.accepted, now)
-        file.keep(charges, usages, settled.usages)
+        file.keep(rows, charges, settled.usages)
         return settled.crossings
 
     # -- the file ------------------------------------------------------------------------------
@@ -297,7 +289,7 @@ def _never(_: int) -> bool:
 
 
 def _look(file: LedgerFile, request: Look) -> tuple[LimitStatus, ...]:
-    usages = file.usages(request.charges)
+    usages = [row.usage for row in file.rows(request.charges)]
     return limit_statuses(usages, request.charges, request.at)
 
 

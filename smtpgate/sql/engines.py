@@ -20,6 +20,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
+from smtpgate.sql.adapters import register_adapters
 from smtpgate.sql.asynchronous import AsyncEngine, create_async_engine
 from smtpgate.sql.wal import enter_wal_mode
 
@@ -114,6 +115,7 @@ def prepare_sqlite(engine: Engine) -> None:
     is noticed when a connection is next used.
     """
     path = Path(engine.url.database or "")
+    register_adapters()
 
     def connect(_dialect: object, _record: object, words: list[Any], named: Any) -> None:  # noqa: ANN401 - the driver's
         # Where there is nothing to open, no thread is begun that would outlive the attempt.

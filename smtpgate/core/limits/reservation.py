@@ -85,10 +85,11 @@ class Reservation(Struct, frozen=True, gc=False, array_like=True):
 class Attempt(Struct, frozen=True, gc=False):
     """The result of an attempt to reserve: the usage to store for each charge, and the refusal.
 
-    A refusal may change the usage too: after the clock was set back, the wait must not begin
-    again with each attempt.
+    ``at_us`` is the moment of the attempt. A refusal may change the usage too: after the clock
+    was set back, the wait must not begin again with each attempt.
     """
 
+    at_us: int
     usages: tuple[Usage | None, ...]
     counted: tuple[Counted, ...] = ()
     may_cross: bool = False
@@ -114,30 +115,41 @@ def attempt(
     if len(usages) != len(charges):
         raise ValueError(f"{len(charges)} charges have {len(usages)} usages")
     now_us = microseconds(now)
-    current: list[Usage] = []
-    is_within = True
-    for at, charge in enumerate(charges):
-        seen = seen_at(usages[at], charge.limits, now_us)
-        current.append(seen)
-        is_within = is_within and _is_within(seen, charge.limits, recipients)
-    refusal = None if is_within else _refusal(current, charges, recipients, now_us)
-    if refusal is not None:
-        kept = tuple(
-            seen if usage is not None and moved_back(usage, now_us) else usage
-            for usage, seen in zip(usages, current, strict=True)
-        )
-        return Attempt(kept, refusal=refusal)
     after: list[Usage] = []
     found: list[Counted] = []
     may_cross = False
     for at, charge in enumerate(charges):
-        new = counted(current[at], recipients)
+        limits = charge.limits
+        seen = seen_at(usages[at], limits, now_us)
+        if not _is_within(seen, limits, recipients):
+            refused = _refused(usages, charges, recipients, now_us)
+            if refused is not None:
+                return refused
+        new = counted(seen, recipients)
         window = new.window
         after.append(new)
         found.append(Counted(charge, window.minute, window.used))
-        if reached(new, charge.limits):
+        if reached(new, limits):
             may_cross = True
-    return Attempt(tuple(after), tuple(found), may_cross)
+    return Attempt(now_us, tuple(after), tuple(found), may_cross)
+
+
+def _refused(
+    usages: Sequence[Usage | None], charges: Sequence[Charge], recipients: int, now_us: int
+) -> Attempt | None:
+    """The refusal, if there is one for any of the charges."""
+    current = [
+        seen_at(usage, charge.limits, now_us)
+        for usage, charge in zip(usages, charges, strict=True)
+    ]
+    refusal = _refusal(current, charges, recipients, now_us)
+    if refusal is None:
+        return None
+    kept = tuple(
+        seen if usage is not None and moved_back(usage, now_us) else usage
+        for usage, seen in zip(usages, current, strict=True)
+    )
+    return Attempt(now_us, kept, refusal=refusal)
 
 
 def settle(
