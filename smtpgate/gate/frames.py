@@ -8,7 +8,7 @@ import msgspec
 from smtpgate.admission import Note
 from smtpgate.api.notes import ApiNote
 from smtpgate.control import ControlRequest
-from smtpgate.core.limits import Charge, Crossing, LimitName, LimitStatus, Reservation
+from smtpgate.core.limits import Charge, Counted, Crossing, LimitName, LimitStatus
 from smtpgate.core.limits.bans import ClientFailed, ClientStanding
 from smtpgate.core.routing.notes import RelayNote
 from smtpgate.core.secret import Secret
@@ -145,10 +145,14 @@ class JournalKey(Frame):
 
 
 class BeginDone(Frame):
-    """A message may be relayed: its reservation, and the problem of the journal."""
+    """A message may be relayed: what was counted, and the problem of the journal.
+
+    The worker has the rest of the reservation, and nothing is counted without charges.
+    """
 
     number: int
-    reservation: Reservation | None
+    counted: tuple[Counted, ...]
+    may_cross: bool
     problem: str | None
 
 

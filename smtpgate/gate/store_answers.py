@@ -19,17 +19,23 @@ def answer_without_trouble(number: int, answer: Any) -> StoreAnswer | None:  # n
         return None
     counted = answer.counted
     if counted is None or type(counted) is Reservation:
-        return BeginDone(number, counted, None)
+        return _begun(number, counted, None)
     return failure(number, counted) if isinstance(counted, LimitExceededError) else None
 
 
 def answer_of(number: int, result: Result) -> StoreAnswer:
     """The answer to a request of a message."""
     if isinstance(result, Begun):
-        return BeginDone(number, result.reservation, result.problem)
+        return _begun(number, result.reservation, result.problem)
     if isinstance(result, Exception):
         return failure(number, result)
     return FinishDone(number, result.crossings, result.is_recorded)
+
+
+def _begun(number: int, reservation: Reservation | None, problem: str | None) -> BeginDone:
+    if reservation is None:
+        return BeginDone(number, (), False, problem)
+    return BeginDone(number, reservation.counted, reservation.may_cross, problem)
 
 
 def failure(number: int, error: Exception) -> StoreAnswer:

@@ -89,7 +89,7 @@ class StoreInlet:
             return ()
         asked, unknown = self._desk.begun.complete(requests)
         if unknown:
-            self._send(unknown)
+            self._send(unknown, ())
         self._owner.enter(
             [one.request.message_id for one in asked if isinstance(one.request, Begin)]
         )
@@ -107,6 +107,7 @@ class StoreInlet:
     def answer(self, answered: Sequence[Answered]) -> None:
         """Send the answers to some of the requests that were read."""
         frames: list[StoreAnswer] = []
+        counted: list[Reservation | None] = []
         over: list[str] = []
         left: list[Answered] = []
         has_tasks = False
@@ -119,7 +120,8 @@ class StoreInlet:
             frames.append(frame)
             request = asked.request
             if type(frame) is BeginDone:
-                self._desk.begun.add(request, frame.reservation)
+                self._desk.begun.add(request, answer.counted)
+                counted.append(answer.counted)
             else:
                 over.append(request.message_id)
             if type(asked) is AskFinish and request.entry is not None and request.entry.tasks:
@@ -128,19 +130,21 @@ class StoreInlet:
             self._owner.leave(over)
             self._desk.begun.forget(over)
         if frames:
-            self._send(frames)
+            self._send(frames, counted)
         if has_tasks:
             self._in_loop(self._owner.on_tasks)
         if left:
             self._in_loop(self._desk.settle, left)
         self._note_end()
 
-    def _send(self, frames: Sequence[StoreAnswer]) -> None:
+    def _send(
+        self, frames: Sequence[StoreAnswer], counted: Sequence[Reservation | None]
+    ) -> None:
+        """Send answers; those to the beginnings of messages have these reservations."""
         try:
             is_sent = self._line.send(encode_packet(frames))
         except ConnectionError:
-            lost = [one.reservation for one in frames if isinstance(one, BeginDone)]
-            self._in_loop(self._desk.give_back, lost)
+            self._in_loop(self._desk.give_back, counted)
             return
         if not is_sent:
             self._in_loop(self._desk.send_all, frames)

@@ -5,6 +5,7 @@ made here, so that their making is the worker's time and not the parent's.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, ClassVar, Final, NamedTuple
@@ -56,14 +57,15 @@ from smtpgate.store.requests import Begin, Completion, Finish
 
 # The parent answers before, in every case in which it runs.
 _BESIDE_STORE_S: Final = 2.0
+_MAX_LATE: Final = 10_000
 
 
 class _Waiting(NamedTuple):
-    """A caller that waits for an answer, with its request if that has a verdict."""
+    """A caller that waits for an answer, with its request if that is of a message."""
 
     future: asyncio.Future[Any]
     until_s: float
-    finish: Finish | None
+    request: Begin | Finish | None
 
 
 class StoreLink:
@@ -75,6 +77,7 @@ class StoreLink:
         self._loop = asyncio.get_running_loop()
         self._numbers = count()
         self._waiting: dict[int, _Waiting] = {}
+        self._late: OrderedDict[int, Begin] = OrderedDict()  # that took too long
         self._timer: asyncio.TimerHandle | None = None
 
     async def begin(self, request: Begin) -> Begun:
@@ -83,7 +86,7 @@ class StoreLink:
         Raises LimitExceededError or LedgerUnavailableError; then nothing is counted or written.
         """
         number = next(self._numbers)
-        future = self._ask(AskBegin(number, request), number)
+        future = self._ask(AskBegin(number, request), number, request=request)
         try:
             begun: Begun = await future
         except asyncio.CancelledError:
@@ -112,7 +115,7 @@ class StoreLink:
         number = next(self._numbers)
         try:
             finished: Finished = await self._ask(
-                _in_short(number, request), number, finish=request
+                _in_short(number, request), number, request=request
             )
         except LedgerUnavailableError:
             return Finished(is_recorded=False)
@@ -131,12 +134,12 @@ class StoreLink:
         number: int,
         *,
         timeout_s: float | None = None,
-        finish: Finish | None = None,
+        request: Begin | Finish | None = None,
     ) -> "asyncio.Future[Any]":
         loop = self._loop
         future: asyncio.Future[Any] = loop.create_future()
         until_s = loop.time() + (timeout_s or self._timeout_s)
-        self._waiting[number] = _Waiting(future, until_s, finish)
+        self._waiting[number] = _Waiting(future, until_s, request)
         if self._timer is None or until_s < self._timer.when():
             self._watch(until_s)
         self._send(frame)
@@ -153,32 +156,42 @@ class StoreLink:
         now_s = self._loop.time()
         late = [number for number, one in self._waiting.items() if one.until_s <= now_s]
         for number in late:
-            future = self._waiting.pop(number).future
+            waiting = self._waiting.pop(number)
+            if isinstance(waiting.request, Begin):
+                self._note_late(number, waiting.request)
+            future = waiting.future
             if not future.done():
                 problem = f"the store gave no answer within {self._timeout_s:g} s"
                 future.set_exception(LedgerUnavailableError(problem))
         if self._waiting:
             self._watch(min(one.until_s for one in self._waiting.values()))
 
+    def _note_late(self, number: int, request: Begin) -> None:
+        """Remember a request whose answer is late: what was counted is given back then."""
+        self._late[number] = request
+        if len(self._late) > _MAX_LATE:
+            _ = self._late.popitem(last=False)
+
     def take(self, answer: StoreAnswer) -> None:
         """Hand an answer to its caller."""
         waiting = self._waiting.pop(answer.number, None)
         if waiting is None or (future := waiting.future).done():
+            late = self._late.pop(answer.number, None) if waiting is None else waiting.request
             if isinstance(answer, BeginDone):
-                self._give_back(answer.reservation)
+                self._give_back(_counted(late, answer))
             return
         match answer:
             case BeginDone():
-                future.set_result(Begun(answer.reservation, answer.problem))
+                future.set_result(Begun(_counted(waiting.request, answer), answer.problem))
             case FinishDone():
                 future.set_result(Finished(answer.crossings, answer.is_recorded))
             case LookDone():
                 future.set_result(answer.statuses)
             case NoteDone():
                 future.set_result(answer.problem)
-            case NotBegun(number) if waiting.finish is not None:
+            case NotBegun(number) if isinstance(waiting.request, Finish):
                 self._waiting[number] = waiting
-                self._send(AskFinish(number, waiting.finish))
+                self._send(AskFinish(number, waiting.request))
             case BeginRefused() | NotDone():
                 future.set_exception(_error_of(answer))
 
@@ -195,6 +208,13 @@ def _in_short(number: int, request: Finish) -> StoreRequest:
     if entry is None or not entry.is_begun:
         return AskFinish(number, request)
     return AskComplete(number, Completion.of(request, entry))
+
+
+def _counted(request: Begin | Finish | None, answer: BeginDone) -> Reservation | None:
+    """The reservation of a message, of which only the counts are sent."""
+    if not isinstance(request, Begin) or request.reserve is None or not answer.counted:
+        return None
+    return request.reserve.counted(answer.counted, may_cross=answer.may_cross)
 
 
 def _error_of(answer: BeginRefused | NotDone) -> Exception:

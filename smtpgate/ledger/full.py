@@ -28,11 +28,11 @@ class FullQuotas:
 
     def note_passed(self, reservation: Reservation) -> None:
         """Recipients were counted: perhaps the last that the quota had."""
-        for entry in reservation.counted:
-            if entry.used_24h >= entry.charge.limits.max_24h_send >= 0:
-                self._note(entry.charge.subject)
+        for charge, used in zip(reservation.charges, reservation.used, strict=True):
+            if used >= charge.limits.max_24h_send >= 0:
+                self._note(charge.subject)
             elif self._subjects:
-                self._subjects.pop(entry.charge.subject, None)
+                self._subjects.pop(charge.subject, None)
 
     def note_refused(self, refusal: LimitExceededError) -> None:
         """Nothing was counted: perhaps because nothing is left."""

@@ -62,7 +62,7 @@ class MemoryLedger:
         if tried.refusal is not None:
             raise tried.refusal
         reservation = Reservation(
-            next(self._ids), recipients, now, tried.counted, tried.may_cross
+            next(self._ids), recipients, now, tuple(charges), tried.counted, tried.may_cross
         )
         self._open[reservation.id] = microseconds(now)
         return reservation
@@ -74,7 +74,7 @@ class MemoryLedger:
         at_us = self._open.pop(reservation.id, None)
         if at_us is None or not is_within_lease(at_us, now, self._lease):
             return ()
-        charges = [entry.charge for entry in reservation.counted]
+        charges = reservation.charges
         settled = settle(self._usages(charges), reservation, accepted, now)
         self._keep(charges, settled.usages)
         return settled.crossings

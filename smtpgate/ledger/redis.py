@@ -101,7 +101,8 @@ class RedisLedger:
             number,
             recipients,
             now,
-            tuple(map(Counted, charges, numbers[::2], numbers[1::2])),
+            tuple(charges),
+            tuple(map(Counted, numbers[::2], numbers[1::2])),
             bool(may_cross),
         )
         self._full.note_passed(reservation)
@@ -125,7 +126,7 @@ class RedisLedger:
             if isinstance(error, asyncio.CancelledError):
                 raise
             return ()
-        charges = [entry.charge for entry in reservation.counted]
+        charges = reservation.charges
         return tuple(
             Crossing(charges[at], percent, used)
             for at, percent, used in zip(
@@ -183,7 +184,7 @@ class RedisLedger:
         """
         back = reservation.recipients - accepted
         may_report = int(accepted > 0 and reservation.may_cross)
-        charges = [entry.charge for entry in reservation.counted]
+        charges = reservation.charges
         keys = _keys(reservation.id, charges)
         if not back and not may_report:
             return self._settle, keys[:1], (0, 0, self._lease_ms, int(may_come), 0)

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from smtpgate.core.limits import (
     Charge,
+    Counted,
     Crossing,
     LimitStatus,
     Reservation,
@@ -52,6 +53,12 @@ class Reserve(Struct, frozen=True, gc=False, array_like=True):
     charges: tuple[Charge, ...]
     recipients: int
     at: datetime
+
+    def counted(self, counted: tuple[Counted, ...], *, may_cross: bool) -> Reservation:
+        """The reservation of what was counted."""
+        return Reservation(
+            self.number, self.recipients, self.at, self.charges, counted, may_cross
+        )
 
 
 class Settle(Struct, frozen=True, gc=False, array_like=True):
@@ -249,7 +256,7 @@ class LedgerTransactions(PromisesNothing):
             return tried.refusal
         account_id = charges[0].subject.account_id
         file.add_reservation(request.number, tried.at_us, account_id, recipients)
-        return Reservation(request.number, recipients, now, tried.counted, tried.may_cross)
+        return request.counted(tried.counted, may_cross=tried.may_cross)
 
     def _settle(self, file: LedgerFile, request: Settle) -> tuple[Crossing, ...]:
         """Settle it; nothing is done if that was done, or the lease has ended."""
@@ -257,7 +264,7 @@ class LedgerTransactions(PromisesNothing):
         at_us = file.take_reservation(reservation.id)
         if at_us is None or not is_within_lease(at_us, now, self._lease):
             return ()
-        charges = [entry.charge for entry in reservation.counted]
+        charges = reservation.charges
         rows = file.rows(charges)
         usages = [row.usage for row in rows]
         settled = settle(usages, reservation, request.accepted, now)

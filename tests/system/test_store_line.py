@@ -12,7 +12,14 @@ from msgspec.structs import replace
 
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.events import SubmissionDone
-from smtpgate.core.limits import Charge, Crossing, LimitExceededError, Reservation, Subject
+from smtpgate.core.limits import (
+    Charge,
+    Counted,
+    Crossing,
+    LimitExceededError,
+    Reservation,
+    Subject,
+)
 from smtpgate.gate.frames import (
     AskBegin,
     AskComplete,
@@ -30,9 +37,10 @@ from smtpgate.gate.store_answers import answer_of, answer_without_trouble
 from smtpgate.gate.store_desk import StoreDesk
 from smtpgate.gate.store_line import StoreLine
 from smtpgate.gate.store_link import StoreLink
+from smtpgate.ledger.transactions import Settle
 from smtpgate.ports import Begun, LedgerUnavailableError
 from smtpgate.store.host import HostStore
-from smtpgate.store.owner import StoreOwner
+from smtpgate.store.owner import WRITTEN_WITHIN_S, StoreOwner
 from smtpgate.store.requests import Begin, BeginAnswer, Finish, FinishAnswer
 from smtpgate.store.work import StoreWork
 from smtpgate.workers.line import PacketLine
@@ -329,6 +337,30 @@ async def test_a_verdict_that_comes_in_an_outage_is_owed_as_a_whole(
     await must_add_up(store.journal.store, clock.now())
 
 
+async def test_what_was_counted_too_late_is_given_back_once(
+    store: OpenedStore, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smtpgate.gate.store_link._MAX_LATE", 2)
+    asked: list[StoreRequest] = []
+    link = StoreLink(-WRITTEN_WITHIN_S - 3, asked.append)  # no request gets its answer in time
+    late = HostStore(link, store.ledger, store.journal)
+    for event in [submission(clock, recipients=3) for _ in range(3)]:
+        with pytest.raises(LedgerUnavailableError, match="no answer within"):
+            await late.begin(event, event.charges, clock.now())
+    counted, begun = (Counted(5, 6),), [one for one in asked if isinstance(one, AskBegin)]
+    asked.clear()
+    for number in (0, 1, 2, 2):
+        link.take(BeginDone(number, counted, True, None))
+    settled = [one.request.settle for one in asked if isinstance(one, AskFinish)]
+    reserves = [one.request.reserve for one in begun]
+    assert settled == [
+        Settle(one.counted(counted, may_cross=True), 0, clock.now())
+        for one in reserves[1:]
+        if one is not None
+    ]
+    assert len(settled) == 2, "the first was late before as many others as are remembered"
+
+
 async def test_octets_that_are_no_requests_end_the_line(
     store: OpenedStore, linked: Linked
 ) -> None:
@@ -349,7 +381,7 @@ class Turns:
         self._now = 0
         self.line = StoreLine(ours, lambda _: None, self._end)
         self.line.answers.take = lambda answer: self.taken.append((self._now, answer.number))
-        answers = [BeginDone(number, None, None) for number in range(count)]
+        answers = [BeginDone(number, (), False, None) for number in range(count)]
         assert self.theirs.send(encode_packet(answers[:-2]))
         assert self.theirs.send(encode_packet(answers[-2:]))
 
@@ -377,7 +409,7 @@ REFUSAL = LimitExceededError(CHARGE, "max-24h-send", recipients=2, left=1, retry
     "request_, answer",
     [
         (Begin(), BeginAnswer()),
-        (Begin(), BeginAnswer(Reservation(1, 2, MovableClock().now(), ()))),
+        (Begin(), BeginAnswer(Reservation(1, 2, MovableClock().now(), (), ()))),
         (Begin(), BeginAnswer(REFUSAL)),
         (Finish(), FinishAnswer()),
         (Finish(), FinishAnswer((Crossing(CHARGE, 80, 160),))),

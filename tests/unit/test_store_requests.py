@@ -29,7 +29,7 @@ ENDED = replace(
     is_begun=True,
 )
 CHARGE = Charge(Subject("999999999999"), SendingLimits(200, 5))
-RESERVATION = Reservation(1, 3, NOW, (Counted(CHARGE, 5, 6),), may_cross=True)
+RESERVATION = Reservation(1, 3, NOW, (CHARGE,), (Counted(5, 6),), may_cross=True)
 
 
 @rows(

@@ -78,7 +78,7 @@ def test_a_submission_is_relayed_to_the_others() -> None:
 
 
 def test_recipients_of_the_simulator_stay_counted_for_the_rate_alone() -> None:
-    reservation = Reservation(1, 3, AT, ())
+    reservation = Reservation(1, 3, AT, (), ())
     simulated = reservation.with_only_rate(2)
     assert (simulated.only_rate, reservation.only_rate) == (2, 0)
 

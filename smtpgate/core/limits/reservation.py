@@ -43,7 +43,6 @@ _USED_24H: Final = attrgetter("used_24h")
 class Counted(Struct, frozen=True, gc=False, array_like=True):
     """The count of a reservation for one charge: its minute, and the sum with it."""
 
-    charge: Charge
     minute: int
     used_24h: int
 
@@ -51,13 +50,15 @@ class Counted(Struct, frozen=True, gc=False, array_like=True):
 class Reservation(Struct, frozen=True, gc=False, array_like=True):
     """The recipients of one message, counted before the relay, to be committed or refunded.
 
-    ``may_cross``: a threshold may be reported when it is committed. ``only_rate`` of the
-    recipients that are not committed stay counted for the rate.
+    ``counted`` is in the order of the charges. ``may_cross``: a threshold may be reported when
+    it is committed. ``only_rate`` of the recipients that are not committed stay counted for the
+    rate.
     """
 
     id: int
     recipients: int
     at: datetime
+    charges: tuple[Charge, ...]
     counted: tuple[Counted, ...]
     may_cross: bool = False
     only_rate: int = 0
@@ -65,7 +66,7 @@ class Reservation(Struct, frozen=True, gc=False, array_like=True):
     @property
     def account_id(self) -> str:
         """The sending account."""
-        return self.counted[0].charge.subject.account_id
+        return self.charges[0].subject.account_id
 
     @property
     def used(self) -> tuple[int, ...]:
@@ -128,7 +129,7 @@ def attempt(
         new = counted(seen, recipients)
         window = new.window
         after.append(new)
-        found.append(Counted(charge, window.minute, window.used))
+        found.append(Counted(window.minute, window.used))
         if reached(new, limits):
             may_cross = True
     return Attempt(now_us, tuple(after), tuple(found), may_cross)
@@ -162,11 +163,11 @@ def settle(
     back, now_us = reservation.recipients - accepted, microseconds(now)
     after: list[Usage | None] = []
     crossings: list[Crossing] = []
-    for usage, entry in zip(usages, reservation.counted, strict=True):
+    both = zip(reservation.charges, reservation.counted, strict=True)
+    for usage, (charge, entry) in zip(usages, both, strict=True):
         if usage is not None and back:
             usage = refund(usage, entry.minute, back, reservation.only_rate)  # noqa: PLW2901 - two steps of one value
         if usage is not None and accepted and reservation.may_cross:
-            charge = entry.charge
             usage, reported = report_crossings(seen_at(usage, charge.limits, now_us), charge)  # noqa: PLW2901
             crossings += reported
         after.append(usage)
