@@ -217,9 +217,10 @@ class LedgerFile:
         usages: Sequence[Usage | None],
     ) -> None:
         """At the end of the transaction, write those that changed."""
-        for row, charge, usage in zip(rows, charges, usages, strict=True):
+        for at, row in enumerate(rows):
+            usage = usages[at]
             if usage is not None and usage is not row.usage:
-                row.usage, row.limits = usage, charge.limits
+                row.usage, row.limits = usage, charges[at].limits
 
     def _row(self, subject: Subject) -> UsageRow:
         row = self._assumed.get(subject)

@@ -49,4 +49,5 @@ def until_full_us(tokens: int | None, rate: float) -> int:
     """The time until the bucket is full."""
     if tokens is None or rate <= 0:
         return 0
-    return ceil(min(max(0, depth_of(rate) - tokens) / rate, VERY_LONG_US))
+    missing = depth_of(rate) - tokens
+    return ceil(min(missing / rate, VERY_LONG_US)) if missing > 0 else 0

@@ -23,10 +23,10 @@ from smtpgate.core.limits.limit_status import (
     quota_left,
     rate_free_at_us,
 )
+from smtpgate.core.limits.rate import TOKEN
 from smtpgate.core.limits.usage import (
     Crossing,
     Usage,
-    counted,
     moved_back,
     reached,
     refund,
@@ -121,12 +121,11 @@ def attempt(
     may_cross = False
     for at, charge in enumerate(charges):
         limits = charge.limits
-        seen = seen_at(usages[at], limits, now_us)
-        if not _is_within(seen, limits, recipients):
+        new = seen_at(usages[at], limits, now_us, recipients)
+        if not _is_within(new, limits, recipients):
             refused = _refused(usages, charges, recipients, now_us)
             if refused is not None:
                 return refused
-        new = counted(seen, recipients)
         window = new.window
         after.append(new)
         found.append(Counted(window.minute, window.used))
@@ -203,8 +202,6 @@ def _refusal(
     longest_us, found = now_us, None
     for at, charge in enumerate(charges):
         usage = current[at]
-        if _is_within(usage, charge.limits, recipients):
-            continue
         limits: tuple[tuple[LimitName, int, int | None], ...] = (
             (
                 "max-24h-send",
@@ -224,7 +221,7 @@ def _refusal(
 
 
 def _is_within(usage: Usage, limits: SendingLimits, recipients: int) -> bool:
-    """True if neither limit refuses them, as of almost all messages."""
-    quota = limits.max_24h_send
-    has_tokens = usage.tokens is None or usage.tokens > 0
-    return has_tokens and (quota == UNLIMITED or usage.window.used + recipients <= quota)
+    """True if neither limit refuses the recipients that the usage has, as almost always."""
+    quota, tokens = limits.max_24h_send, usage.tokens
+    has_tokens = tokens is None or tokens > -recipients * TOKEN
+    return has_tokens and (quota == UNLIMITED or usage.window.used <= quota)

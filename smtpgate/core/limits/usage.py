@@ -55,8 +55,10 @@ def moved_back(usage: Usage, now_us: int) -> bool:
     return now_us < usage.as_of_us - _TOLERANCE_US
 
 
-def seen_at(usage: Usage | None, limits: SendingLimits, now_us: int) -> Usage:
-    """The same usage as of now: without old counts, with the tokens earned.
+def seen_at(
+    usage: Usage | None, limits: SendingLimits, now_us: int, recipients: int = 0
+) -> Usage:
+    """The same usage as of now, without old counts, with the tokens earned; and recipients.
 
     Now is not before the last moment, unless the clock was set back. ``None`` is the usage of a
     subject that has sent nothing.
@@ -72,17 +74,13 @@ def seen_at(usage: Usage | None, limits: SendingLimits, now_us: int) -> Usage:
     if window.minute != minute:
         window = window.seen_at(minute)
     tokens = earned(usage.tokens, limits.max_send_rate_per_s, passed_us)
+    if recipients:
+        window = window.plus(recipients)
+        if tokens is not None:
+            tokens -= recipients * TOKEN
     if reported is not None and moment < as_of_us:
         reported = (reported[0], *(min(at, window.minute) for at in reported[1:]))
     return Usage(moment, window, tokens, reported)
-
-
-def counted(usage: Usage, recipients: int) -> Usage:
-    """The usage with that many more recipients, at its own moment."""
-    tokens = usage.tokens
-    if tokens is not None:
-        tokens -= recipients * TOKEN
-    return Usage(usage.as_of_us, usage.window.plus(recipients), tokens, usage.reported)
 
 
 def refund(usage: Usage, minute: int, recipients: int, only_quota: int = 0) -> Usage:
