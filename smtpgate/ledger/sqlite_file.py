@@ -107,8 +107,8 @@ class RowChangedError(Exception):
     """Another process has changed a row that was assumed to be the same."""
 
 
-class UsageRow(Struct, gc=False):
-    """What a transaction knows of a subject: its row, and its usage with all changes.
+class _SubjectRow(Struct, gc=False):
+    """A subject of a transaction: its row, and its usage with all changes.
 
     ``values`` are ``None`` if there is no row. ``limits`` are those of the last change.
     """
@@ -130,8 +130,8 @@ class LedgerFile:
         """
         self._path, self._name = path, str(path)
         self._busy_timeout_s = busy_timeout_s
-        self._assumed: dict[Subject, UsageRow] = {}  # as the last transactions left them
-        self._rows: dict[Subject, UsageRow] = {}
+        self._assumed: dict[Subject, _SubjectRow] = {}  # as the last transactions left them
+        self._rows: dict[Subject, _SubjectRow] = {}
         self._added: list[tuple[int, int, str, int]] = []
         self._swept_usage = self._swept_reservation = 0
         # Only the service's user may read the counts; SQLite gives its other files the same
@@ -205,14 +205,14 @@ class LedgerFile:
 
     # -- usage ---------------------------------------------------------------------------------
 
-    def rows(self, charges: Sequence[Charge]) -> list[UsageRow]:
+    def rows(self, charges: Sequence[Charge]) -> list[_SubjectRow]:
         """The row of each subject, with the changes of this transaction."""
         rows = self._rows
         return [rows.get(charge.subject) or self._row(charge.subject) for charge in charges]
 
     def keep(
         self,
-        rows: Sequence[UsageRow],
+        rows: Sequence[_SubjectRow],
         charges: Sequence[Charge],
         usages: Sequence[Usage | None],
     ) -> None:
@@ -222,12 +222,12 @@ class LedgerFile:
             if usage is not None and usage is not row.usage:
                 row.usage, row.limits = usage, charges[at].limits
 
-    def _row(self, subject: Subject) -> UsageRow:
+    def _row(self, subject: Subject) -> _SubjectRow:
         row = self._assumed.get(subject)
         if row is None:
             values = self._read(subject)
             usage = None if values is None else _usage(*values)
-            row = UsageRow(values, usage, is_read=True)
+            row = _SubjectRow(values, usage, is_read=True)
         self._rows[subject] = row
         return row
 

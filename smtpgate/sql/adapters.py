@@ -9,8 +9,8 @@ T = TypeVar("T")
 def register_adapters() -> None:
     """Have the driver take octets and ``None`` as they are; the second time changes nothing.
 
-    It does so in any case, but only after it has looked in vain for an adapter of each such
-    value: a failed look-up takes longer than the rest of the value's way into the row.
+    It does so in any case, but looks for an adapter of each such value first. A look-up that
+    finds none takes longer than the rest of the value's way into the row.
     """
     sqlite3.register_adapter(bytes, _itself)
     sqlite3.register_adapter(type(None), _itself)
