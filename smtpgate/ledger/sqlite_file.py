@@ -34,6 +34,7 @@ from smtpgate.core.limits import (
     minute_of,
     over_before_us,
 )
+from smtpgate.core.made_once import made_once, made_once_with
 from smtpgate.core.moments import microseconds
 from smtpgate.sql import many, transaction
 from smtpgate.sql.adapters import register_adapters
@@ -92,7 +93,7 @@ _MOST_ASSUMED: Final = 64
 _LAST_ID: Final = 2**63 - 1
 # Array type codes by the octets of an item, narrowest first.
 _CODES: Final = {array(code).itemsize: code for code in "BHIQ"}
-_CODE_FOR: Final = "BBHIIQQQQ"  # numbers of so many octets
+_SIZES: Final = (1, 1, 2, 4, 4, 8, 8, 8, 8)  # for numbers of so many octets
 
 
 Values: TypeAlias = tuple[int, int, int | None, str | None, bytes]
@@ -375,13 +376,14 @@ def _key(subject: Subject) -> tuple[str, str, str]:
 def _values(usage: Usage) -> Values:
     reported = None if usage.reported is None else ",".join(map(str, usage.reported))
     window = usage.window
-    return usage.as_of_us, window.used, usage.tokens, reported, _packed(window.counts)
+    return usage.as_of_us, window.used, usage.tokens, reported, _packed(window)
 
 
 def _usage(
-    as_of_us: int, used: int, tokens: int | None, reported: str | None, counts: bytes
+    as_of_us: int, _used: int, tokens: int | None, reported: str | None, counts: bytes
 ) -> Usage:
-    window = Window(minute_of(as_of_us), _unpacked(counts), used)
+    unpacked = _unpacked(counts)
+    window = Window(minute_of(as_of_us), unpacked[:-1], sum(unpacked))
     return Usage(
         as_of_us,
         window,
@@ -390,12 +392,27 @@ def _usage(
     )
 
 
-def _packed(counts: tuple[int, ...]) -> bytes:
+def _packed(window: Window) -> bytes:
     """The counts in the fewest octets that hold the largest; the first octet says how many."""
-    packed = array(_CODE_FOR[(max(counts).bit_length() + 7) // 8], counts)
+    earlier = window.earlier
+    total, largest = _sum_and_largest(earlier)
+    last = window.used - total
+    size = _SIZES[(max(largest, last).bit_length() + 7) // 8]
+    return _packed_earlier(earlier, size) + last.to_bytes(size, "little")
+
+
+# The earlier counts are the same for a minute, and up to 1,440.
+@made_once
+def _sum_and_largest(counts: tuple[int, ...]) -> tuple[int, int]:
+    return sum(counts), max(counts, default=0)
+
+
+@made_once_with
+def _packed_earlier(counts: tuple[int, ...], size: int) -> bytes:
+    packed = array(_CODES[size], counts)
     if sys.byteorder == "big":
         packed.byteswap()
-    return bytes((packed.itemsize,)) + packed
+    return bytes((size,)) + packed
 
 
 def _unpacked(octets: bytes) -> tuple[int, ...]:

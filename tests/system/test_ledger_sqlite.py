@@ -206,12 +206,22 @@ async def test_a_row_that_makes_no_sense_is_an_error_until_it_is_taken_away(
     ledger: SqliteLedger, path: Path
 ) -> None:
     await ledger.reserve(TEN, 1, NOW)
-    execute(path, "UPDATE usage SET used = 'never'")
+    execute(path, "UPDATE usage SET as_of_us = 'never'")
     for _ in range(2):
         with pytest.raises(TypeError):
             await ledger.reserve(TEN, 1, NOW)
     execute(path, "DELETE FROM usage")
     await ledger.reserve(TEN, 10, NOW)
+    assert await used(ledger) == 10
+
+
+async def test_a_sum_that_is_not_that_of_the_counts_is_made_again(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    await ledger.reserve(TEN, 3, NOW)
+    execute(path, "UPDATE usage SET used = 1")
+    assert await used(ledger) == 3
+    await ledger.reserve(TEN, 7, NOW)
     assert await used(ledger) == 10
 
 

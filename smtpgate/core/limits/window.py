@@ -4,6 +4,7 @@ A recipient is counted for 24 hours and at most one minute more, never less: no 
 hours has more than the quota, and the error is at most one bucket.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -22,11 +23,19 @@ def minute_of(moment_us: int) -> int:
 
 
 class Window(Struct, frozen=True, gc=False):
-    """The recipients of each minute, from the oldest with any to ``minute``, and their sum."""
+    """The recipients of each minute, from the oldest with any to ``minute``, and their sum.
+
+    ``earlier`` has those of the minutes before, so that to count more changes only the sum.
+    """
 
     minute: int
-    counts: tuple[int, ...] = (0,)
+    earlier: tuple[int, ...] = ()
     used: int = 0
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The recipients of each minute, with those of the last one."""
+        return *self.earlier, self.used - sum(self.earlier)
 
     def seen_at(self, minute: int) -> "Window":
         """The same as of that minute, without old counts.
@@ -38,19 +47,14 @@ class Window(Struct, frozen=True, gc=False):
         if passed == 0:
             return self
         if passed < 0:
-            kept = self.counts[:passed]
-            last = sum(self.counts[len(kept) - 1 :]) if kept else self.used
-            return Window(minute, (*kept[:-1], last), self.used)
+            return Window(minute, self.counts[: passed - 1], self.used)
         if passed >= BUCKETS or self.used == 0:
             return Window(minute)
-        counts = _trimmed((self.counts + (0,) * passed)[-BUCKETS:])
-        return Window(minute, counts, sum(counts))
+        return _window(minute, (self.counts + (0,) * passed)[-BUCKETS:])
 
     def plus(self, recipients: int) -> "Window":
         """The window with that many more in its last minute."""
-        counts = self.counts
-        counts = counts[:-1] + (counts[-1] + recipients,)  # noqa: RUF005 - faster, up to 1,441
-        return Window(self.minute, counts, self.used + recipients)
+        return Window(self.minute, self.earlier, self.used + recipients)
 
     def minus(self, minute: int, recipients: int) -> "Window":
         """The window with that many fewer of those counted in that minute, if it still counts.
@@ -70,21 +74,19 @@ class Window(Struct, frozen=True, gc=False):
             left -= taken
             if left == 0:
                 break
-        return Window(self.minute, _trimmed(tuple(counts)), self.used - recipients + left)
+        return _window(self.minute, counts)
 
     def frees_at_us(self, wanted_used: int) -> int:
         """The moment from which no more than that is counted, if nothing else is sent."""
-        used, gone = self.used, 0
+        used, gone, counts = self.used, 0, self.counts
         while used > wanted_used:
-            used -= self.counts[gone]
+            used -= counts[gone]
             gone += 1
-        last_minute = self.minute - (len(self.counts) - gone)
+        last_minute = self.minute - (len(counts) - gone)
         return (last_minute + BUCKETS) * BUCKET_US
 
 
-def _trimmed(counts: tuple[int, ...]) -> tuple[int, ...]:
-    """The counts from the first that is not 0, so that equal windows compare equal."""
-    if counts[0]:
-        return counts
+def _window(minute: int, counts: Sequence[int]) -> Window:
+    """The window of those counts from the first that is not 0, so that equal ones are equal."""
     first = next((at for at, count in enumerate(counts) if count), len(counts) - 1)
-    return counts[first:]
+    return Window(minute, tuple(counts[first:-1]), sum(counts))
