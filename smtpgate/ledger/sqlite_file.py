@@ -18,11 +18,10 @@ import sqlite3
 import sys
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeAlias
-
-from msgspec import Struct
 
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.limits import (
@@ -108,7 +107,8 @@ class RowChangedError(Exception):
     """Another process has changed a row that was assumed to be the same."""
 
 
-class _SubjectRow(Struct, gc=False):
+@dataclass(slots=True, eq=False)
+class _SubjectRow:
     """A subject of a transaction: its row, and its usage with all changes.
 
     ``values`` are ``None`` if there is no row. ``limits`` are those of the last change.
