@@ -8,6 +8,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from smtpgate.core.moments import kept_microseconds, microseconds
+
 RANDOM_OCTETS: Final = 16
 _PREFIX: Final = "0100"
 _TIME_DIGITS: Final = 12
@@ -22,12 +24,13 @@ _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 def message_id(at: datetime, random: bytes) -> str:
     """The id of a submission received at that moment, made unique by 16 random octets."""
-    return _id(_time_of(at), random.hex())
+    time = (kept_microseconds(at) // 1000).to_bytes(_TIME_DIGITS // 2, "big")
+    return expanded_id(time + random)
 
 
 def first_id(at: datetime) -> str:
     """A text that sorts before every id of that moment, and after every id of earlier ones."""
-    return f"{_PREFIX}{_time_of(at)}"
+    return f"{_PREFIX}{microseconds(at) // 1000:012x}"
 
 
 def compact_id(message_id: str) -> bytes:
@@ -42,16 +45,11 @@ def compact_id(message_id: str) -> bytes:
 
 def expanded_id(octets: bytes) -> str:
     """The id that ``compact_id`` was given."""
-    return _id(octets[: _TIME_DIGITS // 2].hex(), octets[_TIME_DIGITS // 2 :].hex())
-
-
-def _id(time: str, digits: str) -> str:
-    middle = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
-    return f"{_PREFIX}{time}-{middle}{_END}"
-
-
-def _time_of(at: datetime) -> str:
-    return f"{int(at.timestamp() * 1000):012x}"
+    time, digits = octets[: _TIME_DIGITS // 2].hex(), octets[_TIME_DIGITS // 2 :].hex()
+    return (
+        f"{_PREFIX}{time}-{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}"
+        f"-{digits[20:32]}{_END}"
+    )
 
 
 def is_beginning(text: str) -> bool:

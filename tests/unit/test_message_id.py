@@ -4,7 +4,14 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpgate.core.message_id import is_beginning, message_id, times_of
+from smtpgate.core.message_id import (
+    compact_id,
+    expanded_id,
+    first_id,
+    is_beginning,
+    message_id,
+    times_of,
+)
 from tests.support.rows import rows
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -45,3 +52,13 @@ def test_no_id_begins_with_other_text(text: str) -> None:
 def test_beginnings_of_ids_in_the_far_future_name_a_time_too() -> None:
     since, until = times_of("0100ffffffffffff")
     assert since == until
+
+
+@given(at=st.datetimes(datetime(2001, 1, 1), datetime(2999, 1, 1)))  # noqa: DTZ001
+def test_the_first_id_of_a_moment_has_its_millisecond(at: datetime) -> None:
+    at = at.replace(tzinfo=UTC)
+    lowest = message_id(at, bytes(16))
+    assert lowest.startswith(first_id(at))
+    assert expanded_id(compact_id(lowest)) == lowest
+    since, until = times_of(first_id(at))
+    assert since == at.replace(microsecond=at.microsecond // 1000 * 1000) < until
