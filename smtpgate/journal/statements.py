@@ -48,6 +48,7 @@ _SUMS: Final = ("attempts", "messages", "recipients", "octets")
 _POINT_US: Final = Grain.POINT * 60_000_000
 _POINTS_A_GRAIN: Final = tuple((int(grain), grain // Grain.POINT) for grain in Grain)
 _NONE: Final = Counts()
+_NO_TEXTS: Final[frozenset[str]] = frozenset()
 _SQLITE: Final = pysqlite.dialect()
 _READ_ROW: Final = f"SELECT {', '.join(Row._fields)} FROM journal_records WHERE id = ?"  # noqa: S608 - names of ours
 # A driver reports the number of changed rows for one statement, not for many executions; and at
@@ -99,7 +100,7 @@ class RecordStatements:
 
     def __init__(self) -> None:
         self._prepared: _Prepared | None = None
-        self._known: set[tuple[int, str]] = set()
+        self._known: dict[int, set[str]] = {}  # digests, by the day
         self._new: set[tuple[int, str]] = set()
         self._file: sqlite3.Connection | None = None
         self._tasks = TaskStatements()
@@ -176,17 +177,19 @@ class RecordStatements:
         Returns the number of these terms.
         """
         prepared = self._for(connection)
-        written = [(entry, entry.early_terms + entry.late_terms) for entry in whole]
-        written += [(entry, entry.late_terms) for entry in late]
-        apart = written
         if prepared.terms_in_row:
             # The early ones are in the row, or are sorted in.
-            added = [entry for entry in whole if entry.may_be_there]
-            if not term_sorting.add(connection, [(e.late_terms, e.row.id) for e in late]):
-                added += late
-            apart = [(entry, entry.late_terms) for entry in added]
-        prepared.term.run(connection, [row for one in apart for row in _term_rows(*one)])
-        return sum([len(digests) for _, digests in written]) // TERM_OCTETS
+            apart = [entry for entry in whole if entry.may_be_there]
+            added = [(entry.late_terms, entry.row.id) for entry in late]
+            if added and not term_sorting.add(connection, added):
+                apart += late
+            rows = [row for e in apart for row in _term_rows(e, e.late_terms)]
+        else:
+            rows = [row for e in whole for row in _term_rows(e, e.early_terms + e.late_terms)]
+            rows += [row for e in late for row in _term_rows(e, e.late_terms)]
+        prepared.term.run(connection, rows)
+        octets = sum([len(e.early_terms) + len(e.late_terms) for e in (*whole, *late)])
+        return octets // TERM_OCTETS
 
     def _write_tasks(self, connection: Plain, entries: Sequence[Entry]) -> None:
         if not entries:
@@ -201,14 +204,15 @@ class RecordStatements:
         """Note that the last write was committed."""
         if not self._new:
             return
-        self._known |= self._new
+        for day, digest in self._new:
+            self._known.setdefault(day, set()).add(digest)
         self._new = set()
-        latest = max(day for day, _ in self._known)
-        self._known = {pair for pair in self._known if pair[0] >= latest - 1}
+        latest = max(self._known)
+        self._known = {day: some for day, some in self._known.items() if day >= latest - 1}
 
     def forget(self) -> None:
         """Note that earlier writes may be gone: another file, or a commit without an answer."""
-        self._known, self._new = set(), set()
+        self._known, self._new = {}, set()
 
     def _for(self, connection: Plain) -> "_Prepared":
         if self._prepared is None:
@@ -247,9 +251,9 @@ class RecordStatements:
         new: dict[tuple[int, str], str] = {}
         for entry in entries:
             day = day_of(entry.row.received_us)
-            for digest, cited in entry.texts.items():
-                if (day, digest) not in self._known:
-                    new[day, digest] = cited
+            known = self._known.get(day, _NO_TEXTS)
+            for digest in entry.texts.keys() - known:
+                new[day, digest] = entry.texts[digest]
         self._new = set(new)
         if not new:
             return
