@@ -19,7 +19,7 @@ from smtpgate.journal.statements import Entry
 from smtpgate.journal.tasks import TaskRow
 from smtpgate.ledger.transactions import Look
 from smtpgate.metrics.histogram import HistogramState
-from smtpgate.metrics.observed import Count, SubmissionFacts
+from smtpgate.metrics.observed import Count, SubmissionSums
 from smtpgate.ports import Reading
 from smtpgate.smtp.certificate import PairOctets
 from smtpgate.store.requests import Begin, Completion, Finish
@@ -236,14 +236,14 @@ class Pong(Frame):
 
 
 class Report(Frame):
-    """Events of a worker: lines of the log, events for the metrics, and uses of access keys.
+    """Events of a worker: lines of the log, sums for the metrics, and uses of access keys.
 
     ``uses`` are the last logins, ``watched`` what the watch over keys judges.
     """
 
     lines: list[bytes]
     counts: list[Count]
-    submissions: list[SubmissionFacts]
+    submissions: SubmissionSums | None
     uses: list[KeyUse]
     watched: list[UseOfKey]
 

@@ -272,8 +272,8 @@ class Host:
         self.log.add_lines(report.lines)
         for count in report.counts:
             self.metrics.count(count)
-        for facts in report.submissions:
-            self.metrics.count_submission(facts)
+        if report.submissions is not None:
+            self.metrics.count_submissions(report.submissions)
         self.uses.take(report.uses)
         if self.watcher is not None:
             self.watcher.take(report.watched)

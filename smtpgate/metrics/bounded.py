@@ -53,15 +53,22 @@ class Shares:
         zeros = dict.fromkeys(outcomes, 0)
         self._other = _Share(_labels((OTHER, OTHER)), zeros, dict(zeros), 0.0)
 
-    def count(self, pair: tuple[str, str], outcome: str, recipients: int, now_s: float) -> None:
-        """Count one message and its recipients."""
+    def count(
+        self,
+        pair: tuple[str, str],
+        outcome: str,
+        recipients: int,
+        now_s: float,
+        messages: int = 1,
+    ) -> None:
+        """Count messages, which have so many recipients together."""
         share = self._shares.get(pair)
         if share is None:
             share = self._admitted(pair, now_s)
         else:
             self._shares.move_to_end(pair)
             share.used_at_s = now_s
-        share.messages[outcome] = share.messages.get(outcome, 0) + 1
+        share.messages[outcome] = share.messages.get(outcome, 0) + messages
         share.recipients[outcome] = share.recipients.get(outcome, 0) + recipients
 
     def _admitted(self, pair: tuple[str, str], now_s: float) -> _Share:

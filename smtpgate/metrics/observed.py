@@ -1,9 +1,10 @@
 """Events as the metrics count them: small, and without the message.
 
-A worker process sends these to its parent, which counts them beside its own.
+A worker process adds these up and sends the sums to its parent, which counts them beside its
+own: to send and count each submission would cost the parent as much as its share of the store.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, get_args
 
 from msgspec import Struct
@@ -36,6 +37,8 @@ from smtpgate.core.history.event_counts import sums_of
 from smtpgate.core.moments import seconds_between
 from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.metrics.bounded import UNKNOWN
+from smtpgate.metrics.catalogue import CATALOGUE
+from smtpgate.metrics.histogram import Observed
 
 
 class Count(NamedTuple):
@@ -46,7 +49,7 @@ class Count(NamedTuple):
     by: int = 1
 
 
-class SubmissionFacts(Struct, frozen=True, gc=False, array_like=True):
+class SubmissionFacts(Struct, frozen=True, gc=False):
     """One submission, as far as metrics show it."""
 
     outcome: str
@@ -58,11 +61,25 @@ class SubmissionFacts(Struct, frozen=True, gc=False, array_like=True):
     seconds: float | None
     stage_s: Mapping[Stage, float]
     quota_ratio: float | None = None
-    crossings: tuple[tuple[str, str], ...] = ()
-    is_uncounted: bool = False
-    has_long_line: bool = False
-    events: tuple[tuple[str, int], ...] = ()
-    tried: tuple[tuple[str, str], ...] = ()
+
+
+class VerdictSum(Struct, frozen=True, gc=False, array_like=True):
+    """The submissions of one sender that had the same end."""
+
+    outcome: str
+    reason: str
+    identity: str
+    account: str
+    messages: int
+    recipients: int
+
+
+class SubmissionSums(Struct, frozen=True, gc=False, array_like=True):
+    """The submissions of a while, added up; of each account the latest quota ratio."""
+
+    verdicts: list[VerdictSum]
+    quota_ratios: dict[str, float]
+    observed: list[Observed]
 
 
 _COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]]]] = {
@@ -119,18 +136,35 @@ COUNTED_KINDS: Final[Mapping[str, str]] = {
     "rejects": "reject",
     "uncounted": "uncounted",
 }
+_STAGES: Final = CATALOGUE["smtpgate_stage_seconds"]
+_DURATION: Final = CATALOGUE["smtpgate_submission_seconds"]
+_OCTETS: Final = CATALOGUE["smtpgate_message_octets"]
+_QUOTA_REACHED: Final = "smtpgate_quota_reached_total"
+_UNCOUNTED: Final = "smtpgate_uncounted_total"
+_LONG_LINES: Final = "smtpgate_long_lines_total"
 _EVENTS: Final = "smtpgate_events_total"
 _RECORDS: Final = "smtpgate_feedback_records_total"
 _FINDINGS: Final = "smtpgate_key_findings_total"
-TRIED: Final = "smtpgate_upstream_failures_total"
+_TRIED: Final = "smtpgate_upstream_failures_total"
 COUNTERS: Final = frozenset(
-    (*(name for name, _ in _COUNTED.values()), _EVENTS, _RECORDS, _FINDINGS, TRIED)
+    (
+        *(name for name, _ in _COUNTED.values()),
+        _QUOTA_REACHED,
+        _UNCOUNTED,
+        _LONG_LINES,
+        _EVENTS,
+        _RECORDS,
+        _FINDINGS,
+        _TRIED,
+    )
 )
 """The counters that events increase."""
 
 
 def counts_of(event: Event) -> Iterable[Count]:
-    """The counters that an event increases; none for a submission, and for others."""
+    """The counters that an event increases; for most submissions, and for others, none."""
+    if isinstance(event, SubmissionDone):
+        return _counts_of_odd(event)
     if isinstance(event, EventsRecorded):
         return [Count(_EVENTS, (kind,), by) for kind, by in _kinds_of(event.events)]
     if isinstance(event, RecordsPosted):
@@ -144,6 +178,21 @@ def counts_of(event: Event) -> Iterable[Count]:
     name, labels_of = counted
     by = event.sessions if isinstance(event, SessionsEnded) else 1
     return (Count(name, labels_of(event), by),)
+
+
+def _counts_of_odd(done: SubmissionDone) -> Iterator[Count]:
+    """The counters that few submissions increase."""
+    for one in done.crossings:
+        yield Count(_QUOTA_REACHED, (one.charge.subject.kind, str(one.percent)))
+    if done.events:
+        for kind, by in _kinds_of(done.events):
+            yield Count(_EVENTS, (kind,), by)
+    for failed in done.tried:
+        yield Count(_TRIED, (failed.upstream, failed.cause))
+    if done.uncounted:
+        yield Count(_UNCOUNTED, ())
+    if done.long_line is not None and done.outcome == "accepted":
+        yield Count(_LONG_LINES, ())
 
 
 def _kinds_of(events: Iterable[SendingEvent]) -> tuple[tuple[str, int], ...]:
@@ -174,11 +223,32 @@ def facts_of(done: SubmissionDone) -> SubmissionFacts:
         seconds,
         done.stage_s,
         ratio,
-        tuple([(one.charge.subject.kind, str(one.percent)) for one in done.crossings])
-        if done.crossings
-        else (),
-        bool(done.uncounted),
-        done.long_line is not None and done.outcome == "accepted",
-        _kinds_of(done.events) if done.events else (),
-        tuple([(one.upstream, one.cause) for one in done.tried]) if done.tried else (),
     )
+
+
+def added_up(facts: Sequence[SubmissionFacts]) -> SubmissionSums:
+    """The sums of submissions, which are at least one."""
+    verdicts: dict[tuple[str, str, str, str], list[int]] = {}
+    ratios: dict[str, float] = {}
+    for one in facts:
+        key = one.outcome, one.reason, one.identity, one.account
+        verdicts.setdefault(key, []).append(one.recipients)
+        if one.quota_ratio is not None:
+            ratios[one.account] = one.quota_ratio
+    return SubmissionSums(
+        [VerdictSum(*key, len(each), sum(each)) for key, each in verdicts.items()],
+        ratios,
+        list(_observed(facts)),
+    )
+
+
+def _observed(facts: Sequence[SubmissionFacts]) -> Iterator[Observed]:
+    every = [one.stage_s for one in facts]
+    for stage in get_args(Stage):
+        taken_s = [stage_s[stage] for stage_s in every if stage in stage_s]
+        if taken_s:
+            yield Observed.of(_STAGES, stage, taken_s)
+    seconds = [one.seconds for one in facts if one.seconds is not None]
+    if seconds:
+        yield Observed.of(_DURATION, "", seconds)
+    yield Observed.of(_OCTETS, "", [one.octets for one in facts])

@@ -34,9 +34,10 @@ from smtpgate.metrics.histogram import Histogram, HistogramState
 from smtpgate.metrics.known import known_series
 from smtpgate.metrics.observed import (
     COUNTERS,
-    TRIED,
     Count,
     SubmissionFacts,
+    SubmissionSums,
+    VerdictSum,
     counts_of,
     facts_of,
 )
@@ -73,12 +74,12 @@ class VerdictTally:
     def __init__(self) -> None:
         self._counts: collections.Counter[tuple[str, str, str]] = collections.Counter()
 
-    def add(self, account: str, outcome: str, reason: str) -> None:
-        """Count one."""
+    def add(self, account: str, outcome: str, reason: str, messages: int) -> None:
+        """Count so many."""
         key = account, outcome, reason
         if key not in self._counts and len(self._counts) >= _MOST_TALLIED:
             key = OTHER, outcome, ""
-        self._counts[key] += 1
+        self._counts[key] += messages
 
     def take(self) -> list[tuple[tuple[str, str, str], int]]:
         """The counts since the last time, the largest first."""
@@ -121,9 +122,6 @@ class Metrics:
         self._stages = self._histogram("smtpgate_stage_seconds", get_args(Stage))
         self._duration = self._histogram("smtpgate_submission_seconds").series[""]
         self._octets = self._histogram("smtpgate_message_octets").series[""]
-        self._quota_reached = self._counter("smtpgate_quota_reached_total")
-        self._uncounted = self._counter("smtpgate_uncounted_total")
-        self._long_lines = self._counter("smtpgate_long_lines_total")
         self._missing = self._gauge("smtpgate_identities_missing")
         self._dkim_alarms = self._gauge("smtpgate_dkim_alarms")
         self._senders = self._gauge("smtpgate_reputation_senders")
@@ -163,7 +161,9 @@ class Metrics:
     def publish(self, event: Event) -> None:
         """Count the event."""
         if isinstance(event, SubmissionDone):
-            self.count_submission(facts_of(event))
+            self._count_submission(facts_of(event))
+            for count in counts_of(event):
+                self.count(count)
         elif isinstance(event, SessionOpened | SessionClosed):
             self.pauses.note_work()
             self._sessions.note(event)
@@ -203,43 +203,44 @@ class Metrics:
         series = self._series.get(key)
         if series is None:
             # labels() takes a lock and compares all values, each time.
-            series = self._series[key] = self._counters[count.metric].labels(*count.labels)
+            series = self._counters[count.metric]
+            if count.labels:
+                series = series.labels(*count.labels)
+            self._series[key] = series
         series.inc(count.by)
 
-    def count_submission(self, facts: SubmissionFacts) -> None:
-        """Count a submission."""
+    def count_submissions(self, sums: SubmissionSums) -> None:
+        """Count the submissions of another process."""
         self.pauses.note_work()
         now_s = self._clock.monotonic()
-        verdict = (facts.outcome, facts.reason)
-        if self.tallies:
-            self._tally(facts)
-        self._submissions[verdict] = self._submissions.get(verdict, 0) + 1
-        pair = (facts.identity, facts.account)
-        self._shares.count(pair, facts.outcome, facts.recipients, now_s)
+        for verdict in sums.verdicts:
+            self._count_verdict(verdict, now_s)
+        for account, ratio in sums.quota_ratios.items():
+            self._quotas.note(account, ratio, now_s)
+        for one in sums.observed:
+            self._histograms[one.metric].series[one.value].add(one)
+
+    def _count_submission(self, facts: SubmissionFacts) -> None:
+        self.pauses.note_work()
+        now_s = self._clock.monotonic()
+        verdict = VerdictSum(
+            facts.outcome, facts.reason, facts.identity, facts.account, 1, facts.recipients
+        )
+        self._count_verdict(verdict, now_s)
         if facts.quota_ratio is not None:
             self._quotas.note(facts.account, facts.quota_ratio, now_s)
-        if facts.crossings or facts.events or facts.tried:
-            self._count_more(facts)
-        if facts.is_uncounted:
-            self._uncounted.inc()
-        if facts.has_long_line:
-            self._long_lines.inc()
         self._stages.observe_each(facts.stage_s)
         if facts.seconds is not None:
             self._duration.observe(facts.seconds)
         self._octets.observe(facts.octets)
 
-    def _count_more(self, facts: SubmissionFacts) -> None:
-        for labels in facts.crossings:
-            self._quota_reached.labels(*labels).inc()
-        for kind, by in facts.events:
-            self.count(Count("smtpgate_events_total", (kind,), by))
-        for labels in facts.tried:
-            self.count(Count(TRIED, labels))
-
-    def _tally(self, facts: SubmissionFacts) -> None:
+    def _count_verdict(self, one: VerdictSum, now_s: float) -> None:
         for tally in self.tallies:
-            tally.add(facts.account, facts.outcome, facts.reason)
+            tally.add(one.account, one.outcome, one.reason, one.messages)
+        verdict = (one.outcome, one.reason)
+        self._submissions[verdict] = self._submissions.get(verdict, 0) + one.messages
+        pair = (one.identity, one.account)
+        self._shares.count(pair, one.outcome, one.recipients, now_s, one.messages)
 
     def _verdicts(self) -> Iterator[Reading]:
         """The submissions by their verdict, for a scrape."""

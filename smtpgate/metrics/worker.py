@@ -7,7 +7,14 @@ from itertools import chain
 from smtpgate.core.events import Event, SessionClosed, SessionOpened, SubmissionDone
 from smtpgate.metrics.catalogue import CATALOGUE
 from smtpgate.metrics.histogram import HistogramState, Series
-from smtpgate.metrics.observed import Count, SubmissionFacts, counts_of, facts_of
+from smtpgate.metrics.observed import (
+    Count,
+    SubmissionFacts,
+    SubmissionSums,
+    added_up,
+    counts_of,
+    facts_of,
+)
 from smtpgate.metrics.pauses import GENERATIONS, Pauses
 from smtpgate.metrics.scraped import KeptCounters, Source
 from smtpgate.metrics.sessions import OpenSessions
@@ -50,20 +57,20 @@ class WorkerMetrics:
     def publish(self, event: Event) -> None:
         """Note the event."""
         self.pauses.note_work()
+        if isinstance(event, SessionOpened | SessionClosed):
+            self._sessions.note(event)
+            return
         if isinstance(event, SubmissionDone):
             self._submissions.append(facts_of(event))
-        elif isinstance(event, SessionOpened | SessionClosed):
-            self._sessions.note(event)
-        else:
-            for count in counts_of(event):
-                self._counts[count.metric, count.labels] += count.by
+        for count in counts_of(event):
+            self._counts[count.metric, count.labels] += count.by
 
-    def take(self) -> tuple[list[Count], list[SubmissionFacts]]:
+    def take(self) -> tuple[list[Count], SubmissionSums | None]:
         """The events that were noted since the last time."""
         counts = [Count(*key, by) for key, by in self._counts.items()]
         submissions, self._submissions = self._submissions, []
         self._counts.clear()
-        return counts, submissions
+        return counts, added_up(submissions) if submissions else None
 
     def readings(self) -> list[Reading]:
         """The readings of all parts, as they are now."""

@@ -28,15 +28,18 @@ from smtpgate.core.events import (
     SessionClosed,
     SessionOpened,
     SessionsEnded,
+    SubmissionDone,
     TaskGivenUp,
 )
+from smtpgate.core.limits import Crossing
 from smtpgate.core.outbox.event import ComplaintDetail
 from smtpgate.core.outbox.task import Destination
 from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE as CATALOGUE_OF_REPLIES
 from smtpgate.core.reply import Reply
+from smtpgate.core.routing.failed_try import FailedTry
 from smtpgate.core.watch.signals import KeyFinding
-from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics, WorkerMetrics
+from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics, VerdictTally, WorkerMetrics
 from smtpgate.metrics.histogram import HistogramState
 from smtpgate.metrics.known import known_series
 from smtpgate.metrics.processes import Processes
@@ -444,13 +447,52 @@ def test_workers_add_to_histograms_and_counters(metrics: Metrics, clock: Movable
         taken_counts, submissions = worker.take()
         for count in taken_counts:
             metrics.count(count)
-        for facts in submissions:
-            metrics.count_submission(facts)
-        assert worker.take() == ([], [])
+        assert submissions is not None
+        metrics.count_submissions(submissions)
+        assert worker.take() == ([], None)
     seen = samples(metrics)
     assert seen["smtpgate_loop_delay_seconds_count"] == 2
     assert seen["smtpgate_message_octets_count"] == 2
     assert seen[messages(IDENTITY)] == 2
+
+
+def varied_submissions() -> list[SubmissionDone]:
+    """Submissions of two accounts that differ in all that metrics show."""
+    plain = done(used_24h=40, max_24h_send=100)
+    later = done(used_24h=80, max_24h_send=100, recipients=3)
+    later.crossings = (Crossing(later.charges[0], 80, 80),)
+    later.tried = (FailedTry("first", "timeout"),)
+    other = done(account="222233334444", identity=None)
+    other.uncounted, other.long_line = "disk full", 7
+    refused = done("refused", "malformed-message", identity=None)
+    refused.done_at, refused.stage_s = None, {"message": 7.5}
+    return [plain, refused, later, other, done("refused", "implicit-deny"), plain]
+
+
+def test_a_gate_counts_the_sums_of_a_worker_as_it_counts_submissions_of_its_own(
+    clock: MovableClock,
+) -> None:
+    settings = MetricsConfig(max_identities=9, idle_s=9)
+    own, of_worker = (Metrics(settings, clock=clock) for _ in range(2))
+    tallies = VerdictTally(), VerdictTally()
+    own.tallies.append(tallies[0])
+    of_worker.tallies.append(tallies[1])
+    worker = WorkerMetrics(clock=clock, listeners=[])
+    for event in varied_submissions():
+        own.publish(event)
+        worker.publish(event)
+    counts, submissions = worker.take()
+    assert submissions is not None
+    of_worker.count_submissions(submissions)
+    for count in counts:
+        of_worker.count(count)
+    ours, theirs = (
+        {name: value for name, value in samples(one).items() if "process" not in name}
+        for one in (own, of_worker)
+    )
+    assert theirs == pytest.approx(ours)
+    assert theirs["smtpgate_uncounted_total"] == theirs["smtpgate_long_lines_total"] == 1
+    assert dict(tallies[0].take()) == dict(tallies[1].take())
 
 
 def test_the_cpu_time_of_a_process_that_ended_stays_though_its_id_comes_again() -> None:
