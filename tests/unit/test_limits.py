@@ -276,3 +276,18 @@ def test_a_recipient_more_copies_no_count_of_earlier_minutes() -> None:
     more = window.plus(4)
     assert more.earlier is window.earlier
     assert (more.counts[-1], more.used) == (5, 1_037_525)
+
+
+def test_of_refusals_with_the_same_wait_the_first_charge_is_named_and_its_quota_first() -> None:
+    user = Subject(DELEGATE, "user", "mailer")
+    nothing, no_rate = SendingLimits(0, 0), SendingLimits(-1, 0)
+    for limits, expected in (
+        ((nothing, nothing), (ACCOUNT, "max-24h-send")),
+        ((no_rate, nothing), (ACCOUNT, "max-send-rate")),
+        ((UNLIMITED, nothing), (user, "max-24h-send")),
+    ):
+        charges = [Charge(ACCOUNT, limits[0]), Charge(user, limits[1])]
+        refusal = attempt([None, None], charges, 1, START).refusal
+        assert refusal is not None
+        assert (refusal.charge.subject, refusal.limit) == expected
+        assert refusal.retry_after is None

@@ -7,9 +7,9 @@ message, and the sum must not be too small. So the sum in the store is right at 
 also when a process is killed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Final
 
 from msgspec import Struct
@@ -123,9 +123,7 @@ def attempt(
         limits = charge.limits
         new = seen_at(usages[at], limits, now_us, recipients)
         if not _is_within(new, limits, recipients):
-            refused = _refused(usages, charges, recipients, now_us)
-            if refused is not None:
-                return refused
+            return _refused(usages, charges, recipients, now_us)
         window = new.window
         after.append(new)
         found.append(Counted(window.minute, window.used))
@@ -136,20 +134,17 @@ def attempt(
 
 def _refused(
     usages: Sequence[Usage | None], charges: Sequence[Charge], recipients: int, now_us: int
-) -> Attempt | None:
-    """The refusal, if there is one for any of the charges."""
+) -> Attempt:
+    """The refusal by the limits of one or more of the charges."""
     current = [
         seen_at(usage, charge.limits, now_us)
         for usage, charge in zip(usages, charges, strict=True)
     ]
-    refusal = _refusal(current, charges, recipients, now_us)
-    if refusal is None:
-        return None
     kept = tuple(
         seen if usage is not None and moved_back(usage, now_us) else usage
         for usage, seen in zip(usages, current, strict=True)
     )
-    return Attempt(now_us, kept, refusal=refusal)
+    return Attempt(now_us, kept, refusal=_refusal(current, charges, recipients, now_us))
 
 
 def settle(
@@ -197,27 +192,27 @@ def must_make_sense(charges: Sequence[Charge], recipients: int) -> None:
 
 def _refusal(
     current: Sequence[Usage], charges: Sequence[Charge], recipients: int, now_us: int
-) -> LimitExceededError | None:
+) -> LimitExceededError:
     """The refusal with the longest wait; of equals the first charge's, the quota's first."""
-    longest_us, found = now_us, None
-    for at, charge in enumerate(charges):
-        usage = current[at]
-        limits: tuple[tuple[LimitName, int, int | None], ...] = (
-            (
-                "max-24h-send",
-                quota_free_at_us(usage, charge.limits, recipients),
-                quota_left(charge.limits, usage.window.used),
-            ),
-            ("max-send-rate", rate_free_at_us(usage, charge.limits), 0),
-        )
-        for limit, at_us, left in limits:
-            if left is not None and at_us > longest_us:
-                longest_us, found = at_us, (charge, limit, left)
-    if found is None:
-        return None
-    charge, limit, left = found
-    wait = None if longest_us == NEVER else timedelta(microseconds=longest_us - now_us)
+    found = [
+        one
+        for usage, charge in zip(current, charges, strict=True)
+        for one in _waits(usage, charge, recipients)
+    ]
+    free_at_us, charge, limit, left = max(found, key=itemgetter(0))
+    wait = None if free_at_us == NEVER else timedelta(microseconds=free_at_us - now_us)
     return LimitExceededError(charge, limit, recipients=recipients, left=left, retry_after=wait)
+
+
+def _waits(
+    usage: Usage, charge: Charge, recipients: int
+) -> Iterator[tuple[int, Charge, LimitName, int]]:
+    """Of each limit: the moment from which the recipients pass, and what is left until then."""
+    limits = charge.limits
+    left = quota_left(limits, usage.window.used)
+    if left is not None:
+        yield quota_free_at_us(usage, limits, recipients), charge, "max-24h-send", left
+    yield rate_free_at_us(usage, limits), charge, "max-send-rate", 0
 
 
 def _is_within(usage: Usage, limits: SendingLimits, recipients: int) -> bool:
