@@ -188,8 +188,8 @@ class RecordStatements:
             rows = [row for e in whole for row in _term_rows(e, e.early_terms + e.late_terms)]
             rows += [row for e in late for row in _term_rows(e, e.late_terms)]
         prepared.term.run(connection, rows)
-        octets = sum([len(e.early_terms) + len(e.late_terms) for e in (*whole, *late)])
-        return octets // TERM_OCTETS
+        early = sum([len(entry.early_terms) for entry in whole])
+        return (early + sum([len(e.late_terms) for e in (*whole, *late)])) // TERM_OCTETS
 
     def _write_tasks(self, connection: Plain, entries: Sequence[Entry]) -> None:
         if not entries:

@@ -17,10 +17,12 @@ from smtpgate.core.history.search import Search
 from smtpgate.core.message.envelope import Recipient
 from smtpgate.journal import reader as reader_module
 from smtpgate.journal import term_sorting
+from smtpgate.journal.file import JournalFile
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.schema import records
 from smtpgate.journal.term_sorting import having_recently, sort_some_in
+from smtpgate.journal.terms import TERM_OCTETS
 from tests.support.clock import MovableClock
 from tests.support.events import auth_failed
 from tests.support.journal import Breakable, all_rows, journal_in, open_journal, submission
@@ -87,6 +89,28 @@ def counted(folder: Path) -> tuple[int, int]:
         return waiting, sorted_in
     finally:
         connection.close()
+
+
+@pytest.mark.parametrize("sorted_in", [False, True])
+async def test_terms_are_counted_as_they_are_written(
+    journal: LiveJournal, clock: MovableClock, tmp_path: Path, sorted_in: bool
+) -> None:
+    file = JournalFile(journal.store.database, clock)
+    event = submission(clock, "refused", "policy-denied")
+    begun = journal.entries.beginning(event)
+    assert file.write([begun]) == [None]
+    journal.entries.begun(begun)
+    if sorted_in:
+        assert await sort_in(journal)
+    ended = journal.entries.ending(event)
+    assert ended is not None
+    assert file.write([ended]) == [None]
+    written = file._unsorted
+    file.close()
+    assert written == (len(begun.early_terms) + len(ended.late_terms)) // TERM_OCTETS
+    while await sort_in(journal):
+        pass
+    assert counted(tmp_path)[1] == written
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ ON CONFLICT DO NOTHING
 """
 _NOTE: Final = """
 INSERT INTO journal_meta (name, value)
-SELECT 'sorted', max(seq) FROM journal_records HAVING max(seq) IS NOT NULL
+SELECT 'sorted', seq FROM journal_records ORDER BY seq DESC LIMIT 1
 """
 
 
