@@ -4,7 +4,8 @@ Most messages of a sender are like an earlier one: they come from the same clien
 addresses, and the directory gives the same answers. Then the decision is the same too, unless a
 policy asks for a fact of one message alone. So a decision is kept with the facts that it was
 made of. It is used again only while each answer of the directory is the same object as before.
-The directory is asked for every message: whether its answers are still valid, or for each.
+For every message the directory is asked whether its answers are still valid; if not, it is
+asked for each of them.
 
 A decision that is kept keeps these answers in memory, also when the directory has forgotten
 them. So the size of the answers is bounded too.
