@@ -27,6 +27,8 @@ class CacheAgainstLists(RuleBasedStateMachine):
         self.absent: list[tuple[CacheKey, float]] = []
         self.now_s = 0.0
         self.number = 0
+        self.noted: dict[CacheKey, tuple[object, float]] = {}
+        self.noted_gone = 0
 
     def forget(self, key: CacheKey) -> None:
         self.kept = [one for one in self.kept if one[0] != key]
@@ -86,6 +88,18 @@ class CacheAgainstLists(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now_s += seconds
 
+    @rule()
+    def note(self) -> None:
+        self.noted_gone = self.cache.gone
+        known = (*(one[0] for one in self.kept), *(one[0] for one in self.absent))
+        self.noted = {key: self.cache.peek_until(key) for key in known}
+
+    @invariant()
+    def all_noted_answers_are_there_unless_one_is_gone(self) -> None:
+        if self.cache.gone == self.noted_gone:
+            for key, answer in self.noted.items():
+                assert self.now_s >= answer[1] or self.cache.peek_until(key) == answer
+
     @invariant()
     def both_hold_as_much(self) -> None:
         assert self.cache.octets == sum(one[3] for one in self.kept) <= MAX_OCTETS
@@ -94,3 +108,13 @@ class CacheAgainstLists(RuleBasedStateMachine):
 
 
 TestCacheAgainstLists = CacheAgainstLists.TestCase
+
+
+def test_an_absence_that_is_kept_again_is_another_answer_until_it_has_lapsed() -> None:
+    cache = Cache(max_octets=MAX_OCTETS, max_absent=MAX_ABSENT, absent_s=ABSENT_S)
+    key = CacheKey("identity", "example.com")
+    gone = []
+    for now_s in (0.0, 59.0, 119.0):
+        cache.put_absent(key, (), now_s)
+        gone.append(cache.gone)
+    assert gone == [0, 1, 1]
