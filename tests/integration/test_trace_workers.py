@@ -73,7 +73,7 @@ def test_sessions_of_all_workers_are_shown_and_a_killed_worker_is_named(
             client.sendmail(SENDER, "bob@example.net", letter(f"m{number}", "Hello.\r\n"))
         eventually(lambda: output.read_text().count('"MAIL FROM:') == 12, "all are shown")
         os.kill(workers_of(gate)["0"], signal.SIGKILL)
-        eventually(lambda: "worker ended" in str(gate.log_lines()), "a worker ends")
+        eventually(lambda: "the worker has ended" in output.read_text(), "its end is shown")
         trace.send_signal(signal.SIGINT)
         _, said = trace.communicate(timeout=30)
     assert trace.returncode == 0, said
