@@ -10,7 +10,6 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from smtpgate.core.account import Principal
 from smtpgate.core.events import MailRefused, Stage, SubmissionDone, UsedIdentity
 from smtpgate.core.limits import Crossing
 from smtpgate.core.made_once import made_once_with
@@ -155,10 +154,10 @@ class _Odd(Struct, gc=False, omit_defaults=True):
 
 def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
     """The line of a submission: sender, client, recipients, outcome and reason."""
-    submission = done.submission
+    submission, principal = done.submission, done.submission.principal
     return b"{%b,%b%b%b}\n" % (
         json_members(_message(done, with_recipients=with_recipients)),
-        _origin(submission.client, submission.principal),
+        _origin(submission.client, principal.account.id, principal.arn),
         _decided(
             done.authors,
             done.identities,
@@ -185,7 +184,9 @@ def mail_refused_line(event: MailRefused) -> bytes:
         event.reply.code,
         event.reply.enhanced,
     )
-    return b"{%b,%b}\n" % (json_members(verdict), _origin(event.client, event.principal))
+    principal = event.principal
+    origin = _origin(event.client, principal.account.id, principal.arn)
+    return b"{%b,%b}\n" % (json_members(verdict), origin)
 
 
 def _message(done: SubmissionDone, *, with_recipients: bool) -> _Message:
@@ -216,11 +217,11 @@ def _message(done: SubmissionDone, *, with_recipients: bool) -> _Message:
 
 
 @made_once_with
-def _origin(client: Client, principal: Principal) -> bytes:
+def _origin(client: Client, account: str, user: str) -> bytes:
     """The members of the client and its sender."""
     smtp = client.smtp
     return b"%b,%b" % (
-        json_members(_Sender(principal.account.id, principal.arn)),
+        json_members(_Sender(account, user)),
         json_members(
             _Client(
                 access_key=client.access_key_id,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from msgspec.structs import replace
 
 from smtpgate.config.sections import LogConfig
 from smtpgate.core.events import (
@@ -24,7 +25,7 @@ from smtpgate.core.events import (
     SubmissionDone,
 )
 from smtpgate.core.limits import Crossing
-from smtpgate.core.policy import Decision, Determining, NearestMiss, Side
+from smtpgate.core.policy import Decision, Determining, NearestMiss, Policy, Side
 from smtpgate.core.reply import CATALOGUE, Reply
 from smtpgate.core.routing.failed_try import FailedTry
 from smtpgate.core.secret import Secret
@@ -134,6 +135,25 @@ def test_a_submission_is_one_line_that_tells_who_what_and_why(log: JsonLog, path
         "stage_ms": {"message": 0.1, "authorization": 0.2, "relay": 10.0},
         "total_ms": 12.0,
     }
+
+
+def test_the_policies_of_a_sender_are_not_compared_for_its_lines(
+    log: JsonLog, path: Path
+) -> None:
+    class Large(tuple[Policy, ...]):
+        """Policies that would take long to compare."""
+
+        def __eq__(self, other: object) -> bool:
+            pytest.fail("compared")
+
+        __hash__ = tuple.__hash__
+
+    for account in (DELEGATE, DELEGATE, OWNER):
+        event = done(account=account)
+        principal = replace(event.submission.principal, policies=Large())
+        event.submission = replace(event.submission, principal=principal)
+        log.publish(event)
+    assert [one["account"] for one in entries(path)] == [DELEGATE, DELEGATE, OWNER]
 
 
 def test_a_refusal_tells_what_was_nearest_to_an_allow(log: JsonLog, path: Path) -> None:
