@@ -39,7 +39,7 @@ from smtpgate.journal.events import EventRow
 from smtpgate.journal.tasks import TaskRow
 from smtpgate.journal.terms import TermKey
 from smtpgate.ledger.sqlite import SqliteLedger
-from smtpgate.ledger.transactions import Look, Settle
+from smtpgate.ledger.transactions import Look, Reserve, Settle
 from smtpgate.ledger.transactions import Request as LedgerRequest
 from smtpgate.metrics.scraped import Scrape
 from smtpgate.ports import (
@@ -77,7 +77,7 @@ class StoreLink:
         self._loop = asyncio.get_running_loop()
         self._numbers = count()
         self._waiting: dict[int, _Waiting] = {}
-        self._late: OrderedDict[int, Begin] = OrderedDict()  # that took too long
+        self._late: OrderedDict[int, Reserve] = OrderedDict()  # without an answer in time
         self._timer: asyncio.TimerHandle | None = None
 
     async def begin(self, request: Begin) -> Begun:
@@ -157,8 +157,7 @@ class StoreLink:
         late = [number for number, one in self._waiting.items() if one.until_s <= now_s]
         for number in late:
             waiting = self._waiting.pop(number)
-            if isinstance(waiting.request, Begin):
-                self._note_late(number, waiting.request)
+            self._note_late(number, _reserve_of(waiting.request))
             future = waiting.future
             if not future.done():
                 problem = f"the store gave no answer within {self._timeout_s:g} s"
@@ -166,23 +165,26 @@ class StoreLink:
         if self._waiting:
             self._watch(min(one.until_s for one in self._waiting.values()))
 
-    def _note_late(self, number: int, request: Begin) -> None:
-        """Remember a request whose answer is late: what was counted is given back then."""
-        self._late[number] = request
-        if len(self._late) > _MAX_LATE:
-            _ = self._late.popitem(last=False)
+    def _note_late(self, number: int, reserve: Reserve | None) -> None:
+        """Remember what is counted by a request whose answer is late, to give it back then."""
+        if reserve is not None:
+            self._late[number] = reserve
+            if len(self._late) > _MAX_LATE:
+                _ = self._late.popitem(last=False)
 
     def take(self, answer: StoreAnswer) -> None:
         """Hand an answer to its caller."""
         waiting = self._waiting.pop(answer.number, None)
         if waiting is None or (future := waiting.future).done():
-            late = self._late.pop(answer.number, None) if waiting is None else waiting.request
+            late = self._late.pop(answer.number, None)
             if isinstance(answer, BeginDone):
-                self._give_back(_counted(late, answer))
+                reserve = late if waiting is None else _reserve_of(waiting.request)
+                self._give_back(_counted(reserve, answer))
             return
         match answer:
             case BeginDone():
-                future.set_result(Begun(_counted(waiting.request, answer), answer.problem))
+                reservation = _counted(_reserve_of(waiting.request), answer)
+                future.set_result(Begun(reservation, answer.problem))
             case FinishDone():
                 future.set_result(Finished(answer.crossings, answer.is_recorded))
             case LookDone():
@@ -210,11 +212,15 @@ def _in_short(number: int, request: Finish) -> StoreRequest:
     return AskComplete(number, Completion.of(request, entry))
 
 
-def _counted(request: Begin | Finish | None, answer: BeginDone) -> Reservation | None:
+def _reserve_of(request: Begin | Finish | None) -> Reserve | None:
+    return request.reserve if isinstance(request, Begin) else None
+
+
+def _counted(reserve: Reserve | None, answer: BeginDone) -> Reservation | None:
     """The reservation of a message, of which only the counts are sent."""
-    if not isinstance(request, Begin) or request.reserve is None or not answer.counted:
+    if reserve is None or not answer.counted:
         return None
-    return request.reserve.counted(answer.counted, may_cross=answer.may_cross)
+    return reserve.counted(answer.counted, may_cross=answer.may_cross)
 
 
 def _error_of(answer: BeginRefused | NotDone) -> Exception:
