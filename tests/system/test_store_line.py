@@ -115,6 +115,9 @@ async def test_messages_are_begun_and_finished_without_the_channel(
     events = [submission(clock, recipients=2) for _ in range(4)]
     begun = await asyncio.gather(*map(linked.begin, events))
     assert linked.desk.begun.ids == {event.submission.message_id for event in events}
+    ours = [reservation for _, reservation in linked.desk.begun._begun.values()]
+    assert ours == [one.reservation for one in begun]
+    assert None not in ours
     assert linked.owner.thread.load == 4
     assert await used(store, events[0]) == 8
     for event in events:
@@ -287,6 +290,8 @@ async def test_a_verdict_brings_only_what_its_beginning_had_not(
     if has_room:
         monkeypatch.undo()
     assert linked.desk.begun.ids == {event.submission.message_id}
+    ((_, reservation),) = linked.desk.begun._begun.values()
+    assert reservation == begun.reservation is not None
     assert await linked.finish(event, begun)
     assert (await used(store, event), linked.desk.begun.ids) == (0, set())
     asked = [AskBegin] if has_room else [AskBegin, AskComplete]
@@ -359,6 +364,28 @@ async def test_what_was_counted_too_late_is_given_back_once(
         if one is not None
     ]
     assert len(settled) == 2, "the first was late before as many others as are remembered"
+
+
+async def test_what_was_counted_for_a_caller_that_gave_up_is_given_back(
+    store: OpenedStore, clock: MovableClock
+) -> None:
+    asked: list[StoreRequest] = []
+    link = StoreLink(5, asked.append)
+    event, worker = (
+        submission(clock, recipients=3),
+        HostStore(link, store.ledger, store.journal),
+    )
+    begin = asyncio.create_task(worker.begin(event, event.charges, clock.now()))
+    await asyncio.sleep(0)
+    begin.cancel()
+    await asyncio.wait([begin])
+    (ask,) = asked
+    assert isinstance(ask, AskBegin)
+    assert ask.request.reserve is not None
+    counted = (Counted(5, 6),)
+    link.take(BeginDone(ask.number, counted, True, None))
+    given_back = Settle(ask.request.reserve.counted(counted, may_cross=True), 0, clock.now())
+    assert [one.request.settle for one in asked if isinstance(one, AskFinish)] == [given_back]
 
 
 async def test_octets_that_are_no_requests_end_the_line(
