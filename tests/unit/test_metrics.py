@@ -465,8 +465,9 @@ def varied_submissions() -> list[SubmissionDone]:
     other = done(account="222233334444", identity=None)
     other.uncounted, other.long_line = "disk full", 7
     refused = done("refused", "malformed-message", identity=None)
-    refused.done_at, refused.stage_s = None, {"message": 7.5}
-    return [plain, refused, later, other, done("refused", "implicit-deny"), plain]
+    refused.done_at, refused.stage_s, refused.long_line = None, {"message": 7.5}, 9
+    last = done(used_24h=90, max_24h_send=100)
+    return [plain, refused, later, other, done("refused", "implicit-deny"), last]
 
 
 def test_a_gate_counts_the_sums_of_a_worker_as_it_counts_submissions_of_its_own(
