@@ -16,7 +16,7 @@ from smtpgate.core.limits import Charge, LimitExceededError, Subject
 from smtpgate.ledger import transactions
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ledger.sqlite_file import SCHEMA_VERSION
-from smtpgate.ledger.transactions import LedgerTransactions
+from smtpgate.ledger.transactions import LedgerTransactions, Reserve
 from smtpgate.ports import LedgerUnavailableError
 from smtpgate.sql.thread import BatchThread
 from tests.support.ledgers import soon, used_24h
@@ -363,3 +363,23 @@ async def test_all_that_is_owed_is_done_before_the_end_however_much_it_is(
     assert rows(path, "reservation") == 9
     await ledger.close()
     assert rows(path, "reservation") == 0
+
+
+def test_usage_is_read_once_and_written_only_with_a_change(path: Path) -> None:
+    work = LedgerTransactions(path, busy_timeout_s=1, lease_s=900)
+    steps: list[str] = []
+
+    def reserve(number: int, recipients: int) -> list[str]:
+        """The statements that ask for or change usage."""
+        steps.clear()
+        work.run([Reserve(number, tuple(TEN), recipients, NOW)], lambda _at: False)
+        words = [step.split() for step in steps if " usage" in step]
+        return [word for word, *_ in words]
+
+    assert reserve(1, 3) == []
+    assert work._file is not None
+    work._file._connection.set_trace_callback(steps.append)
+    assert reserve(2, 4) == ["UPDATE"]
+    assert reserve(3, 4) == ["SELECT"]  # it is refused, for what is still so
+    assert reserve(4, 3) == ["UPDATE"]
+    work.close()
