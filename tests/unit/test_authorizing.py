@@ -257,14 +257,32 @@ async def test_a_key_that_expires_is_refused_while_the_answers_are_valid() -> No
 async def test_the_limits_of_the_key_are_those_of_its_valid_answer() -> None:
     known = KnownNow()
     desk = Desk(known)
-    known.validity = Validity(0, 60.0, 3)
-    limits = SendingLimits(5, 1)
-    known.key = AccessKey(KEY_ID, Secret("x"), known.principal, limits=limits)
-    for _ in range(2):
-        submission, message = desk.submission(Letter())
-        done = SubmissionDone(submission=submission)
-        await desk.authorizer.authorize(message, done)
-        assert done.submission.key_limits == limits
+    for gone, limits in enumerate((SendingLimits(5, 1), SendingLimits(7, 1))):
+        known.validity = Validity(gone, 60.0, 3)
+        known.key = AccessKey(KEY_ID, Secret("x"), known.principal, limits=limits)
+        for _ in range(2):
+            submission, message = desk.submission(Letter())
+            done = SubmissionDone(submission=submission)
+            await desk.authorizer.authorize(message, done)
+            assert done.submission.key_limits == limits
+    assert len(desk.authorizer) == 1
+
+
+async def test_a_decision_that_is_forgotten_while_the_directory_is_asked_stays_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = KnownNow()
+    desk = Desk(known)
+    first, ask = await desk.ask(), known.identities
+
+    async def meanwhile(name: str) -> Sequence[Identity]:
+        for alike in tuple(desk.authorizer._kept):
+            desk.authorizer._forget(alike)
+        return await ask(name)
+
+    monkeypatch.setattr(known, "identities", meanwhile)
+    assert await desk.ask() is first
+    assert len(desk.authorizer) == 0
 
 
 @rows(
