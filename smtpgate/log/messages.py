@@ -326,8 +326,8 @@ def _odd(done: SubmissionDone, *, with_recipients: bool) -> bytes:
 def _level(done: SubmissionDone) -> Level:
     if done.reason == "internal-error":
         return "error"
-    is_odd = done.crossings or done.uncounted or done.long_line or done.tried
-    return "info" if done.outcome == "accepted" and not is_odd else "warning"
+    has_trouble = done.crossings or done.uncounted or done.long_line or done.tried
+    return "info" if done.outcome == "accepted" and not has_trouble else "warning"
 
 
 def _quota_reached(crossing: Crossing) -> _QuotaReached:

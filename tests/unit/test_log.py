@@ -276,10 +276,16 @@ def test_recipients_are_only_counted_where_the_setting_says_so(
     path: Path, clock: MovableClock
 ) -> None:
     log = JsonLog(LogConfig(target=path, level="info", recipients=False), clock=clock)
-    log.publish(done(recipients=3))
+    event = done(recipients=3)
+    jane = event.submission.envelope.mailboxes[0]
+    event.refused = (RecipientReply(jane, Reply(550, "5.1.1", "unknown")),)
+    event.withheld = (Withheld(jane),)
+    log.publish(event)
     (entry,) = entries(path)
     assert entry["recipients"] == 3
     assert "rcpt_to" not in entry
+    assert entry["refused"] == [{"reply": "550 5.1.1 unknown"}]
+    assert entry["withheld"] == [{"outcome": "suppressed"}]
     assert "jane" not in path.read_text()
 
 
