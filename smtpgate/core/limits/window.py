@@ -44,8 +44,6 @@ class Window(Struct, frozen=True, gc=False):
         ahead and is right again, no sender must wait for the time that it showed.
         """
         passed = minute - self.minute
-        if passed == 0:
-            return self
         if passed < 0:
             return Window(minute, self.counts[: passed - 1], self.used)
         if passed >= BUCKETS or self.used == 0:
