@@ -13,6 +13,7 @@ from smtpgate.authorizing import Authorizer
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.limits import Charge, LimitExceededError
 from smtpgate.core.signing import signature_fields
+from smtpgate.directory.live import LiveDirectory
 from smtpgate.ports import Begun
 from smtpgate.store.host import HostStore
 from tests.support.clock import settle
@@ -191,6 +192,7 @@ async def test_a_message_that_was_authorized_again_is_signed_again(
         async def differs(*_: Any) -> bool:  # noqa: ANN401
             return False
 
+        monkeypatch.setattr(LiveDirectory, "is_valid", lambda *_: False)
         monkeypatch.setattr(Authorizer, "_is_as_before", differs)
     async with open_gate(tmp_path) as (gate, sink):
         assert (await send(await login(gate))).startswith("250")
