@@ -65,7 +65,7 @@ def is_there(pid: int) -> bool:
     """True if a process of that id runs; one that has ended and was not waited for does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # before it is opened, or read
         return False
     return state != "Z"
 
