@@ -35,7 +35,7 @@ from smtpgate.core.moments import kept_microseconds, moment
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.reply import Reply
 from smtpgate.journal.schema import records
-from smtpgate.json_text import json_members, json_part, json_text
+from smtpgate.json_text import json_part, json_text
 
 Facts: TypeAlias = dict[str, Any]
 Texts: TypeAlias = Mapping[str, str]
@@ -155,8 +155,8 @@ def with_verdict(row: Row, verdict: Verdict) -> Row:
     )
 
 
-class _Sender(Struct, gc=False, omit_defaults=True):
-    """The first details known when the row is begun; those that are empty are absent."""
+class _Shared(Struct, gc=False, omit_defaults=True):
+    """The details that the messages of a session share; those that are empty are absent."""
 
     key: str
     client: list[str | int | None]
@@ -164,11 +164,6 @@ class _Sender(Struct, gc=False, omit_defaults=True):
     org: str | None = None
     tags: tuple[tuple[str, str], ...] | None = None
     path: str | None = None
-
-
-class _Parties(Struct, gc=False, omit_defaults=True):
-    """Further details known when the row is begun."""
-
     arns: list[str | None] | None = None
     set: str | None = None
     labels: MessageTags | None = None
@@ -227,19 +222,15 @@ def _shared(
     sender: Author | None,
     resent: tuple[Author, ...],
 ) -> str:
-    """The members that the messages of a session share, in an object that is still open."""
-    of_sender = json_members(
-        _Sender(
+    """The details that the messages of a session share, in an object that is still open."""
+    whole = json_text(
+        _Shared(
             key=key,
             client=_client(client),
             token=client.token or None,
             org=organization_id,
             tags=tags or None,
             path=None if path is None else _address(path),
-        )
-    )
-    of_parties = json_members(
-        _Parties(
             arns=_arns(intent),
             set=intent.configuration_set or None,
             labels=intent.tags or None,
@@ -251,7 +242,7 @@ def _shared(
             decision=decision,
         )
     )
-    return (b"{" + b",".join(filter(None, (of_sender, of_parties)))).decode("ascii")
+    return whole[:-1]
 
 
 class _Verdict(Struct, gc=False, omit_defaults=True):

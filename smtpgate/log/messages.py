@@ -105,16 +105,11 @@ class _Message(_Verdict, gc=False, omit_defaults=True):
     total_ms: float | None = None
 
 
-class _Sender(Struct, gc=False):
-    """The next keys, which are the same for all messages of a sender."""
+class _Origin(Struct, gc=False, omit_defaults=True, kw_only=True):
+    """The next keys, which are the same for all messages of a session."""
 
     account: str
     user: str
-
-
-class _Client(Struct, gc=False, omit_defaults=True, kw_only=True):
-    """The next keys, which are the same for all messages of a session."""
-
     access_key: str
     token: str | None = None
     client: str
@@ -220,23 +215,22 @@ def _message(done: SubmissionDone, *, with_recipients: bool) -> _Message:
 def _origin(client: Client, account: str, user: str) -> bytes:
     """The members of the client and its sender."""
     smtp = client.smtp
-    return b"%b,%b" % (
-        json_members(_Sender(account, user)),
-        json_members(
-            _Client(
-                access_key=client.access_key_id,
-                token=client.token[:MAX_TEXT] or None,
-                client=client.address,
-                port=client.port or None,
-                helo=smtp.helo[:MAX_TEXT],
-                listener=client.listener,
-                session=client.session_id or None,
-                protocol=client.protocol,
-                proxy=smtp.proxy or None,
-                mechanism=smtp.mechanism or None,
-                tls=smtp.tls_version,
-            )
-        ),
+    return json_members(
+        _Origin(
+            account=account,
+            user=user,
+            access_key=client.access_key_id,
+            token=client.token[:MAX_TEXT] or None,
+            client=client.address,
+            port=client.port or None,
+            helo=smtp.helo[:MAX_TEXT],
+            listener=client.listener,
+            session=client.session_id or None,
+            protocol=client.protocol,
+            proxy=smtp.proxy or None,
+            mechanism=smtp.mechanism or None,
+            tls=smtp.tls_version,
+        )
     )
 
 

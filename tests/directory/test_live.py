@@ -409,13 +409,17 @@ ASKED_AGAIN: Final[dict[str, tuple[Callable[[Change], Awaitable[object]], set[st
 }
 
 
+async def add_keys_of_acme(store: DirectoryStore) -> None:
+    await add_user(store, "second")
+    await add_key(store, SECOND_KEY, user_name="second")
+    await add_key(store, ROOT_KEY)
+
+
 @pytest.mark.parametrize("what", ASKED_AGAIN)
 async def test_a_change_drops_nothing_but_what_depends_on_it(
     store: DirectoryStore, directory: LiveDirectory, what: str
 ) -> None:
-    await add_user(store, "second")
-    await add_key(store, SECOND_KEY, user_name="second")
-    await add_key(store, ROOT_KEY)
+    await add_keys_of_acme(store)
     await add_identity(store, "example.net")
     await directory.catch_up()
     keys = (*sorted(KEYS_OF_ACME), OTHER_KEY)
@@ -465,9 +469,7 @@ OF_ACME: Final = (
 async def test_answers_are_valid_until_one_of_them_changes(
     store: DirectoryStore, directory: LiveDirectory, what: str
 ) -> None:
-    await add_user(store, "second")
-    await add_key(store, SECOND_KEY, user_name="second")
-    await add_key(store, ROOT_KEY)
+    await add_keys_of_acme(store)
     await directory.catch_up()
     change_it, expected = ASKED_AGAIN[what]
     key_id = next(iter(sorted(expected & KEYS_OF_ACME)), KEY)
