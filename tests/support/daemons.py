@@ -5,7 +5,6 @@ logged goes into the report of a test that fails (see ``tests/integration/confte
 """
 
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -14,7 +13,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from itertools import cycle
 from pathlib import Path
+from random import sample
 from types import TracebackType
 from typing import Final, NoReturn, Protocol, Self, TypeVar
 
@@ -26,6 +28,8 @@ LOOPBACK: Final = "127.0.0.1"
 PATIENCE_S: Final = 30.0
 _LOG_TAIL: Final = 6000
 _PORTS: Final = range(20_000, 32_000)  # below those that Linux gives for port 0
+_BLOCK: Final = 300  # ports of one process of the tests
+_claims: Final[list[socket.socket]] = []
 # Debian keeps most of these where an ordinary user's PATH does not look.
 _PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
@@ -51,16 +55,35 @@ def need_root(what: str) -> None:
         missing(f"{what} needs root")
 
 
+@cache
+def _ports_of(pid: int) -> Iterator[int]:
+    """The ports of one process of the tests, over and over; no other process picks from them.
+
+    The process has its block as long as it keeps an abstract socket of that name. Two tests
+    that picked from all ports would now and then pick one that no daemon listens on yet.
+    """
+    for block in sample(starts := range(_PORTS.start, _PORTS.stop, _BLOCK), len(starts)):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0smtpgate-tests-ports-{block}")
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        return cycle(range(block, block + _BLOCK))
+    pytest.fail(f"process {pid}: other tests use all blocks of ports from {_PORTS.start}")
+
+
 def free_port() -> int:
     """A loopback port that nobody listens on, and that the system gives to nobody by itself.
 
     So it is still free when a daemon that was killed is started again.
     """
-    while True:
-        port = secrets.choice(_PORTS)
+    for port in _ports_of(os.getpid()):
         with socket.socket() as probe, suppress(OSError):
             probe.bind((LOOPBACK, port))
             return port
+    raise AssertionError("the ports of a process never end")
 
 
 def listens(port: int) -> bool:
