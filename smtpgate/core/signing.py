@@ -7,10 +7,10 @@ and none over its lines, and is hashed once for all keys. Keys are parsed elsewh
 import hashlib
 import re
 from binascii import b2a_base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
-from operator import attrgetter
+from operator import itemgetter
 from typing import Final
 
 from msgspec import Struct
@@ -66,7 +66,7 @@ SIGNED: Final = frozenset(
 # Domain and selector are written into the field as they are: labels (RFC 6376 §3.1), and
 # nothing that could end the tag or the line.
 _LABELS: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
-_NAME: Final = attrgetter("name")
+_NAME: Final = itemgetter(0)
 _LINE: Final = 72
 _FOLD: Final = b"\r\n\t"
 _SLICE: Final = 256 * 1024
@@ -183,14 +183,14 @@ def body_hash(body: Octets) -> bytes:
     return of_body.value()
 
 
-def _relaxed_header(fields: Sequence[Field]) -> bytes:
+def _relaxed_header(fields: Iterable[tuple[bytes, Field]]) -> bytes:
     """Header fields under relaxed canonicalization (RFC 6376 §3.4.2), all in one go.
 
     A CRLF with white space behind it is a fold: outer white space is gone before.
     """
     lines = [
-        b":".join((field.name, field.raw[len(field.name) + 1 :].strip(b" \t\r\n")))
-        for field in fields
+        b":".join((name, field.raw[len(name) + 1 :].strip(b" \t\r\n")))
+        for name, field in fields
     ]
     lines.append(b"")
     return _relaxed(b"\r\n".join(lines).replace(b"\t", b" ").replace(b"\r\n ", b" "))
@@ -240,7 +240,11 @@ def signature_fields(
 
     Fields that stand more than once are signed from the bottom up (RFC 6376 §5.4.2).
     """
-    signed = [field for field in reversed(block.fields) if field.name in SIGNED]
+    # As long as each field has another name, the block has them in this order already.
+    named: Iterable[tuple[bytes, Field]] = block.by_name.items()
+    if block.has_names_twice:
+        named = [(field.name, field) for field in reversed(block.fields)]
+    signed = [one for one in named if one[0] in SIGNED]
     names = _names_tag(tuple(map(_NAME, signed)))
     bh = body.relaxed_hash if isinstance(body, StoredBody) else body_hash(body)
     seconds = kept_microseconds(now) // 1_000_000

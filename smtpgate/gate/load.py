@@ -75,12 +75,14 @@ def answer_requests(
         if len(metrics.tallies) >= _MOST_WATCHING:
             raise RefusedError(f"{_MOST_WATCHING} commands watch the gate already")
         tally = VerdictTally()
+        metrics.count_waiting()
         metrics.tallies.append(tally)
         since = clock.monotonic()
         try:
             while True:
                 await asyncio.sleep(request.interval_s)
                 sessions, problems = await _sessions(peers())
+                metrics.count_waiting()
                 now, rates = clock.monotonic(), tally.take()
                 senders = [SenderRate(*key, number) for key, number in rates[:_MOST_ROWS]]
                 yield _load_of(metrics, clock, now - since, sessions, senders, problems)

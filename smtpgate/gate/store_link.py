@@ -71,9 +71,15 @@ class _Waiting(NamedTuple):
 class StoreLink:
     """Implements the Owner of a store that is in the parent."""
 
-    def __init__(self, timeout_s: float, send: Callable[[StoreRequest], None]) -> None:
+    def __init__(
+        self,
+        timeout_s: float,
+        send: Callable[[OnLine], None],
+        send_over_channel: Callable[[StoreRequest], None],
+    ) -> None:
         self._timeout_s = timeout_s + WRITTEN_WITHIN_S + _BESIDE_STORE_S
         self._send = send
+        self._send_over_channel = send_over_channel
         self._loop = asyncio.get_running_loop()
         self._numbers = count()
         self._waiting: dict[int, _Waiting] = {}
@@ -86,7 +92,8 @@ class StoreLink:
         Raises LimitExceededError or LedgerUnavailableError; then nothing is counted or written.
         """
         number = next(self._numbers)
-        future = self._ask(AskBegin(number, request), number, request=request)
+        future = self._answer_of(number, request)
+        self._send(AskBegin(number, request))
         try:
             begun: Begun = await future
         except asyncio.CancelledError:
@@ -103,8 +110,10 @@ class StoreLink:
     async def note(self, tasks: tuple[TaskRow, ...], events: tuple[EventRow, ...]) -> None:
         """Write provisional events and tasks. Raises JournalUnavailableError."""
         number = next(self._numbers)
+        future = self._answer_of(number)
+        self._send_over_channel(AskNote(number, tasks, events))
         try:
-            problem: str | None = await self._ask(AskNote(number, tasks, events), number)
+            problem: str | None = await future
         except LedgerUnavailableError as error:
             problem = str(error)
         if problem is not None:
@@ -113,10 +122,10 @@ class StoreLink:
     async def finish(self, request: Finish) -> Finished:
         """Settle the reservation, and write the verdict."""
         number = next(self._numbers)
+        future = self._answer_of(number, request)
+        self._send(_in_short(number, request))
         try:
-            finished: Finished = await self._ask(
-                _in_short(number, request), number, request=request
-            )
+            finished: Finished = await future
         except LedgerUnavailableError:
             return Finished(is_recorded=False)
         return finished
@@ -126,23 +135,24 @@ class StoreLink:
         if not isinstance(request, Look):
             raise Closed
         number = next(self._numbers)
-        return self._ask(AskLook(number, request), number, timeout_s=timeout_s)
+        future = self._answer_of(number, timeout_s=timeout_s)
+        self._send_over_channel(AskLook(number, request))
+        return future
 
-    def _ask(
+    def _answer_of(
         self,
-        frame: StoreRequest,
         number: int,
+        request: Begin | Finish | None = None,
         *,
         timeout_s: float | None = None,
-        request: Begin | Finish | None = None,
     ) -> "asyncio.Future[Any]":
+        """The answer to the request of that number, which is sent now."""
         loop = self._loop
         future: asyncio.Future[Any] = loop.create_future()
         until_s = loop.time() + (timeout_s or self._timeout_s)
         self._waiting[number] = _Waiting(future, until_s, request)
         if self._timer is None or until_s < self._timer.when():
             self._watch(until_s)
-        self._send(frame)
         return future
 
     def _watch(self, until_s: float) -> None:
@@ -204,7 +214,7 @@ class StoreLink:
             self._send(AskFinish(next(self._numbers), settle))
 
 
-def _in_short(number: int, request: Finish) -> StoreRequest:
+def _in_short(number: int, request: Finish) -> OnLine:
     """The request, without what the parent has since it began the message."""
     entry = request.entry
     if entry is None or not entry.is_begun:
@@ -270,20 +280,13 @@ class LinkedStores:
         self._left_out = 0
         self._has_key = asyncio.Event()
         self._line = line
-        self._send_over_channel = send
-        self.link = StoreLink(config.ledger.timeout_s, self._send)
+        self.link = StoreLink(config.ledger.timeout_s, line.send, send)
         line.answers.take = self.link.take
         self.journal = LinkedJournal(send)
         self.ledger_watch = SqliteLedger(
             config.ledger_path, timeout_s=config.ledger.timeout_s, ask=self.link.look
         )
         self.of_messages = HostStore(self.link, self.ledger_watch, self.journal)
-
-    def _send(self, request: StoreRequest) -> None:
-        if isinstance(request, OnLine):
-            self._line.send(request)
-        else:
-            self._send_over_channel(request)
 
     def take_key(self, key: JournalKey) -> None:
         """Make entries with that key."""

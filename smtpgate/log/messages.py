@@ -150,8 +150,10 @@ class _Odd(Struct, gc=False, omit_defaults=True):
 def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
     """The line of a submission: sender, client, recipients, outcome and reason."""
     submission, principal = done.submission, done.submission.principal
-    return b"{%b,%b%b%b}\n" % (
+    parts = (
+        b"{",
         json_members(_message(done, with_recipients=with_recipients)),
+        b",",
         _origin(submission.client, principal.account.id, principal.arn),
         _decided(
             done.authors,
@@ -163,7 +165,9 @@ def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
             done.route_reason,
         ),
         _odd(done, with_recipients=with_recipients) if _is_odd(done) else b"",
+        b"}\n",
     )
+    return b"".join(parts)
 
 
 def mail_refused_line(event: MailRefused) -> bytes:

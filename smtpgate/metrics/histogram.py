@@ -1,13 +1,13 @@
 """Histograms for the path of a message: an observation costs a quarter of prometheus_client's.
 
-All series exist from the start and only the event loop's thread observes, so neither needs a
-lock; a scrape in another thread sees an observation or does not see it yet.
+All series exist from the start and one thread at a time observes, so neither needs a lock; a
+scrape in another thread sees an observation or does not see it yet.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -93,14 +93,6 @@ class Histogram(Collector):
         self._bounds = [*map(floatToGoString, row.buckets), "+Inf"]
         self.series = {value: Series(row.buckets) for value in values}
         self._others: list[Callable[[], Iterable[HistogramState]]] = []
-
-    def observe_each(self, values: Mapping[Any, float]) -> None:
-        """Count a value of each label value; one call for all of them."""
-        bounds = self._row.buckets
-        for label, value in values.items():
-            series = self.series[label]
-            series.counts[bisect_left(bounds, value)] += 1
-            series.sum += value
 
     def add(self, others: Callable[[], Iterable[HistogramState]]) -> None:
         """Ask that source for the observations of others at each scrape."""

@@ -7,6 +7,7 @@ much.
 
 import collections
 import platform
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from typing import Final, TypeVar, get_args
@@ -35,11 +36,10 @@ from smtpgate.metrics.known import known_series
 from smtpgate.metrics.observed import (
     COUNTERS,
     Count,
-    SubmissionFacts,
     SubmissionSums,
+    SubmissionTally,
     VerdictSum,
     counts_of,
-    facts_of,
 )
 from smtpgate.metrics.pauses import GENERATIONS, Pauses
 from smtpgate.metrics.processes import Processes
@@ -48,6 +48,9 @@ from smtpgate.metrics.sessions import OpenSessions
 from smtpgate.ports import Clock, Reading
 
 _MOST_TALLIED: Final = 2000
+# Submissions that are counted together. They count as of the last one's moment.
+_MOST_WAITING: Final = 32
+_LONGEST_WAIT_S: Final = 1.0
 
 C = TypeVar("C", bound=Collector)
 M = TypeVar("M", Counter, Gauge)
@@ -119,9 +122,12 @@ class Metrics:
                 clock=clock,
             )
         )
-        self._stages = self._histogram("smtpgate_stage_seconds", get_args(Stage))
-        self._duration = self._histogram("smtpgate_submission_seconds").series[""]
-        self._octets = self._histogram("smtpgate_message_octets").series[""]
+        self._histogram("smtpgate_stage_seconds", get_args(Stage))
+        self._histogram("smtpgate_submission_seconds")
+        self._histogram("smtpgate_message_octets")
+        self._counting = threading.Lock()  # a scrape counts in a thread of its own
+        self._waiting = SubmissionTally()
+        self._waits_until_s = self._last_s = float("-inf")
         self._missing = self._gauge("smtpgate_identities_missing")
         self._dkim_alarms = self._gauge("smtpgate_dkim_alarms")
         self._senders = self._gauge("smtpgate_reputation_senders")
@@ -161,7 +167,7 @@ class Metrics:
     def publish(self, event: Event) -> None:
         """Count the event."""
         if isinstance(event, SubmissionDone):
-            self._count_submission(facts_of(event))
+            self._note_submission(event)
             for count in counts_of(event):
                 self.count(count)
         elif isinstance(event, SessionOpened | SessionClosed):
@@ -179,6 +185,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format. Takes milliseconds: call it in a thread."""
+        self.count_waiting()
         for metric, labels in self._unbegun:
             metric.labels(*labels)
         self._unbegun = []
@@ -192,6 +199,7 @@ class Metrics:
 
     def quotas(self) -> list[tuple[str, float]]:
         """The shares of their quotas that accounts have used lately."""
+        self.count_waiting()
         return self._quotas.ratios()
 
     # -- what an event changes -----------------------------------------------------------------
@@ -212,27 +220,37 @@ class Metrics:
     def count_submissions(self, sums: SubmissionSums) -> None:
         """Count the submissions of another process."""
         self.pauses.note_work()
+        with self._counting:
+            self._count_submissions(sums, self._clock.monotonic())
+
+    def count_waiting(self) -> None:
+        """Count the submissions of this process that wait to be counted together."""
+        with self._counting:
+            self._count_waiting()
+
+    def _note_submission(self, done: SubmissionDone) -> None:
+        self.pauses.note_work()
         now_s = self._clock.monotonic()
+        with self._counting:
+            if len(self._waiting) >= _MOST_WAITING or now_s >= self._waits_until_s:
+                self._count_waiting()
+                self._waits_until_s = now_s + _LONGEST_WAIT_S
+            self._waiting.add(done)
+            self._last_s = now_s
+
+    def _count_waiting(self) -> None:
+        sums = self._waiting.sums()
+        if sums is not None:
+            self._waiting = SubmissionTally()
+            self._count_submissions(sums, self._last_s)
+
+    def _count_submissions(self, sums: SubmissionSums, now_s: float) -> None:
         for verdict in sums.verdicts:
             self._count_verdict(verdict, now_s)
         for account, ratio in sums.quota_ratios.items():
             self._quotas.note(account, ratio, now_s)
         for one in sums.observed:
             self._histograms[one.metric].series[one.value].add(one)
-
-    def _count_submission(self, facts: SubmissionFacts) -> None:
-        self.pauses.note_work()
-        now_s = self._clock.monotonic()
-        verdict = VerdictSum(
-            facts.outcome, facts.reason, facts.identity, facts.account, 1, facts.recipients
-        )
-        self._count_verdict(verdict, now_s)
-        if facts.quota_ratio is not None:
-            self._quotas.note(facts.account, facts.quota_ratio, now_s)
-        self._stages.observe_each(facts.stage_s)
-        if facts.seconds is not None:
-            self._duration.observe(facts.seconds)
-        self._octets.observe(facts.octets)
 
     def _count_verdict(self, one: VerdictSum, now_s: float) -> None:
         for tally in self.tallies:

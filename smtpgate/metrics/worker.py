@@ -9,11 +9,9 @@ from smtpgate.metrics.catalogue import CATALOGUE
 from smtpgate.metrics.histogram import HistogramState, Series
 from smtpgate.metrics.observed import (
     Count,
-    SubmissionFacts,
     SubmissionSums,
-    added_up,
+    SubmissionTally,
     counts_of,
-    facts_of,
 )
 from smtpgate.metrics.pauses import GENERATIONS, Pauses
 from smtpgate.metrics.scraped import KeptCounters, Source
@@ -30,7 +28,7 @@ class WorkerMetrics:
 
     def __init__(self, *, clock: Clock, listeners: Sequence[str]) -> None:
         self._counts: Counter[tuple[str, tuple[str, ...]]] = Counter()
-        self._submissions: list[SubmissionFacts] = []
+        self._submissions = SubmissionTally()
         self._kept = KeptCounters()
         self._sources: list[Source] = [self._kept.readings]
         delays = Series(CATALOGUE["smtpgate_loop_delay_seconds"].buckets)
@@ -57,20 +55,20 @@ class WorkerMetrics:
     def publish(self, event: Event) -> None:
         """Note the event."""
         self.pauses.note_work()
-        if isinstance(event, SessionOpened | SessionClosed):
+        if isinstance(event, SubmissionDone):
+            self._submissions.add(event)
+        elif isinstance(event, SessionOpened | SessionClosed):
             self._sessions.note(event)
             return
-        if isinstance(event, SubmissionDone):
-            self._submissions.append(facts_of(event))
         for count in counts_of(event):
             self._counts[count.metric, count.labels] += count.by
 
     def take(self) -> tuple[list[Count], SubmissionSums | None]:
         """The events that were noted since the last time."""
         counts = [Count(*key, by) for key, by in self._counts.items()]
-        submissions, self._submissions = self._submissions, []
+        submissions, self._submissions = self._submissions, SubmissionTally()
         self._counts.clear()
-        return counts, added_up(submissions) if submissions else None
+        return counts, submissions.sums()
 
     def readings(self) -> list[Reading]:
         """The readings of all parts, as they are now."""

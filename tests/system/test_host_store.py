@@ -444,7 +444,11 @@ def _link_to(store: OpenedStore) -> StoreLink:
     owner = store._owner
     assert isinstance(owner, StoreOwner)
     desk = StoreDesk(owner, answer, store.ledger, store.received.errors.append)
-    link = StoreLink(5, lambda request: desk.take([decoded(request)]))
+
+    def ask(request: StoreRequest) -> None:
+        desk.take([decoded(request)])
+
+    link = StoreLink(5, ask, ask)
     return link
 
 

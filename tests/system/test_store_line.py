@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,7 +65,7 @@ class Linked:
         self.desk = StoreDesk(owner, self._send, store.ledger, on_error)
         self.desk.serve(ours)
         self.line = StoreLine(self.theirs, self._ask, self.has_ended.set)
-        self.link = StoreLink(5, cast("Callable[[StoreRequest], None]", self.line.send))
+        self.link = StoreLink(5, self.line.send, self._ask)
         self.line.answers.take = self.link.take
         self.store = HostStore(self.link, store.ledger, store.journal)
 
@@ -347,7 +347,7 @@ async def test_what_was_counted_too_late_is_given_back_once(
 ) -> None:
     monkeypatch.setattr("smtpgate.gate.store_link._MAX_LATE", 2)
     asked: list[StoreRequest] = []
-    link = StoreLink(-WRITTEN_WITHIN_S - 3, asked.append)  # no request gets its answer in time
+    link = StoreLink(-WRITTEN_WITHIN_S - 3, asked.append, asked.append)  # no answer is in time
     late = HostStore(link, store.ledger, store.journal)
     for event in [submission(clock, recipients=3) for _ in range(3)]:
         with pytest.raises(LedgerUnavailableError, match="no answer within"):
@@ -370,7 +370,7 @@ async def test_what_was_counted_for_a_caller_that_gave_up_is_given_back(
     store: OpenedStore, clock: MovableClock
 ) -> None:
     asked: list[StoreRequest] = []
-    link = StoreLink(5, asked.append)
+    link = StoreLink(5, asked.append, asked.append)
     event, worker = (
         submission(clock, recipients=3),
         HostStore(link, store.ledger, store.journal),

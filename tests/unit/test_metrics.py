@@ -496,6 +496,41 @@ def test_a_gate_counts_the_sums_of_a_worker_as_it_counts_submissions_of_its_own(
     assert dict(tallies[0].take()) == dict(tallies[1].take())
 
 
+def test_submissions_are_counted_together_after_a_second_or_when_they_are_many(
+    metrics: Metrics, clock: MovableClock
+) -> None:
+    tally = VerdictTally()
+    metrics.tallies.append(tally)
+
+    def counted() -> int:
+        return sum(number for _, number in tally.take())
+
+    for _ in range(32):
+        metrics.publish(done())
+    assert counted() == 0
+    metrics.publish(done())
+    assert counted() == 32
+    clock.move(1)
+    metrics.publish(done())
+    assert counted() == 1
+    metrics.count_waiting()
+    assert counted() == 1
+    metrics.count_waiting()
+    assert counted() == 0
+
+
+def test_submissions_that_waited_count_as_of_the_last_one(
+    metrics: Metrics, clock: MovableClock
+) -> None:
+    metrics.publish(done(used_24h=1, max_24h_send=2))
+    clock.move(0.5)
+    metrics.publish(done(account="222233334444", used_24h=1, max_24h_send=2))
+    clock.move(59.5)
+    assert len(metrics.quotas()) == 2
+    clock.move(0.5)
+    assert metrics.quotas() == []
+
+
 def test_the_cpu_time_of_a_process_that_ended_stays_though_its_id_comes_again() -> None:
     processes, pids = Processes(), [os.getpid()]
     processes.add(lambda: pids)

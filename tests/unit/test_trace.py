@@ -19,11 +19,17 @@ CLIENT = Client(
 NOW = datetime(2026, 6, 1, 10, 0, 5, tzinfo=timezone(timedelta(hours=2)))
 
 
-def received(client: Client, *, now: datetime = NOW, mask_client: bool = False) -> bytes:
+def received(
+    client: Client,
+    *,
+    message_id: str = "0100-x-000000",
+    now: datetime = NOW,
+    mask_client: bool = False,
+) -> bytes:
     field = received_field(
         client,
         hostname="gate.example.com",
-        message_id="0100-x-000000",
+        message_id=message_id,
         now=now,
         mask_client=mask_client,
     )
@@ -36,6 +42,20 @@ def test_the_received_field_says_from_where_by_which_host_how_and_when() -> None
         b"Received: from client.example.net ([192.0.2.7]) by gate.example.com\r\n"
         b"\twith ESMTPSA id 0100-x-000000; Mon, 01 Jun 2026 10:00:05 +0200\r\n"
     )
+
+
+def test_each_message_of_a_client_is_folded_by_its_own_lengths() -> None:
+    first = b"Received: from client.example.net ([192.0.2.7]) by gate.example.com\r\n"
+    for message_id, folded in (
+        ("0100-x", b"\twith ESMTPSA id 0100-x; Mon, 01 Jun 2026 10:00:05 +0200\r\n"),
+        (
+            "0100-" + "x" * 30,
+            b"\twith ESMTPSA id 0100-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx;\r\n"
+            b"\tMon, 01 Jun 2026 10:00:05 +0200\r\n",
+        ),
+        ("0100-y", b"\twith ESMTPSA id 0100-y; Mon, 01 Jun 2026 10:00:05 +0200\r\n"),
+    ):
+        assert received(CLIENT, message_id=message_id) == first + folded
 
 
 def test_an_ipv6_client_is_written_as_an_address_literal() -> None:

@@ -55,29 +55,34 @@ def received_field(
     client: Client, *, hostname: str, message_id: str, now: datetime, mask_client: bool
 ) -> Field:
     """The Received field (RFC 5321 §4.4). It names no recipient: some may be Bcc."""
-    words = [f"id {message_id}"]
-    cipher = client.smtp.tls_cipher
-    if cipher is not None and cipher.startswith("TLS_"):
-        words.append(f"tls {_UNSAFE.sub('?', cipher)}")  # RFC 8314 §4.3
-    words[-1] += ";"
-    words.append(date_text(now))
-    text = _folded(_origin(client, hostname, mask_client), words)
-    return Field(b"received", f"{text}\r\n".encode("ascii"))
+    date = date_text(now)
+    before, between = _around_id(client, hostname, mask_client, len(message_id), len(date))
+    return Field(b"received", f"{before}{message_id}{between}{date}\r\n".encode("ascii"))
 
 
 @made_once_with  # the messages of a session have the same
-def _origin(client: Client, hostname: str, mask_client: bool) -> str:
-    """The beginning of the field: the clauses of the client, the gate and the protocol."""
+def _around_id(
+    client: Client, hostname: str, mask_client: bool, id_length: int, date_length: int
+) -> tuple[str, str]:
+    """The field up to the id, and from there to the date; folds depend on lengths alone."""
+    smtp, message_id = client.smtp, "\0" * id_length
+    origin = ["from localhost"]
+    if not mask_client:
+        helo = _UNSAFE.sub("?", smtp.helo)[:_MAX_HELO] or "unknown"
+        origin = [f"from {helo}", f"([{_literal(client.address)}])"]
+    end = [f"id {message_id}"]
+    if smtp.tls_cipher is not None and smtp.tls_cipher.startswith("TLS_"):
+        end.append(f"tls {_UNSAFE.sub('?', smtp.tls_cipher)}")  # RFC 8314 §4.3
+    end[-1] += ";"
     to = (f"by {hostname}", f"with {client.protocol}")  # RFC 3848 names the protocols
-    if mask_client:
-        return _folded("Received:", ("from localhost", *to))
-    helo = _UNSAFE.sub("?", client.smtp.helo)[:_MAX_HELO] or "unknown"
-    return _folded("Received:", (f"from {helo}", f"([{_literal(client.address)}])", *to))
+    text = _folded("Received:", (*origin, *to, *end, "\0" * date_length))
+    before, _, after = text.partition(message_id)
+    return before, after[:-date_length]
 
 
 def _folded(text: str, words: Iterable[str]) -> str:
     """The text with the words behind it, folded before those that would make a line long."""
-    room = _MAX_LINE - (len(text) - text.rfind("\n") - 1)
+    room = _MAX_LINE - len(text)
     for word in words:
         length = 1 + len(word)
         if length > room:
