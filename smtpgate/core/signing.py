@@ -10,7 +10,8 @@ from binascii import b2a_base64
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
-from operator import itemgetter
+from itertools import compress
+from operator import attrgetter
 from typing import Final
 
 from msgspec import Struct
@@ -66,12 +67,14 @@ SIGNED: Final = frozenset(
 # Domain and selector are written into the field as they are: labels (RFC 6376 §3.1), and
 # nothing that could end the tag or the line.
 _LABELS: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
-_NAME: Final = itemgetter(0)
+_NAME: Final = attrgetter("name")
 _LINE: Final = 72
 _FOLD: Final = b"\r\n\t"
 _SLICE: Final = 256 * 1024
 # As much is searched for runs of spaces behind a space.
 _WINDOW_OCTETS: Final = 4096
+# Blocks with more fields are rare, and would fill the cache with their names.
+_MAX_CACHED: Final = 64
 # See _sha256.
 _HASHED_AT_ONCE: Final = 2047
 _SHORT_OCTETS: Final = 16 * 1024
@@ -183,14 +186,15 @@ def body_hash(body: Octets) -> bytes:
     return of_body.value()
 
 
-def _relaxed_header(fields: Iterable[tuple[bytes, Field]]) -> bytes:
+def _relaxed_header(heads: Iterable[bytes], fields: Iterable[Field]) -> bytes:
     """Header fields under relaxed canonicalization (RFC 6376 §3.4.2), all in one go.
 
-    A CRLF with white space behind it is a fold: outer white space is gone before.
+    ``heads`` are their names, each with its colon. A CRLF with white space behind it is a fold:
+    outer white space is gone before.
     """
     lines = [
-        b":".join((name, field.raw[len(name) + 1 :].strip(b" \t\r\n")))
-        for name, field in fields
+        head + field.raw[len(head) :].strip(b" \t\r\n")
+        for head, field in zip(heads, fields, strict=True)
     ]
     lines.append(b"")
     return _relaxed(b"\r\n".join(lines).replace(b"\t", b" ").replace(b"\r\n ", b" "))
@@ -240,19 +244,19 @@ def signature_fields(
 
     Fields that stand more than once are signed from the bottom up (RFC 6376 §5.4.2).
     """
-    # As long as each field has another name, the block has them in this order already.
-    named: Iterable[tuple[bytes, Field]] = block.by_name.items()
-    if block.has_names_twice:
-        named = [(field.name, field) for field in reversed(block.fields)]
-    signed = [one for one in named if one[0] in SIGNED]
-    names = _names_tag(tuple(map(_NAME, signed)))
+    fields = block.fields[::-1]
+    # As long as each field has another name, the block has the names already, in this order.
+    names = tuple(map(_NAME, fields) if block.has_names_twice else block.by_name)
+    look = _to_sign_again if len(names) <= _MAX_CACHED else _to_sign
+    signed = look(names)
+    tag = signed.tag
     bh = body.relaxed_hash if isinstance(body, StoredBody) else body_hash(body)
     seconds = kept_microseconds(now) // 1_000_000
     tags = _Tags(
-        b"t=%d;%b\r\n\tbh=%b;\r\n\tb=" % (seconds, names.written, bh),
-        b"t=%d;%b bh=%b; b=" % (seconds, names.relaxed, bh),
+        b"t=%d;%b\r\n\tbh=%b;\r\n\tb=" % (seconds, tag.written, bh),
+        b"t=%d;%b bh=%b; b=" % (seconds, tag.relaxed, bh),
     )
-    head = _sha256(_relaxed_header(signed))
+    head = _sha256(_relaxed_header(signed.heads, compress(fields, signed.are_signed)))
     return tuple([_signature_field(key, domain, tags, head.copy()) for key in keys])
 
 
@@ -266,6 +270,17 @@ class _Tags(Struct, frozen=True, gc=False):
     def of(cls, written: bytes) -> "_Tags":
         """Tags whose folds alone are not relaxed."""
         return cls(written, written.replace(_FOLD + b" ", b" ").replace(_FOLD, b" "))
+
+
+class _FieldsToSign(Struct, frozen=True, gc=False):
+    """The fields of a block that are signed: which they are, and their names with a colon.
+
+    The tag ``h=`` names them, and once more each that is oversigned.
+    """
+
+    are_signed: tuple[bool, ...]
+    heads: tuple[bytes, ...]
+    tag: _Tags
 
 
 def _signature_field(key: DkimKey, domain: str, tags: _Tags, head: "hashlib._Hash") -> Field:
@@ -290,10 +305,16 @@ def _tags_of_key(algorithm: str, domain: str, selector: str) -> _Tags:
     return _Tags(b"DKIM-Signature: " + of_key.written, b"dkim-signature:" + of_key.relaxed)
 
 
-@lru_cache(maxsize=256)  # the messages of a sender have the same fields
-def _names_tag(names: tuple[bytes, ...]) -> _Tags:
-    """The tag ``h=``: the fields that occur, and one more of each that is oversigned."""
-    return _Tags.of(b"\r\n\th=%b:\r\n\t %b;" % (_folded(names), _folded(OVERSIGNED)))
+def _to_sign(names: tuple[bytes, ...]) -> _FieldsToSign:
+    """The fields that are signed of a block with these names, from the bottom up."""
+    are_signed = tuple([name in SIGNED for name in names])
+    signed = tuple(compress(names, are_signed))
+    tag = _Tags.of(b"\r\n\th=%b:\r\n\t %b;" % (_folded(signed), _folded(OVERSIGNED)))
+    return _FieldsToSign(are_signed, tuple([name + b":" for name in signed]), tag)
+
+
+# The messages of a sender have the same fields.
+_to_sign_again: Final = lru_cache(maxsize=256)(_to_sign)
 
 
 def _folded(names: Sequence[bytes]) -> bytes:

@@ -8,7 +8,9 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
+
+from msgspec import Struct
 
 from smtpgate.config import Config
 from smtpgate.core.events import Event
@@ -60,7 +62,7 @@ _BESIDE_STORE_S: Final = 2.0
 _MAX_LATE: Final = 10_000
 
 
-class _Waiting(NamedTuple):
+class _Waiting(Struct, frozen=True):
     """A caller that waits for an answer, with its request if that is of a message."""
 
     future: asyncio.Future[Any]

@@ -167,6 +167,21 @@ def test_a_field_added_on_the_way_breaks_the_signature(name: str) -> None:
         assert not verify(head + b"\r\n" + added + b"\r\n" + body, txt)
 
 
+@pytest.mark.parametrize("others", [0, 62, 63, 200])
+@pytest.mark.parametrize(
+    "twice", [b"", b"List-Id: <a.example.com>\r\nlist-id:  <b.example.com>\r\n"]
+)
+def test_a_header_of_any_size_is_signed(others: int, twice: bytes) -> None:
+    fields = [b"X-Number-%d: %d\r\n" % (number, number) for number in range(others)]
+    fields.insert(others // 2, b"From: a@ses-example.com\r\n" + twice)
+    raw = b"".join(fields) + b"Subject: x\r\n\r\nHi.\r\n"
+    for message in (signed(raw, rsa_key()), signed(raw, rsa_key())):
+        assert verify(message, txt)
+        assert verify(message.replace(b"X-Number-1: 1", b"X-Number-1: 2"), txt)
+        for before in (b"Subject: x", b"a@ses", *((b"<a.", b"<b.") if twice else ())):
+            assert not verify(message.replace(before, before + b"x"), txt)
+
+
 def test_what_relays_may_change_still_verifies() -> None:
     message = signed(DINNER, rsa_key())
     changed = (
