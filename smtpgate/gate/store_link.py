@@ -62,8 +62,11 @@ _BESIDE_STORE_S: Final = 2.0
 _MAX_LATE: Final = 10_000
 
 
-class _Waiting(Struct, frozen=True):
-    """A caller that waits for an answer, with its request if that is of a message."""
+class _Waiting(Struct, frozen=True, gc=False):
+    """A caller that waits for an answer, with its request if that is of a message.
+
+    Its future leads back to it, through the caller's task, until the answer or the timeout.
+    """
 
     future: asyncio.Future[Any]
     until_s: float
