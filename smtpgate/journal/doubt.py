@@ -43,7 +43,7 @@ class Doubt:
             .limit(_STEP)
             .with_for_update(skip_locked=True)  # of several gates one does it
         )
-        rows = [Row._make(found) for found in connection.execute(query)]
+        rows = [Row(*found) for found in connection.execute(query)]
         self._statements.write(connection, [self._given_up(row, now) for row in rows])
         ids = [row.id for row in rows]
         self._events.put_messages_in_force(connection, ids)
@@ -51,9 +51,7 @@ class Doubt:
         return len(rows)
 
     def _given_up(self, row: Row, now: datetime) -> Entry:
-        row = row._replace(
-            done_us=microseconds(now), outcome="in-doubt", reason="in-doubt", verdict=_LEFT
-        )
+        row = row.completed(microseconds(now), "in-doubt", "in-doubt", _LEFT)
         record = record_of(row, {})
         return Entry(
             row=row,

@@ -101,7 +101,11 @@ class JournalFile:
 
         Returns the error of each, or ``None``.
         """
+        error = self._commit(entries)
+        if error is None:
+            return [None] * len(entries)
         attempts = Attempts(entries)
+        attempts.note(error)
         while (group := attempts.group) is not None:
             attempts.note(self._commit(group))
         return attempts.errors
@@ -144,7 +148,8 @@ class JournalFile:
     def _write(self, entries: Sequence[Entry]) -> None:
         work = partial(self._statements.write, entries=entries)
         try:
-            terms = self._batches.write(work, promised=any(one.is_final for one in entries))
+            promised = True in [one.is_final for one in entries]
+            terms = self._batches.write(work, promised=promised)
         except BaseException:
             self._statements.forget()
             raise
@@ -169,9 +174,9 @@ class JournalWork:
         errors = iter(self.file.write(entries) if entries else ())
         return [[next(errors) for _ in request.entries] for request in requests]
 
-    def is_promise(self, request: Request) -> bool:
-        """True if it has a verdict."""
-        return isinstance(request, Write) and request.has_verdict
+    def promises(self, requests: Sequence[Request]) -> list[bool]:
+        """True for each that has a verdict."""
+        return [isinstance(one, Write) and one.has_verdict for one in requests]
 
     def sync(self) -> None:
         """Have the verdicts survive a power cut. Raises the error if one may not."""

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import chain
+from itertools import chain, starmap
 from typing import Any, Final
 
 from msgspec import structs
@@ -48,7 +48,7 @@ class JournalReader:
             found = (await connection.execute(query)).one_or_none()
             if found is None:
                 return None
-            return (await _records(connection, [Row._make(found)]))[0]
+            return (await _records(connection, [Row(*found)]))[0]
 
     async def with_recipients(self, record: Record, addresses: Collection[str]) -> Record:
         """A record without recipients, with those of the addresses that it has a term for.
@@ -81,7 +81,7 @@ class JournalReader:
         async with self.store.reading() as connection:
             for at in range(0, len(ids), _PAGE):
                 query = select(*COLUMNS).where(records.c.id.in_(ids[at : at + _PAGE]))
-                rows = [Row._make(one) for one in await connection.execute(query)]
+                rows = [Row(*one) for one in await connection.execute(query)]
                 found.update((one.id, one) for one in await _records(connection, rows))
         return found
 
@@ -194,7 +194,7 @@ class JournalReader:
             for query, column in queries:
                 conditions = *_in_time(search, column, before), *_had(search, column)
                 page = query.where(*conditions).order_by(column.desc()).limit(_PAGE)
-                for row in map(Row._make, await connection.execute(page)):
+                for row in starmap(Row, await connection.execute(page)):
                     found[row.id] = row
         return [found[record_id] for record_id in sorted(found, reverse=True)[:_PAGE]]
 
@@ -238,7 +238,7 @@ class JournalReader:
 
     async def _rows(self, query: Select[Any]) -> list[Row]:
         async with self.store.reading() as connection:
-            return [Row._make(found) for found in await connection.execute(query)]
+            return [Row(*found) for found in await connection.execute(query)]
 
     async def _with_texts(self, rows: Sequence[Row]) -> list[Record]:
         async with self.store.reading() as connection:
@@ -287,7 +287,7 @@ class Follower:
             else:
                 self._pending.discard(one.seq)
                 self._shown.add(one.seq)
-                yield Row._make(one[1:])
+                yield Row(*one[1:])
         least = (self._last or 0) - self._overlap
         self._shown = {seq for seq in self._shown if seq > least}
 

@@ -185,7 +185,7 @@ class Retention:
 def _oldest(connection: Connection) -> Row | None:
     found = connection.execute(select(*COLUMNS).order_by(records.c.id).limit(1))
     row = found.one_or_none()
-    return None if row is None else Row._make(row)
+    return None if row is None else Row(*row)
 
 
 def _first_seq(connection: Connection) -> int:

@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any, ClassVar, Final
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 from sqlalchemy import Connection, Table, bindparam, literal_column, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import pysqlite
@@ -35,22 +35,22 @@ Increments = dict[tuple[int, UsageKey], Counts]
 """By the number of the 15 minutes; the other sums follow from these."""
 
 _VERDICT: Final = ("done_us", "outcome", "reason", "verdict", "id")
-_verdict: Final = itemgetter(*map(Row._fields.index, _VERDICT))
 # The columns that have the same value in every row without a verdict.
 _BEGUN: Final = {"outcome": "relaying", "reason": "relaying", "verdict": "{}"}
 _BEGINNING: Final = tuple(
-    name for name in Row._fields if name not in _BEGUN and name != "done_us"
+    name for name in Row.__struct_fields__ if name not in _BEGUN and name != "done_us"
 )
-_beginning: Final = itemgetter(*map(Row._fields.index, _BEGINNING))
 _TERMS: Final = "digests"
-_WHOLE: Final = (*Row._fields, _TERMS)
+_WHOLE: Final = (*Row.__struct_fields__, _TERMS)
 _SUMS: Final = ("attempts", "messages", "recipients", "octets")
 _POINT_US: Final = Grain.POINT * 60_000_000
 _POINTS_A_GRAIN: Final = tuple((int(grain), grain // Grain.POINT) for grain in Grain)
 _NONE: Final = Counts()
 _NO_TEXTS: Final[frozenset[str]] = frozenset()
 _SQLITE: Final = pysqlite.dialect()
-_READ_ROW: Final = f"SELECT {', '.join(Row._fields)} FROM journal_records WHERE id = ?"  # noqa: S608 - names of ours
+_READ_ROW: Final = (
+    f"SELECT {', '.join(Row.__struct_fields__)} FROM journal_records WHERE id = ?"  # noqa: S608 - names of ours
+)
 # A driver reports the number of changed rows for one statement, not for many executions; and at
 # each execution SQLite's driver releases the interpreter's lock several times.
 _FINISH_IN_SQLITE: Final = """
@@ -91,6 +91,69 @@ class Entry(Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     configuration_set: str = ""
 
 
+def _beginning(row: Row, digests: bytes | None) -> tuple[Any, ...]:
+    """The columns of ``_BEGINNING``, and the terms."""
+    return (
+        row.id,
+        row.kind,
+        row.received_us,
+        row.account_id,
+        row.user_arn,
+        row.from_identity,
+        row.octets,
+        row.recipients,
+        row.facts,
+        row.writer,
+        digests,
+    )
+
+
+class _Rows:
+    """The rows of entries, each with the statement that writes it.
+
+    ``whole`` are the entries of new rows, and ``late`` those of other rows whose verdict added
+    terms. ``with_more`` have events, tasks or a configuration set.
+    """
+
+    def __init__(self, entries: Sequence[Entry], *, terms_in_row: bool) -> None:
+        self.increments: Increments = {}
+        self.whole: list[Entry] = []
+        self.late: list[Entry] = []
+        self.verdicts: list[tuple[Any, ...]] = []
+        self.begun: list[tuple[Any, ...]] = []
+        self.kept: list[tuple[Any, ...]] = []
+        self.term_octets = 0
+        self.with_more = [
+            one
+            for one in entries
+            if one.tasks is not None or one.events is not None or one.configuration_set
+        ]
+        for entry in entries:
+            if entry.is_final:
+                _count(self.increments, entry.row, 1)
+            if entry.is_begun and not entry.may_be_there:
+                self._complete(entry)
+            else:
+                self._add(entry, terms_in_row=terms_in_row)
+
+    def _complete(self, entry: Entry) -> None:
+        row = entry.row
+        self.verdicts.append((row.done_us, row.outcome, row.reason, row.verdict, row.id))
+        if entry.late_terms:
+            self.late.append(entry)
+            self.term_octets += len(entry.late_terms)
+
+    def _add(self, entry: Entry, *, terms_in_row: bool) -> None:
+        digests = entry.early_terms + entry.late_terms
+        in_it = digests if terms_in_row else None
+        self.term_octets += len(digests)
+        self.whole.append(entry)
+        if entry.is_final:
+            self.kept.append((*astuple(entry.row), in_it))
+        else:
+            self.begun.append(_beginning(entry.row, in_it))
+
+
 class RowsChangedError(Exception):
     """A row that was begun is gone, or has a verdict already."""
 
@@ -116,42 +179,22 @@ class RecordStatements:
             self._file = connection
         prepared = self._for(connection)
         entries = _one_a_row(entries)
-        in_row = prepared.terms_in_row
-        increments: Increments = {}
-        whole: list[Entry] = []
-        late: list[Entry] = []  # whose verdict added terms
-        verdicts: list[tuple[Any, ...]] = []
-        begun: list[tuple[Any, ...]] = []
-        kept: list[tuple[Any, ...]] = []
-        for entry in entries:
-            row = entry.row
-            if entry.is_final:
-                _count(increments, row, 1)
-            if entry.is_begun and not entry.may_be_there:
-                verdicts.append(_verdict(row))
-                if entry.late_terms:
-                    late.append(entry)
-                continue
-            whole.append(entry)
-            digests = entry.early_terms + entry.late_terms if in_row else None
-            if entry.is_final:
-                kept.append((*row, digests))
-            else:
-                begun.append((*_beginning(row), digests))
-        earlier = self._earlier(connection, whole) if kept else ()
+        rows = _Rows(entries, terms_in_row=prepared.terms_in_row)
+        earlier = self._earlier(connection, rows.whole) if rows.kept else ()
         for row in earlier:
-            _count(increments, row, -1)
-        self._write_texts(connection, whole)
-        prepared.begin.run(connection, begun)
-        prepared.keep.run(connection, kept)
-        if prepared.finish.run(connection, verdicts) != len(verdicts):
+            _count(rows.increments, row, -1)
+        self._write_texts(connection, rows.whole)
+        prepared.begin.run(connection, rows.begun)
+        prepared.keep.run(connection, rows.kept)
+        if prepared.finish.run(connection, rows.verdicts) != len(rows.verdicts):
             raise RowsChangedError
-        found = self._write_terms(connection, whole, late)
-        prepared.usage.run(connection, _usage_rows(increments))
-        self._write_set_usage(connection, entries, earlier)
-        self._write_events(connection, [e for e in entries if e.events is not None])
-        self._write_tasks(connection, [e for e in entries if e.tasks is not None])
-        return found
+        self._write_terms(connection, rows)
+        prepared.usage.run(connection, _usage_rows(rows.increments))
+        if rows.with_more:
+            self._write_set_usage(connection, rows.with_more, earlier)
+            self._write_events(connection, rows.with_more)
+            self._write_tasks(connection, rows.with_more)
+        return rows.term_octets // TERM_OCTETS
 
     def _write_set_usage(
         self, connection: Plain, entries: Sequence[Entry], earlier: Sequence[Row]
@@ -163,35 +206,34 @@ class RecordStatements:
             self._for(connection).set_usage.run(connection, rows)
 
     def _write_events(self, connection: Plain, entries: Sequence[Entry]) -> None:
+        entries = [entry for entry in entries if entry.events is not None]
         if not entries:
             return
         rows = [row for entry in entries for row in entry.events or ()]
         _ = self._events.keep(connection, rows)
         self._events.drop(connection, [entry.row.id for entry in entries])
 
-    def _write_terms(
-        self, connection: Plain, whole: Sequence[Entry], late: Sequence[Entry]
-    ) -> int:
-        """Write all terms of the first, and what the verdicts added to the second.
-
-        Returns the number of these terms.
-        """
-        prepared = self._for(connection)
-        if prepared.terms_in_row:
+    def _write_terms(self, connection: Plain, rows: "_Rows") -> None:
+        """Write the terms that are not in the rows."""
+        prepared, late = self._for(connection), rows.late
+        if not prepared.terms_in_row:
+            found = [
+                row for e in rows.whole for row in _term_rows(e, e.early_terms + e.late_terms)
+            ]
+            found += [row for e in late for row in _term_rows(e, e.late_terms)]
+        elif late or rows.kept:
             # The early ones are in the row, or are sorted in.
-            apart = [entry for entry in whole if entry.may_be_there]
+            apart = [entry for entry in rows.whole if entry.may_be_there]
             added = [(entry.late_terms, entry.row.id) for entry in late]
             if added and not term_sorting.add(connection, added):
                 apart += late
-            rows = [row for e in apart for row in _term_rows(e, e.late_terms)]
+            found = [row for e in apart for row in _term_rows(e, e.late_terms)]
         else:
-            rows = [row for e in whole for row in _term_rows(e, e.early_terms + e.late_terms)]
-            rows += [row for e in late for row in _term_rows(e, e.late_terms)]
-        prepared.term.run(connection, rows)
-        early = sum([len(entry.early_terms) for entry in whole])
-        return (early + sum([len(e.late_terms) for e in (*whole, *late)])) // TERM_OCTETS
+            return
+        prepared.term.run(connection, found)
 
     def _write_tasks(self, connection: Plain, entries: Sequence[Entry]) -> None:
+        entries = [entry for entry in entries if entry.tasks is not None]
         if not entries:
             return
         rows = sorted(row for entry in entries for row in entry.tasks or ())
@@ -230,30 +272,29 @@ class RecordStatements:
             return ()
         if isinstance(connection, sqlite3.Connection):
             return [
-                Row._make(found)
+                Row(*found)
                 for row in rows
                 for found in connection.execute(_READ_ROW, (row.id,)).fetchall()
             ]
         if connection.dialect.name == "postgresql":
             prepared = self._for(connection)
-            prepared.begin.run(
-                connection, [(*one, None) for one in sorted(map(_beginning, rows))]
-            )
+            prepared.begin.run(connection, sorted(_beginning(row, None) for row in rows))
         query = (
             select(*COLUMNS)
             .where(records.c.id.in_([row.id for row in rows]))
             .order_by(records.c.id)
             .with_for_update()
         )
-        return [Row._make(found) for found in connection.execute(query)]
+        return [Row(*found) for found in connection.execute(query)]
 
     def _write_texts(self, connection: Plain, entries: Iterable[Entry]) -> None:
         new: dict[tuple[int, str], str] = {}
         for entry in entries:
             day = day_of(entry.row.received_us)
             known = self._known.get(day, _NO_TEXTS)
-            for digest in entry.texts.keys() - known:
-                new[day, digest] = entry.texts[digest]
+            if not entry.texts.keys() <= known:
+                for digest in entry.texts.keys() - known:
+                    new[day, digest] = entry.texts[digest]
         self._new = set(new)
         if not new:
             return
@@ -393,9 +434,9 @@ def _term_rows(entry: Entry, digests: bytes) -> list[tuple[int, bytes, str]]:
     return [(hour, term, record_id) for term in term_sorting.terms_in(digests)]
 
 
-def _count(increments: Increments, row: Row | None, sign: int) -> None:
-    counted = None if row is None else usage_of(row)
-    if row is None or counted is None:
+def _count(increments: Increments, row: Row, sign: int) -> None:
+    counted = usage_of(row)
+    if counted is None:
         return
     key, counts = counted
     place = (row.received_us // _POINT_US, key)

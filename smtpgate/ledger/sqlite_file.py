@@ -206,10 +206,15 @@ class LedgerFile:
 
     # -- usage ---------------------------------------------------------------------------------
 
-    def rows(self, charges: Sequence[Charge]) -> list[_SubjectRow]:
-        """The row of each subject, with the changes of this transaction."""
-        rows = self._rows
-        return [rows.get(charge.subject) or self._row(charge.subject) for charge in charges]
+    def rows(self, charges: Sequence[Charge]) -> tuple[list[_SubjectRow], list[Usage | None]]:
+        """The row of each subject and its usage, with the changes of this transaction."""
+        rows: list[_SubjectRow] = []
+        usages: list[Usage | None] = []
+        for charge in charges:
+            row = self._rows.get(charge.subject) or self._row(charge.subject)
+            rows.append(row)
+            usages.append(row.usage)
+        return rows, usages
 
     def keep(
         self,

@@ -206,7 +206,8 @@ class LedgerTransactions(PromisesNothing):
             file.set_busy_timeout(self._busy_timeout_s)
 
     def _carry_out(self, batch: _Batch, file: LedgerFile) -> None:
-        file.close_reservations(batch.closing)
+        if batch.closing:
+            file.close_reservations(batch.closing)
         for settlement in batch.owed:
             _ = self._answer(file, settlement)
         for at, request in batch.requests:
@@ -249,8 +250,8 @@ class LedgerTransactions(PromisesNothing):
     def _reserve(self, file: LedgerFile, request: Reserve) -> Answer:
         charges, recipients, now = request.charges, request.recipients, request.at
         self._now = now
-        rows = file.rows(charges)
-        tried = attempt([row.usage for row in rows], charges, recipients, now)
+        rows, usages = file.rows(charges)
+        tried = attempt(usages, charges, recipients, now)
         file.keep(rows, charges, tried.usages)
         if tried.refusal is not None:
             return tried.refusal
@@ -265,8 +266,7 @@ class LedgerTransactions(PromisesNothing):
         if at_us is None or not is_within_lease(at_us, now, self._lease):
             return ()
         charges = reservation.charges
-        rows = file.rows(charges)
-        usages = [row.usage for row in rows]
+        rows, usages = file.rows(charges)
         settled = settle(usages, reservation, request.accepted, now)
         file.keep(rows, charges, settled.usages)
         return settled.crossings
@@ -296,9 +296,13 @@ def _never(_: int) -> bool:
 
 
 def _look(file: LedgerFile, request: Look) -> tuple[LimitStatus, ...]:
-    usages = [row.usage for row in file.rows(request.charges)]
+    _, usages = file.rows(request.charges)
     return limit_statuses(usages, request.charges, request.at)
 
 
 def _taken(queue: deque[Any], most: int) -> list[Any]:
-    return [queue.popleft() for _ in range(min(len(queue), most))]
+    if len(queue) > most:
+        return [queue.popleft() for _ in range(most)]
+    taken = list(queue)
+    queue.clear()
+    return taken

@@ -114,7 +114,7 @@ class SqliteBatches:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._path = Path(database.url.database or "")
+        self._name = database.url.database or ""
         self._engine = create_engine(database.url.set(drivername="sqlite"))
         prepare_sqlite(self._engine)
         self._connection: Connection | None = None
@@ -124,7 +124,7 @@ class SqliteBatches:
         self._unsynced: SyncedLog | None = None  # the log that has what is promised
         self._is_log_sound = True  # no sync of it has failed
         self._is_in_trouble = False
-        self._checkpoints = Checkpointer(self._path)
+        self._checkpoints = Checkpointer(Path(self._name))
 
     def write(self, work: Callable[[sqlite3.Connection], T], *, promised: bool) -> T:
         """Do the work in a transaction.
@@ -202,11 +202,11 @@ class SqliteBatches:
 
     def _opened(self) -> sqlite3.Connection:
         """The driver's connection, a new one when the path now leads to another file."""
-        if self._driver is not None and self._file == file_of(self._path):
+        if self._driver is not None and self._file == file_of(self._name):
             return self._driver
         self._disconnect()
         self._database.create_file()
-        self._file = file_of(self._path)
+        self._file = file_of(self._name)
         self._connection = _connect(self._engine)
         driver = self._connection.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for mypy

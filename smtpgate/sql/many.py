@@ -26,10 +26,13 @@ def execute(connection: sqlite3.Connection, sql: str, rows: Sequence[Sequence[An
 
     An UPDATE takes them from ``(VALUES ...) AS v``. Returns the number of changed rows.
     """
-    if not rows:
-        return 0
-    values = list(chain.from_iterable(rows))
-    return _in_pieces(connection, partial(_with_rows, sql), len(rows[0]), values)
+    size = len(rows)
+    if size > _FEW:
+        values = list(chain.from_iterable(rows))
+        return _in_pieces(connection, partial(_with_rows, sql), len(rows[0]), values)
+    if size > 1:
+        rows = (list(chain.from_iterable(rows)),)
+    return connection.executemany(_with_rows(sql, size), rows).rowcount if size else 0
 
 
 def delete(connection: sqlite3.Connection, table: str, ids: Sequence[int]) -> None:

@@ -46,8 +46,8 @@ class Work(Protocol[R_contra]):
         ``is_abandoned`` says of the place of a request whether its caller gave up.
         """
 
-    def is_promise(self, request: R_contra) -> bool:
-        """True if the answer is not to be given before ``sync``."""
+    def promises(self, requests: Sequence[R_contra]) -> list[bool]:
+        """True for each whose answer is not to be given before ``sync``."""
 
     def sync(self) -> None:
         """Have what was promised survive a power cut. Raises the error if it may not."""
@@ -76,9 +76,9 @@ class Work(Protocol[R_contra]):
 class PromisesNothing:
     """A part of work all of whose answers hold at once."""
 
-    def is_promise(self, _: Any) -> bool:  # noqa: ANN401 - any request
+    def promises(self, requests: Sequence[Any]) -> list[bool]:
         """No answer waits."""
-        return False
+        return [False] * len(requests)
 
     def sync(self) -> None:
         """Nothing was promised."""
@@ -332,7 +332,7 @@ class BatchThread(Generic[R]):
             answers = self.work.run(requests, lambda at: job_of[at].is_abandoned)
         except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
             answers = [error] * len(requests)
-        promises = list(map(self.work.is_promise, requests))
+        promises = self.work.promises(requests)
         handouts: Handouts[R] = Handouts()
         begin = 0
         for job in jobs:

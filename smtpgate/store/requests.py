@@ -5,7 +5,7 @@ message is, so the store only writes.
 """
 
 from datetime import datetime
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -31,7 +31,7 @@ class Begin(Struct, frozen=True, gc=False, array_like=True):
         return Begin(self.reserve, entry, self.message_id)
 
 
-class BeginAnswer(NamedTuple):
+class BeginAnswer(Struct, frozen=True):
     """The reservation or the ledger's refusal, and why the row is not there, or ``None``."""
 
     counted: Reservation | Exception | None = None
@@ -53,7 +53,7 @@ class Finish(Struct, frozen=True, gc=False, array_like=True):
         return Finish(self.settle, entry, self.message_id)
 
 
-class FinishAnswer(NamedTuple):
+class FinishAnswer(Struct, frozen=True):
     """The thresholds that are announced now, and why the verdict is not written, or ``None``.
 
     ``not_counted`` is why it is not settled now; the store does it later.

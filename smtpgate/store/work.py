@@ -8,6 +8,8 @@ while the other is written.
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from smtpgate.core.limits import Reservation
 from smtpgate.journal.file import Do, JournalFile, Write, in_order, unkept_write
 from smtpgate.journal.statements import Entry
@@ -53,11 +55,14 @@ class StoreWork:
 
         return in_order(requests, self.journal, together)
 
-    def is_promise(self, request: Request) -> bool:
-        """True if it has a verdict."""
-        if isinstance(request, Finish):
-            return request.entry is not None
-        return isinstance(request, Write) and request.has_verdict
+    def promises(self, requests: Sequence[Request]) -> list[bool]:
+        """True for each that has a verdict."""
+        return [
+            one.entry is not None
+            if type(one) is Finish
+            else type(one) is Write and one.has_verdict
+            for one in requests
+        ]
 
     def sync(self) -> None:
         """Have the verdicts survive a power cut. Raises the error if one may not."""
@@ -68,7 +73,7 @@ class StoreWork:
         if isinstance(request, Write):
             return unkept_write(answer, error)
         if isinstance(answer, FinishAnswer) and answer.not_written is None:
-            return answer._replace(not_written=error)
+            return replace(answer, not_written=error)
         return answer
 
     def answered(self, request: Request, answer: Any, *, is_abandoned: bool) -> None:  # noqa: ANN401 - any request's
@@ -102,55 +107,70 @@ class StoreWork:
     # -- both transactions ---------------------------------------------------------------------
 
     def _together(self, requests: Sequence[Any], is_abandoned: IsAbandoned) -> list[Any]:
-        counted = self._ledger.run([_to_count(one) for one in requests], is_abandoned)
-        entries: list[Entry] = []
-        ends: list[int] = []
-        for at, request in enumerate(requests):
-            entries += _to_write(request, counted[at])
-            ends.append(len(entries))
+        counted = self._ledger.run(_to_count(requests), is_abandoned)
+        entries, ends = _to_write(requests, counted)
         errors = self.journal.write(entries) if entries else []
-        answers, begin = [], 0
-        for at, request in enumerate(requests):
-            end = ends[at]
-            answers.append(_answer(request, counted[at], errors[begin:end]))
-            begin = end
-        return answers
+        return _answers(requests, counted, errors, ends)
 
 
-def _to_count(request: Any) -> LedgerRequest | None:  # noqa: ANN401 - any request's
-    """The part of a request that the ledger carries out; ``None`` if it has none."""
-    kind = type(request)
-    part: LedgerRequest | None
-    if kind is Begin:
-        part = request.reserve
-    elif kind is Finish:
-        part = request.settle
-    else:
-        part = None if kind is Write else request
-    return part
+def _to_count(requests: Sequence[Any]) -> list[LedgerRequest | None]:
+    """The part of each request that the ledger carries out; ``None`` if it has none."""
+    found: list[LedgerRequest | None] = []
+    for request in requests:
+        kind = type(request)
+        if kind is Begin:
+            found.append(request.reserve)
+        elif kind is Finish:
+            found.append(request.settle)
+        else:
+            found.append(None if kind is Write else request)
+    return found
 
 
-def _to_write(request: Any, counted: Any) -> Sequence[Entry]:  # noqa: ANN401 - any request's
-    """The entries to write; none of a message that should be counted first, and was not."""
-    kind = type(request)
-    if kind is Begin:
-        if request.reserve is not None and type(counted) is not Reservation:
-            return ()
-    elif kind is not Finish:
-        return request.entries if kind is Write else ()
-    return () if request.entry is None else (request.entry,)
+def _to_write(requests: Sequence[Any], counted: Sequence[Any]) -> tuple[list[Entry], list[int]]:
+    """The entries to write, and how many there are up to each request.
+
+    There is none of a message that should be counted first, and was not.
+    """
+    entries: list[Entry] = []
+    ends: list[int] = []
+    for at, request in enumerate(requests):
+        kind = type(request)
+        if kind is Write:
+            entries += request.entries
+        elif kind is Finish or kind is Begin:
+            is_open = kind is Finish or request.reserve is None
+            if request.entry is not None and (is_open or type(counted[at]) is Reservation):
+                entries.append(request.entry)
+        ends.append(len(entries))
+    return entries, ends
 
 
-def _answer(request: Any, counted: Any, errors: list[Exception | None]) -> Any:  # noqa: ANN401 - any request's
-    """The answer, with the error of each entry, or ``None``."""
-    kind = type(request)
-    if kind is Begin:
-        return BeginAnswer(counted, errors[0] if errors else None)
-    if kind is Finish:
-        not_written = errors[0] if errors else None
-        if isinstance(counted, Exception):
-            return FinishAnswer((), counted, not_written)
-        if not counted and not_written is None:
-            return _DONE
-        return FinishAnswer(counted or (), None, not_written)
-    return errors if kind is Write else counted
+def _answers(
+    requests: Sequence[Any],
+    counted: Sequence[Any],
+    errors: Sequence[Exception | None],
+    ends: Sequence[int],
+) -> list[Any]:
+    """The answers, with the error of each entry, or ``None``."""
+    answers: list[Any] = []
+    begin = 0
+    for at, request in enumerate(requests):
+        kind, answer, end = type(request), counted[at], ends[at]
+        not_written = errors[begin] if begin < end else None
+        if kind is Begin:
+            answers.append(BeginAnswer(answer, not_written))
+        elif kind is Finish:
+            answers.append(_finished(answer, not_written))
+        else:
+            answers.append(errors[begin:end] if kind is Write else answer)
+        begin = end
+    return answers
+
+
+def _finished(counted: Any, not_written: Exception | None) -> FinishAnswer:  # noqa: ANN401 - the ledger's answer
+    if isinstance(counted, Exception):
+        return FinishAnswer((), counted, not_written)
+    if not counted and not_written is None:
+        return _DONE
+    return FinishAnswer(counted or (), None, not_written)

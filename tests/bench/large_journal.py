@@ -22,6 +22,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from msgspec import structs
+
 from smtpgate.core.history.record import Record, owner_of
 from smtpgate.core.history.search import Search
 from smtpgate.core.history.usage import Counts, Grain, UsageKey, unit_of, usage_of
@@ -142,9 +144,10 @@ class Filling:
         self._connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
 
     def _records(self, rows: Sequence[Row]) -> None:
-        columns, marks = ", ".join(Row._fields), ",".join("?" * len(Row._fields))
+        names = Row.__struct_fields__
+        columns, marks = ", ".join(names), ",".join("?" * len(names))
         sql = f"INSERT INTO journal_records ({columns}) VALUES ({marks})"
-        self._connection.executemany(sql, rows)
+        self._connection.executemany(sql, map(structs.astuple, rows))
 
     def hour(self, start: datetime, records: int) -> None:
         """Write the records of an hour that begins then."""
@@ -156,7 +159,9 @@ class Filling:
             received = start + _HOUR * at / records
             record_id = message_id(received, self._random.randbytes(16))
             us = microseconds(received)
-            rows.append(sample.row._replace(id=record_id, received_us=us, done_us=us + 9000))
+            rows.append(
+                structs.replace(sample.row, id=record_id, received_us=us, done_us=us + 9000)
+            )
             to = self._key.address(recipient(self._random.randrange(_RECIPIENTS)))
             terms += ((number, term, record_id) for term in {*sample.terms, to})
         self.an_id = rows[-1].id if rows else self.an_id
@@ -182,7 +187,7 @@ class Filling:
     def one(self, reason: str, at: datetime) -> None:
         """Write one deferred record with that reason."""
         record, _, row = _record(0, "deferred", reason)
-        row = row._replace(id=message_id(at, bytes(16)), received_us=microseconds(at))
+        row = structs.replace(row, id=message_id(at, bytes(16)), received_us=microseconds(at))
         key, parties = self._key, record.parties
         found = key.before_relay(parties) | key.of_verdict(record.verdict, parties)
         hour = hour_of(row.received_us)

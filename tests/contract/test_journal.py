@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
+from itertools import starmap
 from pathlib import Path
 from typing import Any, Final
 
@@ -372,9 +373,9 @@ async def recomputed(store: JournalStore, grain: Grain) -> dict[tuple[Any, Usage
     """The sums of the journal's rows."""
     sums: dict[tuple[Any, UsageKey], Counts] = {}
     async with store.reading() as connection:
-        names = ", ".join(Row._fields)
+        names = ", ".join(Row.__struct_fields__)
         found = await connection.execute(text(f"SELECT {names} FROM journal_records"))
-        for row in map(Row._make, found):
+        for row in starmap(Row, found):
             counted = usage_of(row)
             if counted is not None:
                 unit = row.received_us // (grain.value * 60_000_000)

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeVar
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from msgspec.structs import replace
 from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.pool import StaticPool
 
@@ -137,7 +138,7 @@ class Message:
     def entry(self, outcome: str) -> Entry:
         self.last = outcome
         facts = ROW.facts if self.is_fit else "\ud800"
-        row = ROW._replace(id=self.id, outcome=outcome, reason=outcome, facts=facts)
+        row = replace(ROW, id=self.id, outcome=outcome, reason=outcome, facts=facts)
         return Entry(row=row, texts=TEXTS, early_terms=b"t", is_begun=self.is_begun)
 
 
@@ -193,7 +194,7 @@ class OutagesAtEveryAwait(RuleBasedStateMachine):
 
         async def work() -> None:
             entry = Entry(
-                row=ROW._replace(id=message.id),
+                row=replace(ROW, id=message.id),
                 texts=TEXTS,
                 early_terms=b"",
                 is_final=False,

@@ -185,7 +185,7 @@ def retention_of(
 async def all_rows(store: JournalStore) -> list[Row]:
     """Every record, in the order of writing."""
     async with store.reading() as connection:
-        names = ", ".join(Row._fields)
+        names = ", ".join(Row.__struct_fields__)
         found = await connection.execute(
             text(f"SELECT {names} FROM journal_records ORDER BY seq")
         )

@@ -238,7 +238,7 @@ async def test_a_row_that_no_database_takes_gives_its_recipients_back(
 
     def unfit(done: SubmissionDone) -> Entry:
         entry = made(done)
-        return replace(entry, row=entry.row._replace(facts="\ud800"))
+        return replace(entry, row=replace(entry.row, facts="\ud800"))
 
     monkeypatch.setattr(entries, "beginning", unfit)
     with pytest.raises(UnfitRowsError):
@@ -311,7 +311,7 @@ async def test_one_row_that_no_database_takes_costs_the_others_few_transactions(
 ) -> None:
     events = [submission(clock) for _ in range(64)]
     entries = [store.journal.entries.beginning(event) for event in events]
-    entries[40] = replace(entries[40], row=entries[40].row._replace(facts="\ud800"))
+    entries[40] = replace(entries[40], row=replace(entries[40].row, facts="\ud800"))
     before = store.journal.tally.commits
     errors = await store.journal.writer._groups.write(entries, 5)
     assert [at for at, error in enumerate(errors) if error is not None] == [40]
@@ -647,7 +647,7 @@ async def test_a_list_of_requests_has_a_list_of_answers_in_order(
 
         def run(*requests: Any) -> list[Any]:  # noqa: ANN401 - of any kind
             answers = work.run(requests, lambda _: False)
-            if any(map(work.is_promise, requests)):
+            if any(work.promises(requests)):
                 work.sync()
             synced.append([*inodes])
             return answers
@@ -662,7 +662,7 @@ async def test_a_list_of_requests_has_a_list_of_answers_in_order(
         assert second == BeginAnswer()
         assert status.used_24h == 1
         done = replace(
-            one, is_final=True, is_begun=True, row=one.row._replace(outcome="accepted")
+            one, is_final=True, is_begun=True, row=replace(one.row, outcome="accepted")
         )
         assert run(Finish(Settle(first.counted, 0, now), done)) == [FinishAnswer()]
         assert run(Look(charges, now))[0][0].used_24h == 0
@@ -685,7 +685,7 @@ async def test_each_request_of_a_list_has_the_error_of_its_own_row(
         ledger = LedgerTransactions(tmp_path / "ledger.sqlite", busy_timeout_s=1, lease_s=900)
         work = StoreWork(ledger, JournalFile(files.database, clock))
         entries = [_entry(clock) for _ in range(4)]
-        entries[2] = replace(entries[2], row=entries[2].row._replace(facts="\ud800"))
+        entries[2] = replace(entries[2], row=replace(entries[2].row, facts="\ud800"))
         answers = work.run([Begin(None, entry) for entry in entries], lambda _: False)
         errors = [type(one.not_written) for one in answers]
         nothing = type(None)

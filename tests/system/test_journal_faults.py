@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from smtpgate.config.sections import JournalConfig
@@ -289,7 +290,7 @@ async def test_a_record_whose_transaction_ended_unseen_is_not_counted_twice(
     assert await all_rows(journal.store) == [row]
     assert await attempts(journal, clock) == {"accepted": 1}
     # Of the same record another verdict: the one before it is counted no longer.
-    other = row._replace(outcome="in-doubt", reason="in-doubt")
+    other = replace(row, outcome="in-doubt", reason="in-doubt")
     journal.writer.owe(Entry(row=other, texts={}, early_terms=b""))
     await journal.writer.retry()
     assert await attempts(journal, clock) == {"in-doubt": 1}
@@ -377,8 +378,8 @@ async def test_one_record_that_no_database_takes_spoils_nothing_for_the_others(
 ) -> None:
     await journal.finish(submission(clock))
     (row,) = await all_rows(journal.store)
-    whole = [row._replace(id=f"0100{number:012x}") for number in range(5)]
-    unfit = row._replace(id="0100-unfit", facts="\ud800")
+    whole = [replace(row, id=f"0100{number:012x}") for number in range(5)]
+    unfit = replace(row, id="0100-unfit", facts="\ud800")
     output = await asyncio.gather(
         *(
             journal.writer.put(Entry(row=one, texts={}, early_terms=b""))

@@ -51,8 +51,8 @@ class Promising(Doubling):
         self.may_sync = threading.Event()
         self.may_sync.set()
 
-    def is_promise(self, request: int) -> bool:
-        return request % 2 == 1
+    def promises(self, requests: Sequence[int]) -> list[bool]:
+        return [request % 2 == 1 for request in requests]
 
     def sync(self) -> None:
         assert self.may_sync.wait(10)

@@ -15,7 +15,7 @@ from tests.support.clock import MovableClock
 from tests.support.rows import rows
 
 NOW = MovableClock().now()
-COLUMNS = {name: f"the {name}" for name in Row._fields}
+COLUMNS = {name: f"the {name}" for name in Row.__struct_fields__}
 BEGUN = Entry(
     row=Row(**COLUMNS | {"received_us": 1, "done_us": None, "octets": 2, "recipients": 3}),  # type: ignore[arg-type]
     texts={"digest": "Allow"},
