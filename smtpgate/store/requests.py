@@ -63,6 +63,10 @@ class FinishAnswer(Struct, frozen=True):
     not_counted: Exception | None = None
     not_written: Exception | None = None
 
+    def without_row(self, error: Exception) -> "FinishAnswer":
+        """The same of a verdict that is not written."""
+        return FinishAnswer(self.crossings, self.not_counted, error)
+
 
 class Completion(Struct, frozen=True, gc=False, array_like=True):
     """The part of a Finish that its message's Begin, and the reservation, do not have.

@@ -8,8 +8,6 @@ while the other is written.
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from msgspec.structs import replace
-
 from smtpgate.core.limits import Reservation
 from smtpgate.journal.file import Do, JournalFile, Write, in_order, unkept_write
 from smtpgate.journal.statements import Entry
@@ -73,7 +71,7 @@ class StoreWork:
         if isinstance(request, Write):
             return unkept_write(answer, error)
         if isinstance(answer, FinishAnswer) and answer.not_written is None:
-            return replace(answer, not_written=error)
+            return answer.without_row(error)
         return answer
 
     def answered(self, request: Request, answer: Any, *, is_abandoned: bool) -> None:  # noqa: ANN401 - any request's
