@@ -5,7 +5,7 @@ message is, so the store only writes.
 """
 
 from datetime import datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -31,7 +31,7 @@ class Begin(Struct, frozen=True, gc=False, array_like=True):
         return Begin(self.reserve, entry, self.message_id)
 
 
-class BeginAnswer(Struct, frozen=True):
+class BeginAnswer(NamedTuple):
     """The reservation or the ledger's refusal, and why the row is not there, or ``None``."""
 
     counted: Reservation | Exception | None = None
@@ -53,7 +53,7 @@ class Finish(Struct, frozen=True, gc=False, array_like=True):
         return Finish(self.settle, entry, self.message_id)
 
 
-class FinishAnswer(Struct, frozen=True):
+class FinishAnswer(NamedTuple):
     """The thresholds that are announced now, and why the verdict is not written, or ``None``.
 
     ``not_counted`` is why it is not settled now; the store does it later.
@@ -62,10 +62,6 @@ class FinishAnswer(Struct, frozen=True):
     crossings: tuple[Crossing, ...] = ()
     not_counted: Exception | None = None
     not_written: Exception | None = None
-
-    def without_row(self, error: Exception) -> "FinishAnswer":
-        """The same of a verdict that is not written."""
-        return FinishAnswer(self.crossings, self.not_counted, error)
 
 
 class Completion(Struct, frozen=True, gc=False, array_like=True):

@@ -71,7 +71,7 @@ class StoreWork:
         if isinstance(request, Write):
             return unkept_write(answer, error)
         if isinstance(answer, FinishAnswer) and answer.not_written is None:
-            return answer.without_row(error)
+            return answer._replace(not_written=error)
         return answer
 
     def answered(self, request: Request, answer: Any, *, is_abandoned: bool) -> None:  # noqa: ANN401 - any request's
