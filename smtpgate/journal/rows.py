@@ -102,7 +102,7 @@ COLUMNS: Final = tuple(records.c[name] for name in Row.__struct_fields__)
 
 def day_of(received_us: int) -> int:
     """The day of a moment, in days since 1970."""
-    return hour_of(received_us) // 24
+    return received_us // (24 * HOUR_US)
 
 
 def hour_of(received_us: int) -> int:

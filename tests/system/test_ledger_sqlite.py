@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -16,7 +16,7 @@ from smtpgate.core.limits import Charge, LimitExceededError, Subject
 from smtpgate.ledger import transactions
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ledger.sqlite_file import SCHEMA_VERSION
-from smtpgate.ledger.transactions import LedgerTransactions, Reserve
+from smtpgate.ledger.transactions import LedgerTransactions, Reserve, Settle
 from smtpgate.ports import LedgerUnavailableError
 from smtpgate.sql.thread import BatchThread
 from tests.support.ledgers import soon, used_24h
@@ -363,6 +363,28 @@ async def test_all_that_is_owed_is_done_before_the_end_however_much_it_is(
     assert rows(path, "reservation") == 9
     await ledger.close()
     assert rows(path, "reservation") == 0
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_what_is_closed_is_owed_no_longer(
+    path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("smtpgate.ledger.transactions._MAX_OWED_AT_ONCE", at_once)
+    work = LedgerTransactions(path, busy_timeout_s=1, lease_s=900)
+
+    def run(*requests: Reserve | Settle) -> list[Any]:
+        return work.run(requests, lambda _at: False)
+
+    charges = (Charge(SUBJECT, SendingLimits(UNLIMITED, UNLIMITED)),)
+    reserved = run(*(Reserve(number, charges, 1, NOW) for number in (1, 2)))
+    run(*(Settle(one, 1, NOW) for one in reserved))
+    assert (rows(path, "reservation"), work.wait_s is None) == (2, False)
+    run()
+    assert (rows(path, "reservation"), work.wait_s is None) == (
+        2 - min(at_once, 2),
+        at_once > 1,
+    )
+    work.close()
 
 
 def test_usage_is_read_once_and_written_only_with_a_change(path: Path) -> None:
