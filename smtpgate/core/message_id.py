@@ -45,10 +45,10 @@ def compact_id(message_id: str) -> bytes:
 
 def expanded_id(octets: bytes) -> str:
     """The id that ``compact_id`` was given."""
-    time, digits = octets[: _TIME_DIGITS // 2].hex(), octets[_TIME_DIGITS // 2 :].hex()
+    digits = octets.hex()
     return (
-        f"{_PREFIX}{time}-{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}"
-        f"-{digits[20:32]}{_END}"
+        f"{_PREFIX}{digits[:12]}-{digits[12:20]}-{digits[20:24]}-{digits[24:28]}"
+        f"-{digits[28:32]}-{digits[32:]}{_END}"
     )
 
 

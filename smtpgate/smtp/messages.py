@@ -52,8 +52,10 @@ class MessageProtocol(GateProtocol):
             return True
         if size is None:
             return False
-        message = None if intake.refusal else bytes(memoryview(self._input)[:size])
+        wire = self._input
         self._end_message(size)
+        del wire[size:]
+        message = None if intake.refusal else bytes(wire)
         self._leave(self.take_message(incoming, message))
         return True
 

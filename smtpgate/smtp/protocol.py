@@ -51,7 +51,8 @@ _LF: Final = 10
 _READ_S: Final = 0.00015
 # All sessions read into one buffer, each before the next: so a read costs no memory, and no
 # more is read of a client in a turn of the event loop.
-_BUFFER: Final = memoryview(bytearray(PAUSE_OCTETS))
+_READ: Final = bytearray(PAUSE_OCTETS)
+_BUFFER: Final = memoryview(_READ)
 # The protocol of closed connections.
 _NOBODY: Final = asyncio.BufferedProtocol()
 # How long a socket may take to close, once the last reply was sent.
@@ -219,7 +220,10 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
                 self._input.clear()
                 self._end_with(OutOfBudget("input-before-auth"))
                 return
-        self._input += _BUFFER[:octets]
+        if self._input:
+            self._input += _BUFFER[:octets]
+        else:  # as nearly always: one copy costs less than a view and a copy
+            self._input = _READ[:octets]
         self._advance()
         if self._input or octets > _MUCH_OCTETS:
             self._hold_back(octets)
@@ -315,7 +319,8 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
                 if self._may_end and (self.incoming is None or self._is_cut_off):
                     self.end_if_due()
                 if self._writable is not None:
-                    self._begin_to_look()
+                    if self._deadline.at is None:
+                        self._look_at_time()
                     break
                 if obeyed and self._input and self._has_had_turn(obeyed):
                     self._yield()
@@ -395,7 +400,8 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         """Let the client send more. Raises HangUp at its end."""
         if self._at_eof:
             raise HangUp
-        self._begin_to_look()
+        if self._deadline.at is None:
+            self._look_at_time()
         if self._is_paused:
             self._resume_input()
 
@@ -411,11 +417,6 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         is_read = self._writable is None
         timeout_s = self._command_timeout_s if is_read else self._config.reply_timeout_s
         self._ends_at = self.loop.time() + timeout_s
-
-    def _begin_to_look(self) -> None:
-        """Look at the time from now on: there is nothing that has come and was not obeyed."""
-        if self._deadline.at is None:
-            self._look_at_time()
 
     def _look_at_time(self) -> None:
         """End the session if its client has taken longer than it may; otherwise look again.

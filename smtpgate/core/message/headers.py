@@ -14,8 +14,7 @@ anything but text.
 
 import re
 from collections.abc import Iterable, Mapping
-from operator import itemgetter
-from typing import Final, NoReturn
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -32,14 +31,14 @@ _BARE_CR: Final = "the message holds a bare CR; lines end with CR LF"
 # A name, and the white space that old software puts before the colon (RFC 5322 §4.5.8).
 # RFC 5322 §2.2 allows all of printable ASCII in a name; no field in use needs more than this.
 _NAME: Final = re.compile(rb"([A-Za-z0-9._-]+)[ \t]*:")
-# A whole field at the start of a line, where line ends are CRLF: octets, name, white space.
+# A whole field, where line ends are CRLF: its octets, and its name. Whatever else there is, up
+# to the end, is found without a name: so nothing is skipped, and nothing is looked at twice.
 _FIELD: Final = re.compile(
-    rb"(?<![^\n])(([A-Za-z0-9._-]++)([ \t]*+):[^\r]*+(?:\r\n[ \t][^\r]*+)*+\r\n)"
+    rb"(([A-Za-z0-9._-]++):[^\r]*+(?:\r\n[ \t][^\r]*+)*+\r\n)|[\x00-\xff]++"
 )
-_WHOLE: Final = itemgetter(0)
-# The C0 controls without tab and LF: with those, only the two octets of a CRLF are expected.
-_CONTROLS: Final = bytes({*range(32)} - {0x09, 0x0A})
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+# A table that changes the C0 controls, but tab and the two octets of a CRLF.
+_WITHOUT_CONTROLS: Final = _CONTROL.sub(b" ", bytes(range(256)))
 # A CRLF that ends a field, and not only a folded line of it (RFC 5322 §2.2.3).
 _FIELD_END: Final = re.compile(rb"\r\n(?![ \t])")
 
@@ -228,12 +227,14 @@ def first_long_line(octets: bytes, start: int = 0) -> int | None:
 def split_message(
     octets: bytes,
     *,
+    has_clean_line_ends: bool = False,
     max_block_octets: int = MAX_BLOCK_OCTETS,
     max_fields: int = _MAX_FIELDS,
 ) -> Message:
     """Cut the header block from the body, at the first empty line.
 
-    A message without an empty line is all header (RFC 5322 §2.1). Raises HeaderError.
+    A message without an empty line is all header (RFC 5322 §2.1). ``has_clean_line_ends``: it
+    has no problem that :func:`line_end_problem` finds. Raises HeaderError.
     """
     if not octets or octets.startswith(b"\r\n"):
         raise HeaderError("the message has no header fields")
@@ -243,42 +244,40 @@ def split_message(
     if end > max_block_octets:
         raise HeaderError(f"the header block is larger than {max_block_octets} octets")
     head = octets[:end]
-    # As in `_has_clean_line_ends`, and in the same pass the other controls.
-    if head.translate(None, _CONTROLS).replace(b"\n", b"\r\n") != head:
+    if head.translate(_WITHOUT_CONTROLS) != head or not (
+        has_clean_line_ends or _has_clean_line_ends(head)
+    ):
         raise HeaderError(_control_problem(head))
     fields = _fields(head + b"\r\n", max_fields)
     return Message(HeaderBlock(fields), memoryview(octets)[end + 4 :])
 
 
 def _fields(head: bytes, max_fields: int) -> tuple[Field, ...]:
-    """The fields of a block; its lines end with CRLF."""
+    """The fields of a block; its lines end with CRLF. Raises HeaderError."""
     found = _FIELD.findall(head)
-    is_whole = sum(map(len, map(_WHOLE, found))) == len(head)
-    if not is_whole or len(found) > max_fields or first_long_line(head) is not None:
-        _refuse_fields(head[:-2], max_fields)
-    return tuple(
-        [
-            Field(name.lower(), octets if not space else name + octets[len(name + space) :])
-            for octets, name, space in found
-        ]
-    )
+    if not found[-1][1] or len(found) > max_fields or first_long_line(head) is not None:
+        return _any_fields(head[:-2], max_fields)
+    return tuple([Field(name.lower(), octets) for octets, name in found])
 
 
-def _refuse_fields(head: bytes, max_fields: int) -> NoReturn:
-    """Raise HeaderError for the first problem of a block whose last CRLF was taken off."""
+def _any_fields(head: bytes, max_fields: int) -> tuple[Field, ...]:
+    """The same of any block, whose last CRLF was taken off: some have white space in names."""
     pieces = _FIELD_END.split(head, max_fields)
     if len(pieces) > max_fields:
         raise HeaderError(f"the message has more than {max_fields} header fields")
+    fields: list[Field] = []
     for number, piece in enumerate(pieces):
         match = _NAME.match(piece)
         if match is None:
             raise HeaderError(_line_problem(piece, pieces[:number]))
+        name = match[1]
         if first_long_line(piece) is not None:
-            name = match[1].decode("ascii")[:_SHOWN_OCTETS]
+            shown = name.decode("ascii")[:_SHOWN_OCTETS]
             raise LongLineError(
-                f"a line of field '{name}' is longer than {MAX_LINE_OCTETS} octets"
+                f"a line of field '{shown}' is longer than {MAX_LINE_OCTETS} octets"
             )
-    raise AssertionError("no problem in the block")
+        fields.append(Field(name.lower(), name + piece[match.end() - 1 :] + b"\r\n"))
+    return tuple(fields)
 
 
 def _control_problem(head: bytes) -> str:

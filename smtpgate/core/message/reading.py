@@ -82,7 +82,7 @@ def read_message(
     if problem is not None:
         reject("bad-line-ends", problem=problem)
     try:
-        split = split_message(head_of(message))
+        split = split_message(head_of(message), has_clean_line_ends=True)
         intent, block = take_intent(split.block)
         _refuse_loops_and_duplicates(block, max_received)
         authors, sender = read_author_fields(block, smtputf8=smtputf8)
