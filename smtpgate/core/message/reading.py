@@ -131,11 +131,14 @@ def takes_long_to_read(message: bytes | StoredMessage) -> bool:
     end = octets.find(b"\r\n\r\n", 0, _LONG_HEADER_OCTETS)
     if end < 0:
         return len(octets) > _LONG_HEADER_OCTETS
+    if end <= _SHORT_HEADER_OCTETS:  # there is no room for much of what takes long
+        return False
+    head = octets[:end]
     # Labels of internationalised domains are read letter by letter, encoded words one by one.
     return (
-        octets.count(b"xn--", 0, end) > _FEW_LABELS
-        or octets.count(b"=?", 0, end) > _FEW_ENCODED_WORDS
-        or (end > _SHORT_HEADER_OCTETS and not octets[:end].isascii())
+        not head.isascii()
+        or head.count(b"xn--") > _FEW_LABELS
+        or head.count(b"=?") > _FEW_ENCODED_WORDS
     )
 
 
