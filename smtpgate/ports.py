@@ -204,9 +204,8 @@ class DeliveryAttempt:
     ``certain`` is what is known when the delivery is cut short, by a cancellation or a fault of
     ours; ``None`` when nothing was accepted. Without ``in_part`` nothing is sent if any
     recipient was refused; ``is_in_part`` is true once it was called. ``route`` is the way that
-    was chosen for the message, by default that of the gate's own mail. ``failed`` are the
-    upstreams that were of no use for it, and ``served_s`` is how long the last one had it,
-    without the wait for a connection.
+    was chosen, by default that of the gate's own mail. ``failed`` are the upstreams that were
+    of no use. The last one had ``octets`` for ``served_s``, without the wait for a connection.
     """
 
     account_id: str = ""
@@ -217,6 +216,7 @@ class DeliveryAttempt:
     route: RelayRoute | None = None
     failed: tuple[FailedTry, ...] = ()
     served_s: float = 0.0
+    octets: int = 0
 
     @property
     def is_abandoned(self) -> bool:

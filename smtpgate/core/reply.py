@@ -31,10 +31,7 @@ class Reply(Struct, frozen=True, gc=False, eq=False):
     name: str = ""
 
     def __post_init__(self) -> None:
-        if not 200 <= self.code <= 599:
-            raise ValueError(f"not a reply code: {self.code}")
-        if self.enhanced and not _agree(self.code, self.enhanced):
-            raise ValueError(f"{self.code} and {self.enhanced!r} do not agree")
+        _must_agree(self.code, self.enhanced)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Reply) and self._compared == other._compared
@@ -85,8 +82,11 @@ class Reply(Struct, frozen=True, gc=False, eq=False):
 
 
 @lru_cache(maxsize=256)  # a server has few of them
-def _agree(code: int, enhanced: str) -> bool:
-    return _CODES.fullmatch(f"{code} {enhanced}") is not None
+def _must_agree(code: int, enhanced: str) -> None:
+    if not 200 <= code <= 599:
+        raise ValueError(f"not a reply code: {code}")
+    if enhanced and _CODES.fullmatch(f"{code} {enhanced}") is None:
+        raise ValueError(f"{code} and {enhanced!r} do not agree")
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -158,8 +158,11 @@ class Connection(asyncio.Protocol):
         served = SERVED.get()
         self._tracing = None if served is None else tracing(served, self._terms)
         may_be_in_part = attempt.in_part is not None
-        steps = self._session.begin(envelope, message, may_be_in_part=may_be_in_part)
-        self.messages += self._session.state == "busy"  # else nothing is sent
+        session = self._session
+        steps = session.begin(envelope, message, may_be_in_part=may_be_in_part)
+        attempt.octets = session.octets
+        if session.state == "busy":  # else nothing is sent
+            self.messages += 1
         try:
             self._carry_out(steps)
             while (step := self._result) is None:  # as _next does, without its coroutine
@@ -308,8 +311,7 @@ class Connection(asyncio.Protocol):
             elif isinstance(step, SendWhole):
                 self._write_last(step.wire)
             else:
-                self._result = step
-                self._expiry.at = None
+                self._result, self._expiry.at = step, None
                 self._wake()
         if self._session.state == "closed" and not self._is_dropped:
             self._is_dropped = True
@@ -358,10 +360,11 @@ class Connection(asyncio.Protocol):
 
     def _write_last(self, octets: bytes) -> None:
         """Write the octets that end with the final dot, and note whether they left."""
-        self._transport.write(octets)
+        transport = self._transport
+        transport.write(octets)
         self._watch(self._config.data_timeout_s)
         # A transport that is closing could not write, and one that paused us buffers octets.
-        self._is_last_write = self._is_paused or self._transport.is_closing()
+        self._is_last_write = self._is_paused or transport.is_closing()
         if not self._is_last_write:
             self._session.message_sent()
 

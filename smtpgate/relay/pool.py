@@ -247,7 +247,7 @@ class PooledUpstream:
 
         It has until the ``deadline``, in the event loop's time, and at most ``deadline_s``.
         """
-        time = self._loop.time
+        time, account = self._loop.time, attempt.account_id
         own = time() + self._config.deadline_s
         deadline = own if deadline is None or deadline > own else deadline
         was_in_line = False
@@ -255,7 +255,7 @@ class PooledUpstream:
             while True:  # over a kept connection, or a fresh one when that is dead
                 slot = (
                     self._take_room()
-                    if self._take_share(attempt.account_id)
+                    if self._take_share(account)
                     else await self._queue(attempt, deadline, was_in_line=was_in_line)
                 )
                 since, is_connected = time(), True
@@ -272,12 +272,12 @@ class PooledUpstream:
                         return await slot.deliver(envelope, message, deadline, attempt)
                 except (NotSentError, OSError) as error:
                     if self.on_failure is not None:  # before another message gets the slot
-                        self.on_failure(error, attempt.account_id if is_connected else None)
+                        self.on_failure(error, account if is_connected else None)
                     raise
                 finally:
-                    attempt.served_s = time() - since
-                    self._service.note(attempt.served_s)
-                    self._release(attempt.account_id, slot)
+                    attempt.served_s = served_s = time() - since
+                    self._service.note(served_s)
+                    self._release(account, slot)
                 was_in_line = True
         except NotSentError as error:
             return error.delivery

@@ -156,18 +156,19 @@ class RoutedUpstream:
         time = self._loop.time
         deadline = time() + self._deadlines[route.name]
         failure: NotSent | None = None
-        sole = self._sole.get(route.name, ())
-        is_plain = sole and sole[0].breaker.state == "closed"
-        for one in sole if is_plain else self._in_order(route, attempt):
+        sole = self._sole.get(route.name)
+        is_plain = sole is not None and sole[0].breaker.state == "closed"
+        for one in sole if sole and is_plain else self._in_order(route, attempt):
             breaker = one.breaker
-            breaker.begin()
+            breaker.on_trial += 1
             try:
                 delivery = await one.pool.deliver(envelope, message, attempt, deadline)
             finally:
-                breaker.end()
-            one.note(delivery, attempt, sum(map(len, message)), time())
-            if not isinstance(delivery, Answered):
-                trace_failure(one.pool.name, one.pool.terms, delivery.problem)
+                breaker.on_trial -= 1
+            one.note(delivery, attempt, time())
+            if isinstance(delivery, Answered):
+                return delivery
+            trace_failure(one.pool.name, one.pool.terms, delivery.problem)
             if not isinstance(delivery, NotSent) or delivery.cause is None:
                 return delivery
             attempt.failed += (FailedTry(one.name, delivery.cause, delivery.problem),)

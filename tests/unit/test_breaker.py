@@ -14,9 +14,9 @@ def step(breaker: Breaker, one: dict[str, Any]) -> bool:
     """Do what the step says; whether it changed the state."""
     now, changed = float(one["at"]), False
     if "begins" in one:
-        breaker.begin()
+        breaker.on_trial += 1
     if "ends" in one:
-        breaker.end()
+        breaker.on_trial -= 1
     if "message" in one:
         changed = breaker.succeeded(now, one["message"])
     if "fails" in one:

@@ -446,7 +446,8 @@ def test_the_last_chunk_waits_for_the_replies_to_the_others() -> None:
         session.chunk_written(is_last=True)
 
 
-def test_the_refusal_of_a_message_is_not_taken_for_that_of_the_next_one() -> None:
+@pytest.mark.parametrize("behind", [b"", b"503 5.5.1 MAIL first\r\n503 5.5.1 RCPT first\r\n"])
+def test_the_refusal_of_a_message_is_not_taken_for_that_of_the_next_one(behind: bytes) -> None:
     session = opened(terms_of({}), ["PIPELINING"])
     said = "550 5.7.1 Spam"
     session.begin(envelope_of({}), [MESSAGE])
@@ -454,7 +455,7 @@ def test_the_refusal_of_a_message_is_not_taken_for_that_of_the_next_one() -> Non
     session.message_sent()
     assert came_to(server_says(session, [said])) == "refused"
     session.begin(envelope_of({}), [MESSAGE])
-    (failed,) = server_says(session, [said])
+    (failed,) = session.receive(said.encode() + b"\r\n" + behind)
     assert isinstance(failed, Failed)
     assert "it repeated its last refusal" in str(failed.error)
     assert failed.is_stale, "a fresh connection shows whether the server means it"

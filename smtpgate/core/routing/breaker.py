@@ -53,26 +53,19 @@ class Breaker:
         self._rules = rules
         self._points = 0
         self._openings = 0
-        self._on_trial = 0
+        self.on_trial = 0  # messages that are there now
         self._blamed: set[str] = set()
         self._usual_s = self._lately_s = 0.0
         self._measured = 0
+        self._is_out_of_line = False  # messages lately take far longer than usually
 
     def stand(self) -> Stand:
         """The answer to a message that would go there now."""
         if self.state == "closed":
             return "ready"
         if self.state == "half-open":
-            return "last resort" if self._on_trial else "ready"
+            return "last resort" if self.on_trial else "ready"
         return "last resort" if self.is_slow else "closed off"
-
-    def begin(self) -> None:
-        """A message goes there."""
-        self._on_trial += 1
-
-    def end(self) -> None:
-        """It has its end, whatever that is."""
-        self._on_trial -= 1
 
     def succeeded(self, now: float, seconds: float | None = None) -> bool:
         """The server answered a message, for good or bad; whether the state changed.
@@ -84,7 +77,7 @@ class Breaker:
             self._blamed.clear()
         if seconds is not None:
             self._measure(seconds)
-        if self._is_out_of_line() and self._may_open():
+        if self._is_out_of_line and self._may_open():
             if self.state == "open" and self.is_slow:
                 return False
             lately, usual = f"{self._lately_s:.1f} s", f"{self._usual_s:.1f}"
@@ -133,7 +126,7 @@ class Breaker:
             return False
         self.state, self._points = "half-open", 0
         # It is measured again: whether it is still slow shows soon.
-        self._lately_s = self._usual_s
+        self._lately_s, self._is_out_of_line = self._usual_s, False
         return True
 
     def _may_open(self) -> bool:
@@ -150,18 +143,19 @@ class Breaker:
         if not self._measured:
             self._usual_s = self._lately_s = seconds
         self._measured += 1
-        self._lately_s += _LATELY * (seconds - self._lately_s)
-        if not self._is_out_of_line():
-            # The mean of the first ones, then of the many, which a few slow ones do not change.
-            usual_s, share = self._usual_s, 1 / self._measured
-            if share < _USUALLY:
-                share = _USUALLY
-            if self._measured > _MANY and seconds > _QUICK_S:
-                seconds = min(seconds, max(2 * usual_s, _QUICK_S))
-            self._usual_s += share * (seconds - usual_s)
-
-    def _is_out_of_line(self) -> bool:
-        rules, lately_s = self._rules, self._lately_s
-        if lately_s <= rules.slow_s or self._measured <= _MANY:
-            return False
-        return lately_s > self._usual_s * rules.slow_ratio
+        lately_s, usual_s = self._lately_s, self._usual_s
+        self._lately_s = lately_s = lately_s + _LATELY * (seconds - lately_s)
+        self._is_out_of_line = (
+            lately_s > self._rules.slow_s
+            and lately_s > usual_s * self._rules.slow_ratio
+            and self._measured > _MANY
+        )
+        if self._is_out_of_line:
+            return
+        # The mean of the first ones, then of the many, which a few slow ones do not change.
+        share = 1 / self._measured
+        if share < _USUALLY:
+            share = _USUALLY
+        if seconds > _QUICK_S and self._measured > _MANY:
+            seconds = min(seconds, max(2 * usual_s, _QUICK_S))
+        self._usual_s = usual_s + share * (seconds - usual_s)

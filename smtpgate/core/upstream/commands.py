@@ -64,10 +64,12 @@ def transaction_commands(
         if has_dsn and (recipient.notify or recipient.orcpt):
             command = " ".join((command, *_delivery_options(recipient)))
         commands.append(command)
+    text = "".join(commands)
     # A delivery option is beyond ASCII only if its mailbox is.
-    utf8 = envelope.smtputf8 or not "".join(commands).isascii()
-    commands[0] += _mail_options(envelope, octets, extensions, utf8)
-    _check("".join(commands))
+    utf8 = envelope.smtputf8 or not text.isascii()
+    options = _mail_options(envelope, octets, extensions, utf8)
+    _check(text + options)
+    commands[0] += options
     return commands
 
 

@@ -29,13 +29,18 @@ _MAX_TEXT: Final = 1000
 # A reply may itself cause a command, RSET, whose reply came too early. The next is too many.
 _MAX_SURPLUS: Final = 2
 
-# Without its LF. No line has another; to look for one more octet takes Python twice as long.
-_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r]*))?\r")
+# A line without its LF: code, first digit, separator, text, enhanced code. RFC 2034 §4: that
+# one stands at the beginning of the text of each line. One of another class than the basic code
+# is only text, and §3 requires none of 3yz. No line has another CR; to look for one more octet
+# takes Python twice as long.
+_LINE: Final = re.compile(
+    rb"(([2-5])[0-9][0-9])"
+    rb"(?:([ -])((?:(?!3)(\2\.[0-9]{1,3}\.[0-9]{1,3})(?=[ \r]))?[^\r]*))?\r"
+)
+_Line = re.Match[bytes]
 _ODD: Final = re.compile(r"[^\x20-\x7e]+")
-# RFC 2034 §4: the enhanced code stands at the beginning of the text of each line.
-_ENHANCED: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: +|\Z)")
-# Where a reply has none; RFC 2034 §3 requires none of 3yz.
-_ENHANCED_OF: Final = {2: "2.0.0", 3: "", 4: "4.0.0", 5: "5.0.0"}
+# The enhanced code of a reply that has none.
+_DEFAULT: Final = {b"2": "2.0.0", b"3": "", b"4": "4.0.0", b"5": "5.0.0"}
 # RFC 5321 §4.1.1.1: ehlo-line = ehlo-keyword *( SP ehlo-param )
 _EHLO_LINE: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?: +(.*))?")
 
@@ -45,15 +50,15 @@ class _NoReplyError(Exception):
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """A reply: the code and the text of each line as they came, and what these amount to.
+    """A reply as it came.
 
-    ``kind`` is the first digit of the code.
+    ``kind`` is the first digit of its code; of 421 it is that code, which may come at any time.
+    ``more`` is the text of the lines behind the first.
     """
 
-    code: int
     kind: int
-    lines: tuple[str, ...]
     reply: Reply
+    more: tuple[str, ...] = ()
 
 
 class ReplyReader:
@@ -67,8 +72,7 @@ class ReplyReader:
         self.has_rest = False
         self.problem = ""
         self._rest = b""  # of a line that has not ended
-        self._code = b""
-        self._lines: list[str] = []
+        self._lines: list[_Line] = []
         self._octets = 0
 
     def read(self, octets: bytes, due: int = 1) -> Sequence[Answer]:
@@ -79,7 +83,7 @@ class ReplyReader:
         takes long.
         """
         if not self.has_rest and len(octets) < _MAX_LINE_OCTETS:
-            answers = _usual_lines(octets) if due > 1 else _single_lines(octets)
+            answers = _usual_lines(octets) if due > 1 else _one_line(octets)
             if answers is not None:
                 return answers
         *lines, self._rest = (self._rest + octets).split(b"\n")
@@ -105,22 +109,37 @@ class ReplyReader:
         if line is None:
             shown = _shown(octets + b"\n")
             raise _NoReplyError(f"no reply line: {shown}")
-        code, separator, text = line.groups(b"")
-        if self._lines and code != self._code:  # RFC 5321 §4.2.1
-            raise _NoReplyError(
-                f"the lines of a reply differ: {_shown(self._code + b', ' + code)}"
-            )
-        self._code = code
-        self._lines.append(_printable(text))
+        lines = self._lines
+        lines.append(line)
+        if line[1] != lines[0][1]:  # RFC 5321 §4.2.1
+            codes = lines[0][1] + b", " + line[1]
+            raise _NoReplyError(f"the lines of a reply differ: {_shown(codes)}")
         self._octets += len(octets) + 1
-        if len(self._lines) > _MAX_LINES or self._octets > _MAX_REPLY_OCTETS:
+        if len(lines) > _MAX_LINES or self._octets > _MAX_REPLY_OCTETS:
             raise _NoReplyError("a reply is too long")
-        return self._whole() if separator != b"-" else None
+        if line[3] == b"-":
+            return None
+        self._lines, self._octets = [], 0
+        return _answer(lines)
 
-    def _whole(self) -> Answer:
-        answer = _answer(int(self._code), tuple(self._lines))
-        self._code, self._lines, self._octets = b"", [], 0
-        return answer
+
+def _one_line(octets: bytes) -> Sequence[Answer] | None:
+    """As ``_single_lines``; mostly there is one, with both codes and a text that prints."""
+    words = octets.split(b" ", 2)
+    if len(words) == 3 and octets[-2:] == b"\r\n":
+        codes, text = _codes_in(words[0], words[1]), words[2][:-2].decode("latin-1")
+        if codes is not None and text.isascii() and text.isprintable():
+            return (_answer_of(*codes, text.strip()),)
+    return _single_lines(octets)
+
+
+@lru_cache(maxsize=128)
+def _codes_in(code: bytes, enhanced: bytes) -> tuple[int, str] | None:
+    """The codes of a reply line that begins so; ``None`` if these are not both."""
+    line = _LINE.fullmatch(b"%b %b\r" % (code, enhanced))
+    if line is None or line.group(1, 5) != (code, enhanced):
+        return None
+    return int(code), enhanced.decode()
 
 
 def _single_lines(octets: bytes) -> Sequence[Answer] | None:
@@ -131,9 +150,9 @@ def _single_lines(octets: bytes) -> Sequence[Answer] | None:
     answers = []
     for octets_of_line in lines:
         line = _LINE.fullmatch(octets_of_line)
-        if line is None or line[2] == b"-":
+        if line is None or line[3] == b"-":
             return None
-        answers.append(_answer(int(line[1]), (_printable(line[3] or b""),)))
+        answers.append(_answer((line,)))
     return tuple(answers)
 
 
@@ -150,28 +169,29 @@ def _shown(octets: bytes) -> str:
     return ascii(octets[:80].decode("latin-1"))
 
 
-def _answer(code: int, lines: tuple[str, ...]) -> Answer:
-    """An answer, as a reply whose two codes agree, with all its text on one line."""
-    kind = code // 100
-    enhanced = _ENHANCED_OF[kind]
-    texts: list[str] = []
-    for line in lines:
-        found = _ENHANCED.match(line)
-        # An enhanced code of another class than the basic one is only text (RFC 2034 §4).
-        if found is not None and enhanced and line[0] == enhanced[0]:
-            enhanced = found[1] if not texts else enhanced
-            line = line[found.end() :]  # noqa: PLW2901 - the code is off, the text is left
-        texts.append(line.strip())
-    text = texts[0] if len(texts) == 1 else " ".join(filter(None, texts))
+def _answer(lines: Sequence[_Line]) -> Answer:
+    """The answer of these lines: a reply with two codes of one class, all text on one line."""
+    code, kind, *_, enhanced = lines[0].groups(b"")
+    shown = [_printable(line[4] or b"") for line in lines]
+    texts = [one[len(line[5] or b"") :] for one, line in zip(shown, lines, strict=True)]
+    text = " ".join(filter(None, map(str.strip, texts)))
+    return _answer_of(int(code), enhanced.decode() or _DEFAULT[kind], text, tuple(shown[1:]))
+
+
+def _answer_of(code: int, enhanced: str, text: str, more: tuple[str, ...] = ()) -> Answer:
     if len(text) > _MAX_TEXT:
         text = text[: _MAX_TEXT - 3] + "..."
-    return Answer(code, kind, lines, Reply(code, enhanced, text))
+    kind = code if code == 421 else code // 100  # RFC 5321 §3.8
+    return Answer(kind, Reply(code, enhanced, text), more)
 
 
 def extensions_of(lines: Sequence[str]) -> dict[str, str]:
-    """The extensions of an EHLO reply: keywords in upper case, with their parameters."""
+    """The extensions in the lines of an EHLO reply that follow the first, which greets.
+
+    They are keywords in upper case, with their parameters.
+    """
     offered = {}
-    for line in lines[1:]:  # the first line greets
+    for line in lines:
         found = _EHLO_LINE.fullmatch(line.rstrip())
         if found is not None:
             offered[found[1].upper()] = (found[2] or "").upper()

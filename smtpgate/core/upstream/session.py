@@ -58,11 +58,7 @@ from smtpgate.core.upstream.delivery import (
 from smtpgate.core.upstream.limits import NO_LIMITS, limits_of
 from smtpgate.core.upstream.login import UpstreamLogin, login_at
 from smtpgate.core.upstream.recipient_limit import is_too_many
-from smtpgate.core.upstream.replies import (
-    Answer,
-    ReplyReader,
-    extensions_of,
-)
+from smtpgate.core.upstream.replies import Answer, ReplyReader, extensions_of
 from smtpgate.core.upstream.sasl import PROBLEM_SEEN, login_response
 from smtpgate.core.upstream.steps import (
     Done,
@@ -100,8 +96,8 @@ class UpstreamSession:
         self._unsent: deque[tuple[Due, bytes]] = deque()
         self._steps: list[Step] = []
         self._login: UpstreamLogin  # once it has begun
-        self._last_verdict: Answer | None = None
-        self._octets = 0
+        self._last_verdict: Reply | None = None
+        self.octets = 0  # of the last message
         self._is_large = self._is_in_chunks = self._reads_file = self._may_be_in_part = False
         self._forget_transaction()
 
@@ -147,22 +143,20 @@ class UpstreamSession:
         answers = reader.read(octets, len(all_due))
         left = len(answers)
         self.has_answer = left > 0
+        is_more = reader.has_rest or left > len(all_due)  # than replies that are due
         try:
             for answer in answers:
                 if not all_due:
                     break
                 left -= 1
                 due = all_due.popleft()
-                if not all_due and due not in _FINAL and (left or reader.has_rest):
+                if is_more and not all_due and due not in _FINAL and (left or reader.has_rest):
                     raise self._surplus()
-                if answer.code == 421:  # RFC 5321 §3.8: it may come at any time
-                    self._served_no_more(answer)
-                    return self._steps
-                self._is_untouched = False
                 action = TRANSITIONS[due].get(answer.kind)
                 if action is None:
-                    problem = f"it answered {due} with {answer.reply}"
-                    raise UpstreamProtocolError(self._named(problem))
+                    self._not_expected(answer, due)
+                    return self._steps
+                self._is_untouched = False
                 action(self, answer)
             if left or reader.has_rest:
                 self._look_at_rest(reader)
@@ -192,18 +186,19 @@ class UpstreamSession:
             raise CommandError("a transaction needs a recipient")
         if self.limits is not NO_LIMITS and (done := self._beyond_limits(envelope)):
             return [done]
-        self._octets = sum(map(len, message))
-        commands = transaction_commands(envelope, self._octets, self.extensions)
+        self.octets = octets = sum(map(len, message))
+        commands = transaction_commands(envelope, octets, self.extensions)
         dues: list[Due] = ["MAIL"]
         dues += ["RCPT"] * len(envelope.recipients)
         self._envelope, self._message = envelope, message
         self._reads_file = StoredBody in map(type, message)
-        self._is_large = self._octets > _SMALL_OCTETS or self._reads_file
+        self._is_large = octets > _SMALL_OCTETS or self._reads_file
         self._is_in_chunks = envelope.body_binary or (self._is_large and self._pays_to_chunk())
         self._may_be_in_part = may_be_in_part
         self._is_untouched = True
-        self.state, self._steps = "busy", []
+        self.state = "busy"
         if "PIPELINING" not in self.extensions:
+            self._steps = []
             self._unsent.extend(zip(dues, map(wire_line, commands), strict=True))
             self._send(*self._unsent.popleft())
             return self._steps
@@ -211,8 +206,7 @@ class UpstreamSession:
             commands.append("DATA")
             dues.append("DATA")
         self._due.extend(dues)
-        self._steps.append(Send(wire_line("\r\n".join(commands))))
-        return self._steps
+        return [Send(wire_line("\r\n".join(commands)))]
 
     def check(self) -> list[Step]:
         """Send NOOP (RFC 5321 §4.1.1.9): a step Ready follows if the server still serves us."""
@@ -295,6 +289,14 @@ class UpstreamSession:
         if reader.problem:
             raise UpstreamProtocolError(self._named(reader.problem))
 
+    def _not_expected(self, answer: Answer, due: Due) -> None:
+        """No reply of that kind follows from the command. Raises UpstreamProtocolError."""
+        if answer.kind == 421:
+            self._served_no_more(answer)
+        else:
+            problem = f"it answered {due} with {answer.reply}"
+            raise UpstreamProtocolError(self._named(problem))
+
     def _surplus(self) -> UpstreamProtocolError:
         return UpstreamProtocolError(self._named("it sent a reply to no command"))
 
@@ -327,7 +329,7 @@ class UpstreamSession:
         raise UpstreamUnavailableError(self._named(str(answer.reply)), "refused")
 
     def _offered(self, answer: Answer) -> None:
-        self.extensions = self._usable(extensions_of(answer.lines))
+        self.extensions = self._usable(extensions_of(answer.more))
         self.limits = limits_of(self.extensions.get("LIMITS", ""))
         if self._is_encrypted or self._terms.tls == "off":
             self._log_in()
@@ -391,7 +393,7 @@ class UpstreamSession:
 
     def _login_refused(self, answer: Answer) -> None:
         problem = self._named(f"it refused our login: {answer.reply}")
-        raise LoginRefusedError(problem, is_invalid=answer.code == _INVALID_CREDENTIALS)
+        raise LoginRefusedError(problem, is_invalid=answer.reply.code == _INVALID_CREDENTIALS)
 
     def _get_ready(self, _: Answer | None = None) -> None:
         self.state = "ready"
@@ -400,7 +402,7 @@ class UpstreamSession:
     # -- a transaction -------------------------------------------------------------------------
 
     def _mail_refused(self, answer: Answer) -> None:
-        if answer == self._last_verdict:
+        if answer.reply == self._last_verdict:
             # The refusal of the message before, sent twice, must not become this one's. If
             # it is the server's reply to MAIL, a fresh connection will get it too.
             error = UpstreamProtocolError(self._named("it repeated its last refusal"))
@@ -471,6 +473,7 @@ class UpstreamSession:
         self._send("RSET", b"RSET\r\n")
 
     def _was_reset(self, _: Answer) -> None:
+        self._conclude()
         self._finish()
 
     def _pays_to_chunk(self) -> bool:
@@ -486,7 +489,7 @@ class UpstreamSession:
             self._send_message(chunk_commands(self._message, is_text=is_text), in_chunks=True)
         else:  # each chunk would wait for its reply, so there is one
             self._due.append("the message")
-            pieces = only_chunk(self._message, self._octets)
+            pieces = only_chunk(self._message, self.octets)
             if self._is_large:
                 self._send_message(pieces)
             else:
@@ -502,11 +505,11 @@ class UpstreamSession:
             self._send_whole(wire_octets(self._message))  # type: ignore[arg-type]
 
     def _send_whole(self, wire: bytes) -> None:
-        self._steps.append(SendWhole(wire, self._octets))
+        self._steps.append(SendWhole(wire, self.octets))
         self._message = ()
 
     def _send_message(self, pieces: Iterator[bytes], *, in_chunks: bool = False) -> None:
-        self._steps.append(SendMessage(pieces, self._octets, self._reads_file, in_chunks))
+        self._steps.append(SendMessage(pieces, self.octets, self._reads_file, in_chunks))
         self._message = ()
 
     def _chunk_taken(self, _: Answer) -> None:
@@ -518,18 +521,18 @@ class UpstreamSession:
             self._reset(answer.reply)
 
     def _message_answered(self, answer: Answer) -> None:
-        reply = answer.reply
-        self._last_verdict = answer
-        if self._is_message_sent or not reply.is_positive:
-            self._verdict = self._answered_with(reply)
+        self._last_verdict = reply = answer.reply
         if self._is_message_sent:
+            self._steps.append(Done(self._answered_with(reply)))
             self._finish()
-        else:
-            # A refusal before its end spares the rest of a message, and costs the connection.
-            raise UpstreamProtocolError(
-                self._named(f"it answered before the end of the message: {reply}"),
-                is_final=True,
-            )
+            return
+        # A refusal before its end spares the rest of a message, and costs the connection.
+        if not reply.is_positive:
+            self._verdict = self._answered_with(reply)
+        raise UpstreamProtocolError(
+            self._named(f"it answered before the end of the message: {reply}"),
+            is_final=True,
+        )
 
     def _conclude(self) -> bool:
         """Report the outcome, if there is one by now."""
@@ -540,7 +543,6 @@ class UpstreamSession:
 
     def _finish(self) -> None:
         """The transaction is over, and another can begin."""
-        self._conclude()
         self.state = "ready"
         self._forget_transaction()
 
@@ -555,10 +557,10 @@ class UpstreamSession:
         return self._answered_with(refusal)
 
     def _answered_with(self, reply: Reply) -> Answered:
-        mailboxes = self._envelope.mailboxes if self._envelope and self._replies else ()
-        entries = map(RecipientReply, mailboxes, self._replies)
+        mailboxes = () if self._envelope is None else self._envelope.mailboxes
+        entries = tuple(map(RecipientReply, mailboxes, self._replies))
         has_dsn = "DSN" in self.extensions
-        return Answered(self._terms.name, reply, tuple(entries), self._is_in_part, has_dsn)
+        return Answered(self._terms.name, reply, entries, self._is_in_part, has_dsn)
 
 
 # After these replies none is due: octets behind them cannot be taken for another reply.
