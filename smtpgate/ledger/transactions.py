@@ -96,7 +96,7 @@ Answer = Any
 """The answer that the request names, or the exception for its caller."""
 
 
-class _Batch(Struct, frozen=True, gc=False):
+class _Batch(Struct, frozen=True):
     """All that one transaction carries out; ``answers`` get those of the requests, by place."""
 
     requests: list[tuple[int, Request]]
@@ -301,8 +301,5 @@ def _look(file: LedgerFile, request: Look) -> tuple[LimitStatus, ...]:
 
 
 def _taken(queue: deque[Any], most: int) -> list[Any]:
-    if len(queue) > most:
-        return [queue.popleft() for _ in range(most)]
-    taken = list(queue)
-    queue.clear()
-    return taken
+    """The oldest; another thread may add to the queue meanwhile."""
+    return [queue.popleft() for _ in range(min(len(queue), most))]

@@ -1,12 +1,16 @@
 """The ledger's file when it is locked, damaged, gone, of another version, or of long ago."""
 
 import asyncio
+import gc
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+import sys
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import pytest
@@ -384,6 +388,54 @@ def test_what_is_closed_is_owed_no_longer(
         2 - min(at_once, 2),
         at_once > 1,
     )
+    work.close()
+
+
+def test_what_another_thread_owes_at_any_moment_is_done(path: Path) -> None:
+    work = LedgerTransactions(path, busy_timeout_s=1, lease_s=900)
+    charges = (Charge(SUBJECT, SendingLimits(UNLIMITED, UNLIMITED)),)
+    reservations = work.run(
+        [Reserve(number, charges, 1, NOW) for number in range(200)], lambda _at: False
+    )
+    left = [Settle(one, 0, NOW) for one in reservations]
+
+    def owe_one(frame: FrameType, _event: str, _: object) -> Callable[..., Any]:
+        """As a thread that the interpreter lets run between two lines."""
+        if left and frame.f_code.co_filename == transactions.__file__:
+            work.owe(left.pop())
+        return owe_one
+
+    tracing = sys.gettrace()
+    sys.settrace(owe_one)
+    try:
+        while left:
+            work.run((), lambda _at: False)
+    finally:
+        sys.settrace(tracing)
+    work.close()
+    assert rows(path, "reservation") == 0
+
+
+def test_the_answers_of_a_transaction_with_a_defect_are_freed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DefectError(Exception):
+        pass
+
+    def fail(*_: object) -> None:
+        raise DefectError
+
+    work = LedgerTransactions(path, busy_timeout_s=1, lease_s=900)
+    charges = (Charge(SUBJECT, SendingLimits(UNLIMITED, UNLIMITED)),)
+    for place in ("_reserve", "_carry_out"):
+        with monkeypatch.context() as patch:
+            patch.setattr(LedgerTransactions, place, fail)
+            (error,) = work.run([Reserve(1, charges, 1, NOW)], lambda _at: False)
+        assert isinstance(error, DefectError)
+        answer = weakref.ref(error)
+        del error
+        gc.collect()
+        assert answer() is None
     work.close()
 
 
