@@ -74,15 +74,14 @@ def answer_requests(
             raise RefusedError(f"an interval has {_SHORTEST_S:g} to {_LONGEST_S:g} seconds")
         if len(metrics.tallies) >= _MOST_WATCHING:
             raise RefusedError(f"{_MOST_WATCHING} commands watch the gate already")
+        metrics.count_waiting()  # what was before is not this command's
         tally = VerdictTally()
-        metrics.count_waiting()
         metrics.tallies.append(tally)
         since = clock.monotonic()
         try:
             while True:
                 await asyncio.sleep(request.interval_s)
                 sessions, problems = await _sessions(peers())
-                metrics.count_waiting()
                 now, rates = clock.monotonic(), tally.take()
                 senders = [SenderRate(*key, number) for key, number in rates[:_MOST_ROWS]]
                 yield _load_of(metrics, clock, now - since, sessions, senders, problems)

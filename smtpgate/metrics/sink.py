@@ -237,6 +237,8 @@ class Metrics:
                 self._waits_until_s = now_s + _LONGEST_WAIT_S
             self._waiting.add(done)
             self._last_s = now_s
+            if self.tallies:  # so that no scrape adds to them in its thread
+                self._count_waiting()
 
     def _count_waiting(self) -> None:
         sums = self._waiting.sums()
