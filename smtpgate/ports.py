@@ -205,7 +205,7 @@ class DeliveryAttempt:
     ours; ``None`` when nothing was accepted. Without ``in_part`` nothing is sent if any
     recipient was refused; ``is_in_part`` is true once it was called. ``route`` is the way that
     was chosen, by default that of the gate's own mail. ``failed`` are the upstreams that were
-    of no use. The last one had ``octets`` for ``served_s``, without the wait for a connection.
+    of no use. The last one had the message for ``served_s``, without the wait for a connection.
     """
 
     account_id: str = ""
@@ -216,7 +216,6 @@ class DeliveryAttempt:
     route: RelayRoute | None = None
     failed: tuple[FailedTry, ...] = ()
     served_s: float = 0.0
-    octets: int = 0
 
     @property
     def is_abandoned(self) -> bool:

@@ -160,7 +160,6 @@ class Connection(asyncio.Protocol):
         may_be_in_part = attempt.in_part is not None
         session = self._session
         steps = session.begin(envelope, message, may_be_in_part=may_be_in_part)
-        attempt.octets = session.octets
         if session.state == "busy":  # else nothing is sent
             self.messages += 1
         try:

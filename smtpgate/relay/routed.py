@@ -7,7 +7,7 @@ refuse others. All tries together have one deadline, the longest of the route's 
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import chain
 from typing import Final
@@ -157,15 +157,18 @@ class RoutedUpstream:
         deadline = time() + self._deadlines[route.name]
         failure: NotSent | None = None
         sole = self._sole.get(route.name)
-        is_plain = sole is not None and sole[0].breaker.state == "closed"
-        for one in sole if sole and is_plain else self._in_order(route, attempt):
+        if sole is not None and sole[0].breaker.state == "closed":
+            upstreams: Iterable[WatchedUpstream] = sole
+        else:
+            upstreams = self._in_order(route, attempt)
+        for one in upstreams:
             breaker = one.breaker
             breaker.on_trial += 1
             try:
                 delivery = await one.pool.deliver(envelope, message, attempt, deadline)
             finally:
                 breaker.on_trial -= 1
-            one.note(delivery, attempt, time())
+            one.note(delivery, attempt, sum(map(len, message)), time())
             if isinstance(delivery, Answered):
                 return delivery
             trace_failure(one.pool.name, one.pool.terms, delivery.problem)

@@ -79,14 +79,16 @@ class WatchedUpstream:
             self._changed(breaker.probed(now))  # a message is the probe
         return breaker.stand()
 
-    def note(self, delivery: Delivery, attempt: DeliveryAttempt, now: float) -> None:
+    def note(
+        self, delivery: Delivery, attempt: DeliveryAttempt, octets: int, now: float
+    ) -> None:
         """Note a delivery that has ended now; failures are noted by the pool."""
         if isinstance(delivery, Answered):
             self._problem = ""
             # To see how many recipients are taken at once, one must be taken and one refused.
             if len(delivery.recipients) > 1 and not delivery.is_accepted:
                 self.pool.learn_from(delivery)
-            seconds = attempt.served_s if attempt.octets <= SHORT_OCTETS else None
+            seconds = attempt.served_s if octets <= SHORT_OCTETS else None
             self._changed(self.breaker.succeeded(now, seconds))
         elif isinstance(delivery, InDoubt):
             self._failed("lost", delivery.problem, attempt.account_id)

@@ -97,7 +97,7 @@ class UpstreamSession:
         self._steps: list[Step] = []
         self._login: UpstreamLogin  # once it has begun
         self._last_verdict: Reply | None = None
-        self.octets = 0  # of the last message
+        self._octets = 0
         self._is_large = self._is_in_chunks = self._reads_file = self._may_be_in_part = False
         self._forget_transaction()
 
@@ -143,14 +143,13 @@ class UpstreamSession:
         answers = reader.read(octets, len(all_due))
         left = len(answers)
         self.has_answer = left > 0
-        is_more = reader.has_rest or left > len(all_due)  # than replies that are due
         try:
             for answer in answers:
                 if not all_due:
                     break
                 left -= 1
                 due = all_due.popleft()
-                if is_more and not all_due and due not in _FINAL and (left or reader.has_rest):
+                if (left or reader.has_rest) and not all_due and due not in _FINAL:
                     raise self._surplus()
                 action = TRANSITIONS[due].get(answer.kind)
                 if action is None:
@@ -186,7 +185,7 @@ class UpstreamSession:
             raise CommandError("a transaction needs a recipient")
         if self.limits is not NO_LIMITS and (done := self._beyond_limits(envelope)):
             return [done]
-        self.octets = octets = sum(map(len, message))
+        self._octets = octets = sum(map(len, message))
         commands = transaction_commands(envelope, octets, self.extensions)
         dues: list[Due] = ["MAIL"]
         dues += ["RCPT"] * len(envelope.recipients)
@@ -290,7 +289,7 @@ class UpstreamSession:
             raise UpstreamProtocolError(self._named(reader.problem))
 
     def _not_expected(self, answer: Answer, due: Due) -> None:
-        """No reply of that kind follows from the command. Raises UpstreamProtocolError."""
+        """End with 421, which may come at any time. Raises UpstreamProtocolError of others."""
         if answer.kind == 421:
             self._served_no_more(answer)
         else:
@@ -489,7 +488,7 @@ class UpstreamSession:
             self._send_message(chunk_commands(self._message, is_text=is_text), in_chunks=True)
         else:  # each chunk would wait for its reply, so there is one
             self._due.append("the message")
-            pieces = only_chunk(self._message, self.octets)
+            pieces = only_chunk(self._message, self._octets)
             if self._is_large:
                 self._send_message(pieces)
             else:
@@ -505,11 +504,11 @@ class UpstreamSession:
             self._send_whole(wire_octets(self._message))  # type: ignore[arg-type]
 
     def _send_whole(self, wire: bytes) -> None:
-        self._steps.append(SendWhole(wire, self.octets))
+        self._steps.append(SendWhole(wire, self._octets))
         self._message = ()
 
     def _send_message(self, pieces: Iterator[bytes], *, in_chunks: bool = False) -> None:
-        self._steps.append(SendMessage(pieces, self.octets, self._reads_file, in_chunks))
+        self._steps.append(SendMessage(pieces, self._octets, self._reads_file, in_chunks))
         self._message = ()
 
     def _chunk_taken(self, _: Answer) -> None:
