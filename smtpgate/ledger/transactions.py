@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
@@ -96,8 +96,11 @@ Answer = Any
 """The answer that the request names, or the exception for its caller."""
 
 
-class _Batch(Struct, frozen=True):
-    """All that one transaction carries out; ``answers`` get those of the requests, by place."""
+class _Batch(NamedTuple):
+    """All that one transaction carries out; ``answers`` get those of the requests, by place.
+
+    The traceback of an error among them leads back to it.
+    """
 
     requests: list[tuple[int, Request]]
     answers: list[Answer]
