@@ -73,8 +73,8 @@ _FOLD: Final = b"\r\n\t"
 _SLICE: Final = 256 * 1024
 # As much is searched for runs of spaces behind a space.
 _WINDOW_OCTETS: Final = 4096
-# Blocks with more fields are rare, and would fill the cache with their names.
-_MAX_CACHED: Final = 64
+# Blocks with more octets in names are rare, and would fill the memory with them.
+_MAX_CACHED_OCTETS: Final = 2048
 # See _sha256.
 _HASHED_AT_ONCE: Final = 2047
 _SHORT_OCTETS: Final = 16 * 1024
@@ -247,7 +247,7 @@ def signature_fields(
     fields = block.fields[::-1]
     # As long as each field has another name, the block has the names already, in this order.
     names = tuple(map(_NAME, fields) if block.has_names_twice else block.by_name)
-    look = _to_sign_again if len(names) <= _MAX_CACHED else _to_sign
+    look = _to_sign_again if sum(map(len, names)) <= _MAX_CACHED_OCTETS else _to_sign
     signed = look(names)
     tag = signed.tag
     bh = body.relaxed_hash if isinstance(body, StoredBody) else body_hash(body)
