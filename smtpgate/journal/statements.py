@@ -109,10 +109,10 @@ def _beginning(row: Row, digests: bytes | None) -> tuple[Any, ...]:
 
 
 class _Rows:
-    """The rows of entries, each with the statement that writes it.
+    """The rows of entries, by the statement that writes them.
 
-    ``whole`` are the entries of new rows, and ``late`` those of other rows whose verdict added
-    terms. ``with_more`` have events, tasks or a configuration set.
+    ``whole`` are the entries whose rows may be new, and ``late`` those of other rows whose
+    verdict added terms. ``with_more`` have events, tasks or a configuration set.
     """
 
     def __init__(self, entries: Sequence[Entry], *, terms_in_row: bool) -> None:
@@ -213,7 +213,7 @@ class RecordStatements:
         _ = self._events.keep(connection, rows)
         self._events.drop(connection, [entry.row.id for entry in entries])
 
-    def _write_terms(self, connection: Plain, rows: "_Rows") -> None:
+    def _write_terms(self, connection: Plain, rows: _Rows) -> None:
         """Write the terms that are not in the rows."""
         prepared, late = self._for(connection), rows.late
         if not prepared.terms_in_row:
