@@ -37,14 +37,14 @@ from smtpgate.gate.store_answers import answer_of, answer_without_trouble
 from smtpgate.gate.store_desk import StoreDesk
 from smtpgate.gate.store_line import StoreLine
 from smtpgate.gate.store_link import StoreLink
-from smtpgate.ledger.transactions import Settle
+from smtpgate.ledger.transactions import Look, Settle
 from smtpgate.ports import Begun, LedgerUnavailableError
 from smtpgate.store.host import HostStore
 from smtpgate.store.owner import WRITTEN_WITHIN_S, StoreOwner
 from smtpgate.store.requests import Begin, BeginAnswer, Finish, FinishAnswer
 from smtpgate.store.work import StoreWork
 from smtpgate.workers.line import PacketLine
-from tests.support.clock import MovableClock
+from tests.support.clock import MovableClock, move_loop, settle
 from tests.support.journal import Breakable, all_rows, must_add_up, submission
 from tests.support.ledgers import soon, used_24h
 from tests.support.rows import rows
@@ -386,6 +386,22 @@ async def test_what_was_counted_for_a_caller_that_gave_up_is_given_back(
     link.take(BeginDone(ask.number, counted, True, None))
     given_back = Settle(ask.request.reserve.counted(counted, may_cross=True), 0, clock.now())
     assert [one.request.settle for one in asked if isinstance(one, AskFinish)] == [given_back]
+
+
+async def test_a_short_wait_ends_before_a_long_one_that_began_earlier(
+    clock: MovableClock,
+) -> None:
+    asked: list[StoreRequest] = []
+    link = StoreLink(5, asked.append, asked.append)
+    message = asyncio.create_task(link.begin(Begin()))
+    await settle()
+    look = link.look(Look((), clock.now()), 1)
+    await move_loop(1)
+    with pytest.raises(LedgerUnavailableError, match="no answer within"):
+        await look
+    assert not message.done()
+    await move_loop(60)
+    assert (await message).problem is not None
 
 
 async def test_octets_that_are_no_requests_end_the_line(

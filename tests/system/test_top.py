@@ -38,9 +38,8 @@ async def test_sessions_messages_and_upstreams_are_shown(tmp_path: Path) -> None
         owner = await login(gate, "AKIAOWNERROOT0000000")
         dialog, other = await login(gate), await login(gate)
         await other.say("MAIL FROM:<marketing@ses-example.com>")
-        assert (await send(dialog)).startswith(
-            "250"
-        )  # before the command, so not in its counts
+        # Before the command, so not in its counts.
+        assert (await send(dialog)).startswith("250")
         assert (await anext(answers)).senders == ()
         for _ in range(2):
             assert (await send(dialog)).startswith("250")
