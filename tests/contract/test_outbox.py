@@ -102,6 +102,17 @@ async def test_noted_tasks_go_with_a_verdict_that_has_the_client_try_again(
     assert await states(journal) == [(task(neighbour).id, "provisional")]
 
 
+async def test_noted_tasks_stay_with_a_verdict_that_says_nothing_of_tasks(
+    journal: LiveJournal, clock: MovableClock
+) -> None:
+    event = submission(clock)
+    await journal.begin(event)
+    await journal.note([task(event)], [])
+    event.outcome, event.reason, event.events = "deferred", "upstream-unreachable", ()
+    await journal.finish(event)
+    assert await states(journal) == [(task(event).id, "provisional")]
+
+
 async def test_noted_tasks_are_in_force_when_nobody_knows_which_reply_the_client_got(
     journal: LiveJournal, clock: MovableClock
 ) -> None:
