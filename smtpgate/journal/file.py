@@ -101,11 +101,7 @@ class JournalFile:
 
         Returns the error of each, or ``None``.
         """
-        error = self._commit(entries)
-        if error is None:
-            return [None] * len(entries)
         attempts = Attempts(entries)
-        attempts.note(error)
         while (group := attempts.group) is not None:
             attempts.note(self._commit(group))
         return attempts.errors

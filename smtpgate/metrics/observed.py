@@ -215,7 +215,7 @@ class SubmissionTally:
             self._recipients[verdict] = [recipients]
         else:
             alike.append(recipients)
-        if done.used and done.charges:
+        if done.used:
             limit = done.charges[0].limits.max_24h_send
             if limit != UNLIMITED:
                 self._quota_ratios[account_id] = done.used[0] / limit if limit else 1.0
