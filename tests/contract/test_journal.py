@@ -32,6 +32,7 @@ from smtpgate.core.message.author import Author
 from smtpgate.core.message.body import head_of
 from smtpgate.core.message.envelope import Recipient
 from smtpgate.core.message.headers import split_message
+from smtpgate.core.moments import microseconds
 from smtpgate.core.reply import reply_of
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
@@ -516,6 +517,7 @@ async def test_what_was_left_without_a_verdict_is_in_doubt_after_a_while(
     await retention_of(journal, clock).round()
     given_up, under_way = await all_rows(journal.store)
     assert (given_up.outcome, given_up.reason) == ("in-doubt", "in-doubt")
+    assert given_up.done_us == microseconds(clock.now())
     assert under_way.outcome == "relaying"
     await must_add_up(journal.store, clock)
     assert await found(journal, clock, Search(outcome="in-doubt")) == [given_up.id]

@@ -28,7 +28,7 @@ from smtpgate.gate.frames import (
 )
 from smtpgate.gate.store_desk import StoreDesk
 from smtpgate.gate.store_link import StoreLink
-from smtpgate.journal.file import JournalFile
+from smtpgate.journal.file import Do, JournalFile, JournalWork, Write
 from smtpgate.journal.rows import row_of
 from smtpgate.journal.statements import Entry
 from smtpgate.ledger.sqlite import SqliteLedger
@@ -669,6 +669,42 @@ async def test_a_list_of_requests_has_a_list_of_answers_in_order(
         log = Path(f"{files.database.url.database}-wal").stat().st_ino
         assert synced == [[], [log], [log]], "only a verdict is promised"
         assert {row.outcome for row in await all_rows(files)} == {"accepted", "relaying"}
+        work.close()
+
+
+async def test_only_requests_with_a_verdict_are_promised(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    async with open_store(journal_in(tmp_path), tmp_path) as files:
+        ledger = LedgerTransactions(tmp_path / "ledger.sqlite", busy_timeout_s=1, lease_s=900)
+        journal = JournalFile(files.database, clock)
+        begun = _entry(clock)
+        done = replace(begun, is_final=True)
+        of_journal: list[Write | Do] = [Write([begun]), Write([begun, done]), Do(str)]
+        assert JournalWork(journal).promises(of_journal) == [False, True, False]
+        work = StoreWork(ledger, journal)
+        assert work.promises(of_journal) == [False, True, False]
+        assert work.promises([Begin(None, begun), Finish(None, done), Finish()]) == [
+            False,
+            True,
+            False,
+        ]
+        work.close()
+
+
+async def test_a_verdict_is_written_though_the_ledger_cannot_settle(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    async with open_store(journal_in(tmp_path), tmp_path) as files:
+        absent = tmp_path / "absent" / "ledger.sqlite"
+        ledger = LedgerTransactions(absent, busy_timeout_s=1, lease_s=900)
+        work = StoreWork(ledger, JournalFile(files.database, clock))
+        settle = Settle(Reservation(1, 1, clock.now(), (), ()), 0, clock.now())
+        done = replace(_entry(clock), is_final=True)
+        (answer,) = work.run([Finish(settle, done)], lambda _: False)
+        assert (answer.crossings, answer.not_written) == ((), None)
+        assert isinstance(answer.not_counted, LedgerUnavailableError)
+        assert len(await all_rows(files)) == 1
         work.close()
 
 

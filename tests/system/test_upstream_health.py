@@ -26,10 +26,13 @@ from tests.support.waiting import until
 ACCOUNT, OTHER = "111122223333", "444455556666"
 
 
-async def send(upstream: RoutedUpstream, account: str = ACCOUNT) -> tuple[Delivery, list[str]]:
+async def send(
+    upstream: RoutedUpstream, account: str = ACCOUNT, lines: int = 1
+) -> tuple[Delivery, list[str]]:
     """The end of a message, and the causes for which upstreams were of no use for it."""
     attempt = DeliveryAttempt(account)
-    delivery = await upstream.deliver(TO_BOB, [b"Subject: Spring\r\n\r\nHello\r\n"], attempt)
+    message = [b"Subject: Spring\r\n\r\n", b"Hello\r\n" * lines]
+    delivery = await upstream.deliver(TO_BOB, message, attempt)
     return delivery, [one.cause for one in attempt.failed]
 
 
@@ -125,6 +128,20 @@ async def test_a_slow_upstream_is_used_when_no_other_is_left() -> None:
         other.drop_all()
         delivery, causes = await send(upstream)
         assert (by(delivery), causes) == ("slow", ["lost"])
+
+
+async def test_large_messages_that_take_long_say_nothing_about_an_upstream() -> None:
+    async with (
+        open_upstream("PIPELINING") as slow,
+        open_upstream("PIPELINING") as other,
+        routed_to(named(slow, "slow"), named(other, "other", priority=20)) as upstream,
+    ):
+        for _ in range(25):
+            assert by((await send(upstream))[0]) == "slow"
+        pass_time(slow, "RCPT", 4)
+        pass_time(slow, "MESSAGE", 4)
+        taken = [by((await send(upstream, lines=10_000))[0]) for _ in range(4)]
+        assert taken == ["slow"] * 4
 
 
 def pass_time(server: UpstreamServer, verb: str, seconds: float) -> None:
