@@ -3,6 +3,7 @@ import gc
 from smtpgate.config.sections import MetricsConfig
 from smtpgate.core.events import SessionOpened
 from smtpgate.metrics import Metrics
+from smtpgate.metrics.observed import SubmissionSums
 from smtpgate.metrics.pauses import Longest
 from tests.support.clock import MovableClock, move_loop
 
@@ -55,6 +56,8 @@ async def test_without_clients_the_delay_is_measured_ten_times_less_often() -> N
         metrics.publish(SessionOpened("submission"))
         assert await measured(1) > 80
         assert await measured(1) < 30
+        metrics.count_submissions(SubmissionSums([], {}, []))  # a worker's
+        assert await measured(1) > 80
     finally:
         metrics.pauses.stop()
 

@@ -46,6 +46,14 @@ def test_a_server_cannot_make_us_keep_a_reply_without_end(octets: bytes, says: s
     assert says in problem_of(octets)
 
 
+def test_each_reply_of_a_connection_may_be_as_long() -> None:
+    reader = ReplyReader()
+    for _ in range(20):
+        (answer,) = reader.read((b"250-" + b"x" * 1000 + b"\r\n") * 9 + b"250 y\r\n")
+        assert len(answer.more) == 9
+        assert not reader.problem
+
+
 def test_a_long_text_is_cut() -> None:
     (reply,) = read(b"".join(b"550-" + b"x" * 900 + b"\r\n" for _ in range(3)) + b"550 y\r\n")
     assert len(reply) == len("550 5.0.0 ") + 1000
