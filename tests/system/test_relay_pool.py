@@ -11,6 +11,7 @@ from tests.support.upstream_server import (
     HOLD,
     SILENCE,
     TO_BOB,
+    TO_BOTH,
     UpstreamServer,
     open_upstream,
     relay_to,
@@ -174,6 +175,18 @@ async def test_a_connection_retires_after_so_many_messages() -> None:
         await asyncio.gather(*start(upstream, *range(5)))
         assert [len(visit.messages) for visit in server.visits] == [2, 2, 1]
         assert [visit.verbs[-1] for visit in server.visits[:2]] == ["QUIT", "QUIT"]
+
+
+async def test_a_message_that_exceeds_announced_limits_is_not_one_of_them() -> None:
+    async with (
+        open_upstream("PIPELINING", "LIMITS RCPTMAX=1") as server,
+        relay_to(server, max_messages=2, max_connections=1) as upstream,
+    ):
+        await deliver(upstream, TO_BOB, MESSAGE)
+        for _ in range(3):
+            assert not (await deliver(upstream, TO_BOTH, MESSAGE)).is_accepted
+        await deliver(upstream, TO_BOB, MESSAGE)
+        assert [len(visit.messages) for visit in server.visits] == [2]
 
 
 # -- age ---------------------------------------------------------------------------------------
