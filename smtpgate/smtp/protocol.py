@@ -21,6 +21,7 @@ import math
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, cast
 
 from smtpgate.config.sections import ListenerConfig
@@ -407,10 +408,9 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
 
     def _write(self) -> None:
         """Write the queued replies."""
-        if self._output:
-            if not self._is_lost:
-                self._wire.write(self._output)
-            self._output = b""
+        if self._output and not self._is_lost:
+            self._wire.write(self._output)
+        self._output = b""
 
     def _begin_wait(self) -> None:
         """Wait for a command from now on, or until the client has read its replies."""
@@ -519,9 +519,8 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         self._write()
         if self._writable is not None:
             try:
-                await asyncio.wait_for(
-                    asyncio.shield(self._writable), self._config.reply_timeout_s
-                )
+                writable = asyncio.shield(self._writable)
+                await asyncio.wait_for(writable, self._config.reply_timeout_s)
             except TimeoutError:
                 raise OutOfBudget("reply-time") from None
 
@@ -581,7 +580,8 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
             self._wire.close()
         else:
             # It is sending, and a socket that is closed with unread input costs the reply.
-            self._wire.write_eof()
+            with suppress(OSError):  # it may have closed its own
+                self._wire.write_eof()
         if self._is_lost:
             return
         timer = self.loop.call_later(_CLOSE_S, self._give_up)
