@@ -1,6 +1,8 @@
 """Circuit breakers and probes of upstreams, and lines that are too long to wait in."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
@@ -111,7 +113,9 @@ async def test_when_all_upstreams_are_of_no_use_messages_are_deferred_at_once() 
         assert len(server.visits) == 1
 
 
-async def test_a_slow_upstream_is_used_when_no_other_is_left() -> None:
+@asynccontextmanager
+async def grown_slow() -> AsyncIterator[tuple[RoutedUpstream, UpstreamServer]]:
+    """The first of two upstreams takes long after 25 messages; with it the other's server."""
     async with (
         open_upstream("PIPELINING") as slow,
         open_upstream("PIPELINING") as other,
@@ -121,6 +125,11 @@ async def test_a_slow_upstream_is_used_when_no_other_is_left() -> None:
             assert by((await send(upstream))[0]) == "slow"
         pass_time(slow, "RCPT", 4)
         pass_time(slow, "MESSAGE", 4)
+        yield upstream, other
+
+
+async def test_a_slow_upstream_is_used_when_no_other_is_left() -> None:
+    async with grown_slow() as (upstream, other):
         taken = [by((await send(upstream))[0]) for _ in range(4)]
         assert taken == ["slow", "slow", "slow", "other"]
         assert upstream.check("slow") == (True, "up")
@@ -131,15 +140,7 @@ async def test_a_slow_upstream_is_used_when_no_other_is_left() -> None:
 
 
 async def test_large_messages_that_take_long_say_nothing_about_an_upstream() -> None:
-    async with (
-        open_upstream("PIPELINING") as slow,
-        open_upstream("PIPELINING") as other,
-        routed_to(named(slow, "slow"), named(other, "other", priority=20)) as upstream,
-    ):
-        for _ in range(25):
-            assert by((await send(upstream))[0]) == "slow"
-        pass_time(slow, "RCPT", 4)
-        pass_time(slow, "MESSAGE", 4)
+    async with grown_slow() as (upstream, _):
         taken = [by((await send(upstream, lines=10_000))[0]) for _ in range(4)]
         assert taken == ["slow"] * 4
 
