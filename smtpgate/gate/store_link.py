@@ -151,7 +151,7 @@ class StoreLink:
         *,
         timeout_s: float | None = None,
     ) -> "asyncio.Future[Any]":
-        """The answer to the request of that number, which is sent now."""
+        """The answer to the request of that number, which the caller sends next."""
         loop = self._loop
         future: asyncio.Future[Any] = loop.create_future()
         until_s = loop.time() + (timeout_s or self._timeout_s)

@@ -215,10 +215,10 @@ class SubmissionTally:
             self._recipients[verdict] = [recipients]
         else:
             alike.append(recipients)
-        if done.used:
+        if (used := done.used_24h) is not None:
             limit = done.charges[0].limits.max_24h_send
             if limit != UNLIMITED:
-                self._quota_ratios[account_id] = done.used[0] / limit if limit else 1.0
+                self._quota_ratios[account_id] = used / limit if limit else 1.0
         if done.done_at is not None:
             self._seconds.append(seconds_between(submission.received_at, done.done_at))
         self._stage_s.append(done.stage_s)
